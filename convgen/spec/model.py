@@ -1,0 +1,225 @@
+"""ConvSpec: WHAT is computed. A frozen value, checked once; everything downstream trusts it.
+
+    y[n,oh,ow,oc] = act(b[oc] + sum_{kh,kw,ic} x[n, oh*SH - PT + kh*DH, ow*SW - PL + kw*DW,
+                                                 g*(C/G) + ic] * w[kh,kw,ic,oc])
+
+Cross-correlation, as in every deep-learning framework: the filter is not flipped. Taps that fall
+in the padding contribute nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePath
+
+from convgen.schedule import Schedule
+
+
+class DType(StrEnum):
+    FLOAT32 = "float32"
+    FLOAT64 = "float64"
+    FLOAT16 = "float16"
+    BFLOAT16 = "bfloat16"
+    INT8 = "int8"
+    UINT8 = "uint8"
+
+
+class Layout(StrEnum):
+    NHWC = "NHWC"
+    NCHW = "NCHW"
+
+
+class WeightLayout(StrEnum):
+    HWIO = "HWIO"
+    OIHW = "OIHW"
+    OHWI = "OHWI"
+
+
+class Accuracy(StrEnum):
+    FAST = "fast"
+    STRICT = "strict"
+
+
+class Act(StrEnum):
+    NONE = "none"
+    RELU = "relu"
+    RELU6 = "relu6"
+    LEAKY_RELU = "leaky_relu"
+    CLIP = "clip"
+    SIGMOID = "sigmoid"
+    TANH = "tanh"
+    SILU = "silu"
+    HARDSWISH = "hardswish"
+    GELU = "gelu"
+    GELU_TANH = "gelu_tanh"
+
+
+@dataclass(frozen=True)
+class Activation:
+    """``alpha``: slope of leaky_relu below 0. ``low``/``high``: clip's limits, None where open."""
+
+    kind: Act = Act.NONE
+    alpha: float = 0.01
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True)
+class Padding:
+    """Zeros around the input, in pixels."""
+
+    top: int = 0
+    left: int = 0
+    bottom: int = 0
+    right: int = 0
+
+
+def out_size(size: int, before: int, after: int, taps: int, dilation: int, stride: int) -> int:
+    """floor((size + before + after - ((taps-1)*dilation + 1)) / stride) + 1, or 0 when no window fits.
+
+    The sign is checked before the division: a floor of a negative number is not a size.
+    """
+    room = size + before + after - ((taps - 1) * dilation + 1)
+    return room // stride + 1 if room >= 0 else 0
+
+
+@dataclass(frozen=True)
+class ConvSpec:
+    """One convolution layer, every default filled in. Sizes in elements.
+
+    ``padding`` is what the kernel uses: a bottom or right part that no window reaches is already
+    trimmed. ``batch_any``: compiled for one image (batch is 1), Python loops over any N.
+    """
+
+    name: str
+    h: int
+    w: int
+    c: int
+    oc: int
+    kh: int
+    kw: int
+    sh: int = 1
+    sw: int = 1
+    dh: int = 1
+    dw: int = 1
+    padding: Padding = field(default_factory=Padding)
+    groups: int = 1
+    batch: int = 1
+    batch_any: bool = False
+    bias: bool = True
+    activation: Activation = field(default_factory=Activation)
+    dtype: DType = DType.FLOAT32
+    layout: Layout = Layout.NHWC
+    weight_layout: WeightLayout = WeightLayout.HWIO
+    accuracy: Accuracy = Accuracy.FAST
+
+    def __post_init__(self) -> None:
+        sizes = (self.h, self.w, self.c, self.oc, self.kh, self.kw, self.batch, self.groups)
+        steps = (self.sh, self.sw, self.dh, self.dw)
+        pads = (self.padding.top, self.padding.left, self.padding.bottom, self.padding.right)
+        assert min(sizes) >= 1 and min(steps) >= 1 and min(pads) >= 0, self
+        assert self.c % self.groups == 0 and self.oc % self.groups == 0, self
+        assert self.oh >= 1 and self.ow >= 1, self
+
+    @property
+    def oh(self) -> int:
+        p = self.padding
+        return out_size(self.h, p.top, p.bottom, self.kh, self.dh, self.sh)
+
+    @property
+    def ow(self) -> int:
+        p = self.padding
+        return out_size(self.w, p.left, p.right, self.kw, self.dw, self.sw)
+
+    @property
+    def icg(self) -> int:
+        """Input channels of one group, C/G: the depth of every filter."""
+        return self.c // self.groups
+
+    @property
+    def ocg(self) -> int:
+        """Output channels of one group, OC/G."""
+        return self.oc // self.groups
+
+    @property
+    def receptive_field(self) -> tuple[int, int]:
+        """Input rows and columns that one output sees, holes of the dilation included."""
+        return (self.kh - 1) * self.dh + 1, (self.kw - 1) * self.dw + 1
+
+    @property
+    def x_shape(self) -> tuple[int, int, int, int]:
+        return self._image(self.h, self.w, self.c)
+
+    @property
+    def y_shape(self) -> tuple[int, int, int, int]:
+        return self._image(self.oh, self.ow, self.oc)
+
+    @property
+    def w_shape(self) -> tuple[int, int, int, int]:
+        match self.weight_layout:
+            case WeightLayout.HWIO:
+                return self.kh, self.kw, self.icg, self.oc
+            case WeightLayout.OIHW:
+                return self.oc, self.icg, self.kh, self.kw
+            case WeightLayout.OHWI:
+                return self.oc, self.kh, self.kw, self.icg
+
+    @property
+    def b_shape(self) -> tuple[int] | None:
+        return (self.oc,) if self.bias else None
+
+    @property
+    def params(self) -> int:
+        return self.kh * self.kw * self.icg * self.oc + (self.oc if self.bias else 0)
+
+    @property
+    def macs(self) -> int:
+        """Multiply-adds of one call, taps in the padding included (the usual convention)."""
+        return self.batch * self.oh * self.ow * self.oc * self.kh * self.kw * self.icg
+
+    def _image(self, h: int, w: int, c: int) -> tuple[int, int, int, int]:
+        if self.layout is Layout.NHWC:
+            return self.batch, h, w, c
+        return self.batch, c, h, w
+
+
+@dataclass(frozen=True)
+class NpzWeights:
+    """Keys ``w`` and, with a bias, ``b`` of one ``.npz`` file."""
+
+    path: PurePath
+
+
+@dataclass(frozen=True)
+class NpyWeights:
+    """One ``.npy`` file each."""
+
+    w: PurePath
+    b: PurePath | None = None
+
+
+@dataclass(frozen=True)
+class InitWeights:
+    """Truncated normal, cut at two standard deviations; bias zeros; a frozen generator."""
+
+    stddev: float
+    seed: int = 0
+
+
+WeightSource = NpzWeights | NpyWeights | InitWeights
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer of a spec file: its meaning, and what the file says about how to build it.
+
+    ``schedule``: pinned, or None for ``auto``. ``weights``: baked into the C, or None for run time.
+    ``source``: the spec file as the user named it. ``notes``: accepted, but worth knowing.
+    """
+
+    spec: ConvSpec
+    source: str
+    schedule: Schedule | None = None
+    weights: WeightSource | None = None
+    notes: tuple[str, ...] = ()
