@@ -1,0 +1,27 @@
+"""The registry of algorithm families: one line each."""
+
+from __future__ import annotations
+
+from convgen.families import depthwise, direct
+from convgen.families.base import AlgorithmFamily, Cost
+from convgen.plan import KernelPlan
+from convgen.schedule import Family, Schedule
+from convgen.spec.model import ConvSpec
+from convgen.target import Target
+
+__all__ = ["FAMILIES", "Cost", "cost", "lower"]
+
+FAMILIES: dict[Family, AlgorithmFamily] = {
+    Family.DEPTHWISE: depthwise,
+    Family.DIRECT: direct,
+}
+
+
+def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
+    """The plan of a layer under a schedule. Raises ScheduleError where it cannot be carried out."""
+    return FAMILIES[schedule.family].lower(spec, schedule, target)
+
+
+def cost(plan: KernelPlan) -> Cost:
+    """Predicted cycles of a plan and what binds them."""
+    return FAMILIES[plan.schedule.family].cost(plan)

@@ -1,0 +1,79 @@
+"""Constants of the activations, as C literals for the epilogue's template.
+
+tanh and erf are odd rational functions z*P(z^2)/Q(z^2) on a clamped range, fitted for least
+relative error by iteratively reweighted least squares on Chebyshev points in 40-digit arithmetic;
+evaluated in float32 they stay within 6 and 7 units of 2^-24 (tests/test_activations.py measures
+it). e^r is its Taylor polynomial of degree 7 on |r| <= ln(2)/2, whose remainder is below 2^-27.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from convgen.spec.model import Act, Activation
+
+_TANH_P = (1.33562441e-8, 2.06103778e-5, 3.49567388e-3, 0.133810997, 1.0)
+_TANH_Q = (7.77725063e-7, 3.28577007e-4, 2.58773156e-2, 0.467144161, 1.0)
+_ERF_P = (2.04626531e-6, 2.84809037e-4, 3.7710988e-3, 5.27648442e-2, 0.190560207, 1.12837911)
+_ERF_Q = (3.8048427e-5, 1.16350176e-3, 1.49803041e-2, 0.11416883, 0.5022123456, 1.0)
+_EXP = tuple(1 / math.factorial(k) for k in range(7, -1, -1))
+
+
+@dataclass(frozen=True)
+class ActivationText:
+    """What the template prints: ``kind`` selects the formula, all numbers are C float literals.
+
+    ``leaky``: the operation that takes the right one of alpha*a and a. ``exp``, ``p``, ``q``:
+    coefficients from the highest power down. ``limit``: |z| beyond which tanh or erf is 1.
+    """
+
+    kind: str
+    leaky: str = ""
+    alpha: str = ""
+    low: str = ""
+    high: str = ""
+    limit: str = ""
+    exp_limit: str = ""
+    exp: tuple[str, ...] = ()
+    p: tuple[str, ...] = ()
+    q: tuple[str, ...] = ()
+
+
+def float_literal(value: float) -> str:
+    """The shortest decimal that reads back as the same float32, with C's suffix."""
+    import numpy as np
+
+    text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
+    if 1e-4 <= abs(value) < 1e6 or value == 0:
+        text = np.format_float_positional(np.float32(value), unique=True, trim="0")
+    return f"{text}f"
+
+
+def activation_text(act: Activation) -> ActivationText:
+    """The words and numbers of one activation."""
+    match act.kind:
+        case Act.NONE | Act.RELU | Act.HARDSWISH:
+            return ActivationText(act.kind)
+        case Act.LEAKY_RELU:
+            # alpha*a is the larger one below 0 exactly when alpha <= 1.
+            leaky = "max" if act.alpha <= 1 else "min"
+            return ActivationText(act.kind, leaky=leaky, alpha=float_literal(act.alpha))
+        case Act.RELU6:
+            return ActivationText("clip", low="0.0f", high="6.0f")
+        case Act.CLIP:
+            low = "" if act.low is None else float_literal(act.low)
+            high = "" if act.high is None else float_literal(act.high)
+            return ActivationText("clip", low=low, high=high)
+        case Act.SIGMOID | Act.SILU:
+            return ActivationText(act.kind, exp_limit="87.0f", exp=_literals(_EXP))
+        case Act.TANH | Act.GELU_TANH:
+            p, q = _literals(_TANH_P), _literals(_TANH_Q)
+            return ActivationText(act.kind, limit="9.0f", p=p, q=q)
+        case Act.GELU:
+            p, q = _literals(_ERF_P), _literals(_ERF_Q)
+            return ActivationText(act.kind, limit="3.925f", p=p, q=q)
+
+
+def _literals(values: tuple[float, ...]) -> tuple[str, ...]:
+    return tuple(float_literal(v) for v in values)

@@ -1,0 +1,60 @@
+"""The analytic chooser: cost every candidate schedule of every family that fits, take the least."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convgen.errors import ScheduleError
+from convgen.families import FAMILIES, cost
+from convgen.schedule import Schedule
+from convgen.spec.model import ConvSpec
+from convgen.target import Target
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A schedule, why it was taken, and the bound the model expects it to run into.
+
+    ``cycles``: predicted for one call on one core; ``rivals``: how many schedules were costed.
+    """
+
+    schedule: Schedule
+    reason: str
+    bound: str
+    cycles: float
+    rivals: int
+
+
+def choose(spec: ConvSpec, target: Target) -> Choice:
+    """The schedule of least predicted cost; ties go to the one named first (the simplest)."""
+    best: tuple[float, Schedule, str] | None = None
+    rivals = 0
+    for family in FAMILIES.values():
+        if not family.fits(spec):
+            continue
+        for schedule in family.candidates(spec, target):
+            try:
+                predicted = cost(family.lower(spec, schedule, target))
+            except ScheduleError:
+                continue
+            rivals += 1
+            if best is None or predicted.cycles < best[0]:
+                best = (predicted.cycles, schedule, predicted.bound)
+    assert best is not None, "the direct family takes every layer"
+    cycles, schedule, bound = best
+    return Choice(schedule, _reason(spec, target, schedule, rivals), bound, cycles, rivals)
+
+
+def _reason(spec: ConvSpec, target: Target, schedule: Schedule, rivals: int) -> str:
+    isa = target.lanes(schedule.lanes)
+    assert isa is not None
+    pixels = schedule.tile_h * schedule.tile_w
+    tile = (
+        f"{pixels} pixels x {schedule.vectors * schedule.lanes} channels, "
+        f"{pixels * schedule.vectors} accumulators of {isa.registers} registers"
+    )
+    width = f"{schedule.lanes} lanes ({isa.name})"
+    if schedule.lanes < target.isa.lanes:
+        width += f", narrower than {target.isa.name}'s {target.isa.lanes} because a group has only "
+        width += f"{spec.ocg} output channel{'s' if spec.ocg > 1 else ''}"
+    return f"least predicted cost of {rivals} schedules: {width}; {tile}"

@@ -1,0 +1,105 @@
+"""Direct convolution: output channels in lanes, inputs broadcast, an MR x NR tile in registers.
+
+The general path as well: every stride, dilation, group count, padding and odd size is a choice of
+lanes and tiles here. A 1x1 layer with stride 1 is walked as rows of pixels of any length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+
+from convgen.families.base import Cost, view_of
+from convgen.families.tiled import most_pixels, peel, tiled_plan
+from convgen.plan import KernelPlan, Loop, Packing, Rectangle, View
+from convgen.schedule import Family, Schedule
+from convgen.spec.model import ConvSpec, Padding
+from convgen.target import Target
+
+name = Family.DIRECT
+
+
+def fits(spec: ConvSpec) -> bool:
+    """Always: this is the general path."""
+    return True
+
+
+def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
+    """Every tile that the registers hold, for each vector width that is not mostly empty."""
+    for isa in target.isas:
+        if isa.lanes >= 2 * spec.ocg > 2 and isa is not target.isas[-1]:
+            continue  # half of every vector would be empty: a narrower one does as well
+        for vectors in range(1, min(4, -(-spec.ocg // isa.lanes)) + 1):
+            most = most_pixels(isa, vectors)
+            for height in (1, 2, 3, 4, 6, 7):
+                for width in range(1, most // height + 1):
+                    yield Schedule(name, isa.lanes, height, width, vectors)
+
+
+def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
+    """Raises ScheduleError where the tile does not fit the target."""
+    return tiled_plan(spec, schedule, target, _walk, _reduce)
+
+
+def cost(plan: KernelPlan) -> Cost:
+    """Cycles of every tile: multiply-adds, loads or latency, whichever takes longest.
+
+    One step of the reduction starts MR*NV multiply-adds and loads MR inputs and NV vectors; a
+    chain of dependent multiply-adds advances once per latency.
+    """
+    target, isa = plan.target, plan.body.isa
+    bounds: dict[str, float] = {}
+    for region in plan.regions:
+        mr, nv = region.tile.pixels, region.tile.vectors
+        limits = {
+            "FMA": mr * nv / target.fma_ports,
+            "loads": (mr + nv) / target.load_ports,
+            "FMA latency": float(target.fma_latency),
+        }
+        bound = max(limits, key=lambda key: limits[key])
+        spilled = max(0, mr * nv + nv + 1 - isa.registers)
+        step = limits[bound] + 0.5 * spilled + 0.25
+        taps = region.area.kh_taps * region.area.kw_taps
+        start = 12 + 1.5 * mr * nv  # biases, activation, stores, and the loops' own cost
+        tile = taps * plan.packing.ic * step + start
+        row = 12 + region.col_tiles * tile
+        spent = row * region.row_tiles * region.blocks
+        bounds[bound] = bounds.get(bound, 0.0) + spent
+    repeats = plan.view.groups * plan.spec.batch
+    return Cost(sum(bounds.values()) * repeats, max(bounds, key=lambda key: bounds[key]))
+
+
+def _walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
+    """Strides and rectangles; a pointwise image is cut into rows of whole tiles, and a rest."""
+    view = view_of(spec)
+    if (spec.kh, spec.kw, spec.sh, spec.sw) != (1, 1, 1, 1) or spec.padding != Padding():
+        return view, peel(spec)
+    pixels = spec.h * spec.w
+    tile = schedule.tile_h * schedule.tile_w
+    # As many tiles in a row as there are rows: little overhead, and rows to deal out to threads.
+    width = min(pixels, max(1, math.isqrt(pixels // tile)) * tile)
+    rows, rest = divmod(pixels, width)
+    areas = [Rectangle(0, rows, 0, width, 0, 1, 0, 1)]
+    if rest:
+        areas.append(Rectangle(rows, 1, 0, rest, 0, 1, 0, 1))
+    flat = replace(view, x_row=width * view.x_pixel, y_row=width * view.y_pixel)
+    return flat, areas
+
+
+def _reduce(
+    spec: ConvSpec, view: View, packing: Packing, some_empty: bool
+) -> tuple[Loop, ...]:
+    """The reduction. A row of taps is one run of memory when its channels lie side by side."""
+    lanes = packing.lanes
+    loops = []
+    if spec.kh > 1 or some_empty:
+        loops.append(Loop("kh", "kh_taps", spec.dh * view.x_row, spec.kw * packing.ic * lanes))
+    if spec.kw > 1 and spec.groups == 1 and spec.dw == 1 and view.x_channel == 1:
+        count = f"kw_taps * {packing.ic}" if packing.ic > 1 else "kw_taps"
+        return (*loops, Loop("k", count, 1, lanes))
+    if spec.kw > 1:
+        loops.append(Loop("kw", "kw_taps", spec.dw * view.x_pixel, packing.ic * lanes))
+    if packing.ic > 1:
+        loops.append(Loop("ic", str(packing.ic), view.x_channel, lanes))
+    return tuple(loops)

@@ -1,0 +1,193 @@
+"""What the register-tiled families share: peeled borders, tiles, offsets, packing, plain C body."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+from convgen.errors import ScheduleError
+from convgen.families.base import activation_operations
+from convgen.plan import (
+    Body,
+    KernelPlan,
+    Loop,
+    Packing,
+    Piece,
+    Rectangle,
+    Region,
+    Tile,
+    View,
+    cover,
+    rectangles,
+    stretches,
+)
+from convgen.schedule import Schedule
+from convgen.spec.model import ConvSpec, WeightLayout
+from convgen.target import Target, VectorIsa
+
+Walk = Callable[[ConvSpec, Schedule], tuple[View, list[Rectangle]]]
+Reduce = Callable[[ConvSpec, View, Packing, bool], tuple[Loop, ...]]
+
+PLAIN_TILE = (1, 4, 4)  # pixels and channels of the plain body: 16 scalar accumulators
+
+
+def tiled_plan(
+    spec: ConvSpec, schedule: Schedule, target: Target, walk: Walk, reduce: Reduce
+) -> KernelPlan:
+    """Lower to a plan with the schedule's body first and a plain C body after it.
+
+    ``reduce(spec, view, packing, some_empty)`` gives the loops over taps and channels;
+    ``some_empty``: there are outputs without any tap, so even a 1x1 filter needs a counted loop.
+    """
+    isa = check(schedule, target)
+    view, areas = walk(spec, schedule)
+    packing = packing_of(spec, view, isa.lanes)
+    some_empty = any(not area.kh_taps for area in areas)
+    loops = reduce(spec, view, packing, some_empty)
+
+    def body(isa: VectorIsa, how: Schedule, areas: Sequence[Rectangle]) -> Body:
+        regions = regions_of(spec, view, packing, how, areas, isa)
+        return Body(isa, how.family, regions, loops, _operations(spec, view, regions))
+
+    bodies = [body(isa, schedule, areas)]
+    if isa.lanes > 1:
+        height, width, vectors = PLAIN_TILE
+        plain = Schedule(schedule.family, 1, height, width, min(vectors, isa.lanes))
+        bodies.append(body(target.isas[-1], plain, areas))
+    return KernelPlan(spec, schedule, target, view, packing, tuple(bodies))
+
+
+def check(schedule: Schedule, target: Target) -> VectorIsa:
+    """The instruction set that carries the schedule. Raises ScheduleError where none can."""
+    isa = target.lanes(schedule.lanes)
+    if isa is None:
+        widths = ", ".join(str(i.lanes) for i in target.isas)
+        raise ScheduleError(
+            f"schedule: {target.name} has no vectors of {schedule.lanes} lanes, only {widths}"
+        )
+    most = most_pixels(isa, schedule.vectors)
+    if schedule.tile_h * schedule.tile_w > most:
+        raise ScheduleError(
+            f"schedule: a {schedule.tile_h}x{schedule.tile_w} tile of {schedule.vectors} vectors "
+            f"does not fit {isa.registers} registers; at most {most} pixels do"
+        )
+    return isa
+
+
+def most_pixels(isa: VectorIsa, vectors: int) -> int:
+    """The most pixels of a tile: accumulators, NV weight vectors and one input stay in registers."""
+    return max(1, (isa.registers - 1 - vectors) // vectors)
+
+
+def peel(spec: ConvSpec) -> list[Rectangle]:
+    """The output cut into rectangles whose windows all meet the same taps: borders peeled."""
+    p = spec.padding
+    rows = stretches(spec.h, spec.oh, p.top, spec.kh, spec.dh, spec.sh)
+    cols = stretches(spec.w, spec.ow, p.left, spec.kw, spec.dw, spec.sw)
+    return rectangles(rows, cols)
+
+
+def channel_runs(oc: int, lanes: int, vectors: int) -> list[tuple[int, int, int, int]]:
+    """Cut a group's channels into (first channel, blocks, vectors, tail) runs of equal blocks."""
+    width = lanes * vectors
+    blocks, rest = divmod(oc, width)
+    runs = [(0, blocks, vectors, lanes)] if blocks else []
+    if rest:
+        needed = -(-rest // lanes)
+        runs.append((blocks * width, 1, needed, rest - (needed - 1) * lanes))
+    return runs
+
+
+def regions_of(
+    spec: ConvSpec,
+    view: View,
+    packing: Packing,
+    schedule: Schedule,
+    areas: Sequence[Rectangle],
+    isa: VectorIsa,
+) -> tuple[Region, ...]:
+    """Every rectangle covered by tiles, for every run of channels; equal tiles stand together."""
+    found: list[Region] = []
+    for oc, blocks, vectors, tail in channel_runs(view.oc, schedule.lanes, schedule.vectors):
+        pixels = schedule.tile_h * schedule.tile_w
+        if vectors < schedule.vectors:  # the last, narrower block has registers for more pixels
+            pixels = max(pixels, most_pixels(isa, vectors))
+        for area in areas:
+            for row, rows, col, cols, h, w in _pieces(
+                area.rows, area.cols, *_main_tile(area, schedule, pixels), pixels
+            ):
+                tile = Tile(h, w, vectors, schedule.lanes, tail)
+                part = area.part(row, rows, col, cols)
+                found.append(_region(spec, view, packing, tile, part, oc, blocks))
+    order = {tile: i for i, tile in enumerate(dict.fromkeys(r.tile for r in found))}
+    return tuple(sorted(found, key=lambda r: order[r.tile]))
+
+
+def packing_of(spec: ConvSpec, view: View, lanes: int) -> Packing:
+    """Packed order for vectors of ``lanes`` channels; the strides are those of the spec's weights."""
+    kh, kw, icg, oc = spec.kh, spec.kw, spec.icg, spec.oc
+    match spec.weight_layout:
+        case WeightLayout.HWIO:
+            w_kh, w_kw, w_ic, w_oc = kw * icg * oc, icg * oc, oc, 1
+        case WeightLayout.OIHW:
+            w_kh, w_kw, w_ic, w_oc = kw, 1, kh * kw, icg * kh * kw
+        case WeightLayout.OHWI:
+            w_kh, w_kw, w_ic, w_oc = kw * icg, icg, 1, kh * kw * icg
+    return Packing(
+        lanes=lanes, groups=view.groups, oc=view.oc, kh=kh, kw=kw, ic=view.ic,
+        w_kh=w_kh, w_kw=w_kw, w_ic=w_ic, w_oc=w_oc,
+    )  # fmt: skip
+
+
+def _operations(spec: ConvSpec, view: View, regions: Sequence[Region]) -> tuple[str, ...]:
+    """Vector operations that this body's text calls; a compiler warns of any other."""
+    tiles = [region.tile for region in regions]
+    scattered = view.y_channel != 1  # channels far apart in y are stored one by one
+    used = {"load", "fma", *activation_operations(spec)}
+    if scattered or any(t.full or t.vectors > 1 for t in tiles):
+        used.add("store")
+    if not all(t.full for t in tiles):
+        used |= set() if scattered else {"store_part"}
+        used |= {"load_part"} if view.x_lane else set()
+    return tuple(sorted(used if view.x_lane else used | {"set1"}))
+
+
+def _main_tile(area: Rectangle, schedule: Schedule, pixels: int) -> tuple[int, int]:
+    """The schedule's tile, wider where registers are left; on a narrow border it stands upright."""
+    width = pixels // schedule.tile_h
+    if area.cols >= width:
+        return schedule.tile_h, width
+    tiles = -(-area.rows // max(1, pixels // area.cols))
+    return -(-area.rows // tiles), area.cols
+
+
+@lru_cache(maxsize=65536)
+def _pieces(rows: int, cols: int, th: int, tw: int, pixels: int) -> tuple[Piece, ...]:
+    """``cover`` with strips of about as many pixels as the main tile has."""
+    return tuple(cover(rows, cols, (th, tw), lambda width: max(1, pixels // width)))
+
+
+def _region(
+    spec: ConvSpec,
+    view: View,
+    packing: Packing,
+    tile: Tile,
+    area: Rectangle,
+    oc: int,
+    blocks: int,
+) -> Region:
+    taps = area.kh_taps * area.kw_taps
+    ih = area.oh * spec.sh - spec.padding.top + area.kh * spec.dh
+    iw = area.ow * spec.sw - spec.padding.left + area.kw * spec.dw
+    return Region(
+        tile=tile,
+        area=area,
+        oc=oc,
+        blocks=blocks,
+        # Without taps nothing is read: the pointer stays on the array's first element.
+        x0=ih * view.x_row + iw * view.x_pixel if taps else 0,
+        x_row=tile.h * spec.sh * view.x_row if taps else 0,
+        x_col=tile.w * spec.sw * view.x_pixel if taps else 0,
+        w0=(area.kh * packing.kw + area.kw) * packing.ic * packing.lanes,
+        y0=area.oh * view.y_row + area.ow * view.y_pixel,
+    )

@@ -1,0 +1,343 @@
+"""KernelPlan: every number and name that a template prints, no decision left open.
+
+Strides and offsets count elements. A *unit* is one row of tiles, of one block of channels, of one
+group, of one image: the piece of work that ``<name>_run_part`` deals out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from itertools import groupby
+
+from convgen.schedule import Family, Schedule
+from convgen.spec.model import ConvSpec
+from convgen.target import Target, VectorIsa
+
+
+@dataclass(frozen=True, order=True)
+class Tile:
+    """A register tile: ``h`` x ``w`` output pixels (MR) times ``vectors`` of channels (NV).
+
+    ``tail``: channels that the last vector stores, the number of lanes when it is full.
+    """
+
+    h: int
+    w: int
+    vectors: int
+    lanes: int
+    tail: int
+
+    @property
+    def name(self) -> str:
+        part = "" if self.full else f"_tail{self.tail}"
+        return f"{self.h}x{self.w}x{self.vectors}{part}"
+
+    @property
+    def pixels(self) -> int:
+        return self.h * self.w
+
+    @property
+    def full(self) -> bool:
+        return self.tail == self.lanes
+
+    @property
+    def channels(self) -> int:
+        """Output channels that one tile stores (NR, less what the tail leaves out)."""
+        return (self.vectors - 1) * self.lanes + self.tail
+
+    def stored(self, vector: int) -> int:
+        """Lanes of this vector that hold real channels."""
+        return self.tail if vector == self.vectors - 1 else self.lanes
+
+    def pixel(self, index: int) -> tuple[int, int]:
+        """Row and column of a pixel inside the tile."""
+        return divmod(index, self.w)
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Outputs whose windows all meet the same taps: rows, columns and the range of taps each."""
+
+    oh: int
+    rows: int
+    ow: int
+    cols: int
+    kh: int
+    kh_taps: int
+    kw: int
+    kw_taps: int
+
+    def part(self, row: int, rows: int, col: int, cols: int) -> Rectangle:
+        """The sub-rectangle at (row, col), counted from this one's corner."""
+        return Rectangle(
+            self.oh + row, rows, self.ow + col, cols, self.kh, self.kh_taps, self.kw, self.kw_taps
+        )
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of a range of channels, covered exactly by one tile; literal offsets for C."""
+
+    tile: Tile
+    area: Rectangle
+    oc: int
+    blocks: int
+    x0: int
+    x_row: int
+    x_col: int
+    w0: int
+    y0: int
+
+    @property
+    def row_tiles(self) -> int:
+        return self.area.rows // self.tile.h
+
+    @property
+    def col_tiles(self) -> int:
+        return self.area.cols // self.tile.w
+
+    @property
+    def comment(self) -> str:
+        a = self.area
+        return (
+            f"rows {a.oh}..{a.oh + a.rows - 1}, columns {a.ow}..{a.ow + a.cols - 1}, "
+            f"channels {self.oc}..{self.oc + self.blocks * self.tile.channels - 1}, "
+            f"taps {_span(a.kh, a.kh_taps)} x {_span(a.kw, a.kw_taps)}"
+        )
+
+
+def _span(first: int, count: int) -> str:
+    return "none" if count == 0 else f"{first}..{first + count - 1}"
+
+
+@dataclass(frozen=True)
+class View:
+    """A layer as the kernel walks it: groups, channels and strides.
+
+    ``oc`` and ``ic`` are per group; a depthwise layer is walked as one group. ``x_lane``: what one
+    output channel adds to the input's address, 1 where channels meet channels, else 0.
+    """
+
+    groups: int
+    ic: int
+    oc: int
+    x_image: int
+    x_row: int
+    x_pixel: int
+    x_channel: int
+    x_group: int
+    y_image: int
+    y_row: int
+    y_pixel: int
+    y_channel: int
+    y_group: int
+    x_lane: int = 0
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Order of the packed weights: per group and block of ``lanes`` channels, first the biases,
+    then for every tap and input channel one vector of weights: [g][block][1 + taps*ic][lanes].
+
+    Channels that do not exist hold zeros. ``w_*``: strides of the caller's weights.
+    """
+
+    lanes: int
+    groups: int
+    oc: int
+    kh: int
+    kw: int
+    ic: int
+    w_kh: int
+    w_kw: int
+    w_ic: int
+    w_oc: int
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.oc // self.lanes)
+
+    @property
+    def depth(self) -> int:
+        """Multiply-adds per output, K = KH * KW * ic."""
+        return self.kh * self.kw * self.ic
+
+    @property
+    def block_stride(self) -> int:
+        return (1 + self.depth) * self.lanes
+
+    @property
+    def group_stride(self) -> int:
+        return self.blocks * self.block_stride
+
+    @property
+    def elements(self) -> int:
+        return self.groups * self.group_stride
+
+    def offset(self, channel: int) -> int:
+        """Where a channel's bias lies in its group."""
+        return channel // self.lanes * self.block_stride + channel % self.lanes
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One loop of the reduction: ``for (var = 0; var < count; ++var)``; ``count`` is C text."""
+
+    var: str
+    count: str
+    x_step: int
+    w_step: int
+
+
+@dataclass(frozen=True)
+class Body:
+    """The kernel for one instruction set: its tiles, what they walk, and the rectangles."""
+
+    isa: VectorIsa
+    family: Family
+    regions: tuple[Region, ...]
+    loops: tuple[Loop, ...]
+    operations: tuple[str, ...]
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        return tuple(dict.fromkeys(region.tile for region in self.regions))
+
+    @property
+    def runs(self) -> tuple[tuple[Tile, int, int], ...]:
+        """(tile, first region, one past the last), in the order of the region table."""
+        found = []
+        first = 0
+        for tile, group in groupby(self.regions, key=lambda region: region.tile):
+            last = first + len(list(group))
+            found.append((tile, first, last))
+            first = last
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class KernelPlan:
+    """A layer, decided: what ``render`` prints. ``bodies``: the target's own first, plain C last."""
+
+    spec: ConvSpec
+    schedule: Schedule
+    target: Target
+    view: View
+    packing: Packing
+    bodies: tuple[Body, ...]
+    align: int = 64
+    workspace_bytes: int = 0
+
+    @property
+    def body(self) -> Body:
+        return self.bodies[0]
+
+    @property
+    def plain(self) -> Body:
+        return self.bodies[-1]
+
+    @property
+    def packed_bytes(self) -> int:
+        return self.packing.elements * 4
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        return self.body.regions
+
+
+# -- the output, cut into rectangles -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Consecutive outputs along one axis whose windows meet the same taps."""
+
+    first: int
+    count: int
+    tap: int
+    taps: int
+
+
+def stretches(size: int, out: int, before: int, taps: int, dil: int, step: int) -> list[Stretch]:
+    """Cut one axis where the set of taps inside the input changes.
+
+    Output ``o`` reads input ``o*step - before + k*dil`` for tap ``k``; that lies in 0..size-1 for
+    one run of consecutive taps, found by division; no tap at all gives ``taps`` 0.
+    """
+    inside = range(-(-before // step), (size - 1 + before - (taps - 1) * dil) // step + 1)
+    whole = range(max(inside.start, 0), min(inside.stop, out))
+    found: list[Stretch] = []
+
+    def append(o: int, count: int, tap: int, run: int) -> None:
+        if found and (found[-1].tap, found[-1].taps) == (tap, run):
+            found[-1] = Stretch(found[-1].first, found[-1].count + count, tap, run)
+        else:
+            found.append(Stretch(o, count, tap, run))
+
+    o = 0
+    while o < out:
+        if o in whole:
+            append(o, len(whole), 0, taps)
+            o = whole.stop
+            continue
+        origin = o * step - before
+        first = max(0, -(origin // dil))  # the least k with origin + k*dil >= 0
+        last = min(taps, (size - 1 - origin) // dil + 1)
+        append(o, 1, *((first, last - first) if last > first else (0, 0)))
+        o += 1
+    return found
+
+
+def rectangles(rows: Iterable[Stretch], cols: Iterable[Stretch]) -> list[Rectangle]:
+    """Every pair of a row stretch and a column stretch; no taps on one axis means none at all."""
+    found = []
+    columns = list(cols)
+    for r in rows:
+        for c in columns:
+            taps = (r.tap, r.taps, c.tap, c.taps) if r.taps and c.taps else (0, 0, 0, 0)
+            found.append(Rectangle(r.first, r.count, c.first, c.count, *taps))
+    return found
+
+
+Piece = tuple[int, int, int, int, int, int]  # row, rows, col, cols, tile height, tile width
+
+
+def cover(rows: int, cols: int, shape: tuple[int, int], strip: Callable[[int], int]) -> list[Piece]:
+    """Cover rows x cols exactly: the main tile, then a strip at the right, then one at the bottom.
+
+    ``strip(width)`` gives the most pixels that a strip's tile may have along its long side.
+    """
+    th, tw = min(shape[0], rows), min(shape[1], cols)
+    main_rows, main_cols = rows - rows % th, cols - cols % tw
+    pieces = [(0, main_rows, 0, main_cols, th, tw)]
+    if main_cols < cols:
+        pieces += _strip_down(rows, main_cols, cols - main_cols, strip(cols - main_cols))
+    if main_rows < rows:
+        rest = rows - main_rows
+        pieces += _strip_across(main_rows, rest, main_cols, strip(rest))
+    return pieces
+
+
+def _strip_down(rows: int, col: int, width: int, most: int) -> list[Piece]:
+    height = _step(rows, most)
+    whole = rows - rows % height
+    pieces = [(0, whole, col, width, height, width)]
+    if whole < rows:
+        pieces.append((whole, rows - whole, col, width, rows - whole, width))
+    return pieces
+
+
+def _strip_across(row: int, height: int, cols: int, most: int) -> list[Piece]:
+    width = _step(cols, most)
+    whole = cols - cols % width
+    pieces = [(row, height, 0, whole, height, width)]
+    if whole < cols:
+        pieces.append((row, height, whole, cols - whole, height, cols - whole))
+    return pieces
+
+
+def _step(length: int, most: int) -> int:
+    """A tile side of at most ``most`` that covers ``length`` in the fewest, most equal tiles."""
+    tiles = -(-length // max(1, min(most, length)))
+    return -(-length // tiles)

@@ -1,0 +1,47 @@
+"""What this machine's CPU can do, in the names of GCC's ``__builtin_cpu_supports``."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+
+_X86_MACHINES = frozenset({"x86_64", "AMD64", "amd64"})
+_ALIASES = {"avx512_vnni": "avx512vnni", "sse4_1": "sse4.1", "sse4_2": "sse4.2"}
+
+
+@cache
+def cpu_features() -> frozenset[str]:
+    """Feature names of this CPU that the operating system has switched on; empty off x86-64.
+
+    Linux lists them in /proc/cpuinfo. Elsewhere NumPy's own detection is asked, which every
+    machine that runs convgen has.
+    """
+    if platform.machine() not in _X86_MACHINES:
+        return frozenset()
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text().splitlines():
+            if line.startswith("flags"):
+                flags = line.partition(":")[2].split()
+                return frozenset(_ALIASES.get(flag, flag) for flag in flags)
+    return _numpy_features() | {"sse2"}
+
+
+def _numpy_features() -> frozenset[str]:
+    try:
+        from numpy._core._multiarray_umath import __cpu_features__ as found
+    except ImportError:
+        return frozenset()
+    names = {"FMA3": "fma"}
+    return frozenset(names.get(k, k.lower()) for k, v in found.items() if v)
+
+
+def cpu_name() -> str:
+    """A readable name of the processor, for reports."""
+    listing = Path("/proc/cpuinfo")
+    if listing.exists():
+        for line in listing.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
