@@ -124,8 +124,7 @@ class BodyText:
     features: str
     function: str
     driver: str
-    sweep_macro: str
-    sweep_model: str
+    sweep: str
     operations: tuple[str, ...]
     table: str
     regions: tuple[Region, ...]
@@ -136,7 +135,6 @@ class BodyText:
     inner: str
     w_index: str
     x_index: str
-    x_first: str
     input_words: str
     tap_params: str
     tap_args: str
@@ -246,7 +244,6 @@ def body_text(plan: KernelPlan, body: Body) -> BodyText:
     isa, view, packing = body.isa, plan.view, plan.packing
     v = isa.prefix.upper()
     first, last = _tap_names(body.loops)
-    attribute = f"__attribute__(({isa.attribute}))"
     groups, images = view.groups, plan.spec.batch
     factor = "".join(f"(ptrdiff_t){n} * " for n in (images, groups) if n > 1)
     depth = len(body.loops)
@@ -260,10 +257,7 @@ def body_text(plan: KernelPlan, body: Body) -> BodyText:
         features=" && ".join(f'__builtin_cpu_supports("{f}")' for f in isa.features),
         function=f"{v}_OP",
         driver=f"{v}_SWEEP",
-        sweep_macro=f"#define {v}_SWEEP static {attribute}".rstrip()
-        if isa.attribute
-        else f"#define {v}_SWEEP static",
-        sweep_model=f"#define {v}_SWEEP static",
+        sweep=f"static __attribute__(({isa.attribute}))" if isa.attribute else "static",
         operations=body.operations,
         table=f"{plan.spec.name}_regions",
         regions=body.regions,
@@ -277,7 +271,6 @@ def body_text(plan: KernelPlan, body: Body) -> BodyText:
         inner="  " * (depth + 1),
         w_index="".join(f" + {_times(x.var, x.w_step)}" for x in body.loops),
         x_index="".join(f" + {_times(x.var, x.x_step)}" for x in body.loops),
-        x_first=" + ".join(_times(x.var, x.x_step) for x in body.loops) or "0",
         input_words="a vector of inputs per pixel" if view.x_lane else "one input of each pixel",
         tap_params=first,
         tap_args=last,
@@ -326,7 +319,7 @@ def tile_text(plan: KernelPlan, body: Body, tile: Tile) -> TileText:
         row, col = tile.pixel(index)
         x = row * spec.sh * view.x_row + col * spec.sw * view.x_pixel
         y = row * view.y_row + col * view.y_pixel
-        pixels.append(SimpleNamespace(index=index, x=_plus(x), y=_plus(y)))
+        pixels.append(SimpleNamespace(index=index, x=_plus(x), x_first=x, y=_plus(y)))
     return TileText(
         name=tile.name,
         comment=f"{comment}, {accumulators} multiply-add{'s' if accumulators > 1 else ''} a step.",
