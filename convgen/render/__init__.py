@@ -25,7 +25,7 @@ ABI = 1  # of the generated C interface; a caller compiled against another numbe
 
 def templates_folder() -> Path:
     """The templates of an installed wheel, or those beside the package in a checkout."""
-    here = Path(__file__).resolve().parent
+    here = Path(__file__).resolve().parent.parent
     inside = here / "templates"
     return inside if inside.is_dir() else here.parent / "templates"
 
@@ -76,6 +76,8 @@ class PlanText:
 
     name: str
     macro: str
+    template: str
+    workspace: str
     version: str
     target: str
     story: tuple[str, ...]
@@ -136,6 +138,9 @@ class BodyText:
     w_index: str
     x_index: str
     input_words: str
+    bias_param: str
+    finish: str
+    finish_words: str
     tap_params: str
     tap_args: str
     unit_factor: str
@@ -155,6 +160,8 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     return PlanText(
         name=spec.name,
         macro=macro,
+        template="tiled.j2",
+        workspace=", (float *)workspace" if plan.workspace_bytes else "",
         version=__version__,
         target=plan.target.name,
         story=story(plan),
@@ -272,6 +279,9 @@ def body_text(plan: KernelPlan, body: Body) -> BodyText:
         w_index="".join(f" + {_times(x.var, x.w_step)}" for x in body.loops),
         x_index="".join(f" + {_times(x.var, x.x_step)}" for x in body.loops),
         input_words="a vector of inputs per pixel" if view.x_lane else "one input of each pixel",
+        bias_param="const float *b, ",
+        finish=f"{isa.prefix}_act",
+        finish_words="Activation and store.",
         tap_params=first,
         tap_args=last,
         unit_factor=factor,
@@ -342,6 +352,7 @@ def _vector_text(plan: KernelPlan, isa: VectorIsa, tile: Tile, j: int) -> Any:
         store, count = (f"{v}_store", "") if whole else (f"{v}_store_part", f", {part}")
     return SimpleNamespace(
         index=j,
+        start=f"load(b{_plus(plan.packing.offset(j * isa.lanes))})",
         packed=_plus(plan.packing.offset(j * isa.lanes)),
         lane=_plus(j * isa.lanes),
         load="load" if whole else "load_part",

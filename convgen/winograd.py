@@ -1,0 +1,124 @@
+"""Winograd's minimal filtering F(m x m, r x r): its matrices, and the plan of a kernel that uses it.
+
+One dimension: y = AT [(G g) * (BT d)] gives m outputs of an r-tap filter g on m + r - 1 inputs d
+with m + r - 1 products; two dimensions nest it (Lavin and Gray, "Fast Algorithms for Convolutional
+Neural Networks", 2016). The matrices are Toom and Cook's: polynomial products evaluated at chosen
+points and infinity. All numbers here are exact fractions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+from convgen.plan import Tile
+from convgen.schedule import Family
+from convgen.target import VectorIsa
+
+Matrix = tuple[tuple[Fraction, ...], ...]
+
+# Points of small height keep rounding errors low; 1/2 with -2 is about three times more accurate
+# than 2 with -2 (Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd
+# Convolution", 2020, search such sets).
+_HALF = Fraction(1, 2)
+POINTS = tuple(Fraction(p) for p in (0, 1, -1, _HALF, -2, 2, -_HALF))
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """``at``: m x alpha, ``g``: alpha x r, ``bt``: alpha x alpha, with alpha = m + r - 1."""
+
+    at: Matrix
+    g: Matrix
+    bt: Matrix
+
+
+def matrices(m: int, r: int) -> Matrices:
+    """Toom and Cook's matrices for m outputs and r taps, on the first m + r - 2 points."""
+    alpha = m + r - 1
+    points = POINTS[: alpha - 1]
+    assert len(points) == alpha - 1, "more points than are listed"
+    others = [[b for j, b in enumerate(points) if j != i] for i in range(alpha - 1)]
+    scale = [_product([a - b for b in rest]) for a, rest in zip(points, others, strict=True)]
+    at = [
+        [*(a**i for a in points), Fraction(int(i == m - 1))]
+        for i in range(m)
+    ]  # fmt: skip
+    g = [[a**k / s for k in range(r)] for a, s in zip(points, scale, strict=True)]
+    g.append([Fraction(int(k == r - 1)) for k in range(r)])
+    bt = [[*_polynomial(rest), Fraction(0)] for rest in others]
+    bt.append(_polynomial(points))
+    return Matrices(_frozen(at), _frozen(g), _frozen(bt))
+
+
+def _product(values: list[Fraction]) -> Fraction:
+    result = Fraction(1)
+    for value in values:
+        result *= value
+    return result
+
+
+def _polynomial(roots: list[Fraction] | tuple[Fraction, ...]) -> list[Fraction]:
+    """Coefficients, constant first, of the product of (x - root)."""
+    coefficients = [Fraction(1)]
+    for root in roots:
+        shifted = [Fraction(0), *coefficients]
+        for i, c in enumerate(coefficients):
+            shifted[i] -= root * c
+        coefficients = shifted
+    return coefficients
+
+
+def _frozen(rows: list[list[Fraction]]) -> Matrix:
+    return tuple(tuple(row) for row in rows)
+
+
+@dataclass(frozen=True)
+class WinogradBody:
+    """A Winograd kernel for one instruction set.
+
+    Tiles of m x m outputs, ``rows`` x ``cols`` of them an image, ``count`` in all, go in blocks of
+    ``block`` tiles. Per block: transform the inputs to ``v`` [alpha^2][block][ic], multiply each of
+    the alpha^2 matrices with the filters' (``tile``: MR tiles x NV vectors; ``last``: the same for
+    the narrower last block of channels, or None) into ``m`` [alpha^2][block][NR], transform back.
+    ``v_pitch``, ``v_plane``, ``m_plane``: elements from tile to tile and from matrix to matrix,
+    padded so that no two streams share all their cache sets.
+    """
+
+    isa: VectorIsa
+    family: Family
+    operations: tuple[str, ...]
+    m: int
+    r: int
+    rows: int
+    cols: int
+    count: int
+    block: int
+    tile: Tile
+    last: Tile | None
+    v_pitch: int
+    v_plane: int
+    m_plane: int
+
+    @property
+    def alpha(self) -> int:
+        return self.m + self.r - 1
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        return (self.tile,) if self.last is None else (self.tile, self.last)
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.count // self.block)
+
+    @property
+    def scratch(self) -> int:
+        """Elements of workspace: v, m, and a patch of alpha x alpha vectors twice."""
+        square = self.alpha * self.alpha
+        return square * (self.v_plane + self.m_plane + 2 * self.isa.lanes)
+
+    @property
+    def regions(self) -> tuple[()]:
+        """None: this family cuts the output into square tiles, not into rectangles of equal taps."""
+        return ()
