@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from convgen.plan import Packing
@@ -18,17 +19,41 @@ def pack(packing: Packing, weights: Weights) -> npt.NDArray[np.float32]:
     import numpy as np
 
     p = packing
+    taps = (p.kh, p.kw) if p.winograd is None else (p.winograd[1],) * 2
     flat: npt.NDArray[Any] = np.ascontiguousarray(weights.w).reshape(-1)
     step = flat.itemsize
     hwigo = np.lib.stride_tricks.as_strided(
         flat,
-        shape=(p.kh, p.kw, p.ic, p.groups, p.oc),
+        shape=(*taps, p.ic, p.groups, p.oc),
         strides=tuple(step * s for s in (p.w_kh, p.w_kw, p.w_ic, p.oc * p.w_oc, p.w_oc)),
         writeable=False,
     )
+    if p.winograd is not None:
+        hwigo = transformed(hwigo, *p.winograd)
     out = np.zeros((p.groups, p.blocks * p.lanes, 1 + p.depth), dtype=np.float32)
     out[:, : p.oc, 1:] = hwigo.transpose(3, 4, 0, 1, 2).reshape(p.groups, p.oc, p.depth)
     if weights.b is not None:
         out[:, : p.oc, 0] = weights.b.reshape(p.groups, p.oc)
     blocked = out.reshape(p.groups, p.blocks, p.lanes, 1 + p.depth)
     return np.ascontiguousarray(blocked.transpose(0, 1, 3, 2)).reshape(-1)
+
+
+def transformed(filters: npt.NDArray[Any], m: int, r: int) -> npt.NDArray[np.float32]:
+    """G g GT of filters [r][r]..., summed in float64 in the order of the C, rounded once."""
+    import numpy as np
+
+    from convgen.winograd import matrices
+
+    g = [[float(entry) for entry in row] for row in matrices(m, r).g]
+    wide = filters.astype(np.float64)
+    rows = np.stack([_sum(row[k] * wide[k] for k in range(r)) for row in g])
+    both = np.stack([_sum(rows[:, k] * row[k] for k in range(r)) for row in g], axis=1)
+    return both.astype(np.float32)
+
+
+def _sum(terms: Iterable[npt.NDArray[Any]]) -> npt.NDArray[Any]:
+    """Left to right from 0.0, as the C adds."""
+    total: Any = 0.0
+    for term in terms:
+        total = total + term
+    return total  # type: ignore[no-any-return]

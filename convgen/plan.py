@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING, TypeAlias
 
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec
 from convgen.target import Target, VectorIsa
+
+if TYPE_CHECKING:
+    from convgen.winograd import WinogradBody
 
 
 @dataclass(frozen=True, order=True)
@@ -140,7 +144,8 @@ class Packing:
     """Order of the packed weights: per group and block of ``lanes`` channels, first the biases,
     then for every tap and input channel one vector of weights: [g][block][1 + taps*ic][lanes].
 
-    Channels that do not exist hold zeros. ``w_*``: strides of the caller's weights.
+    Channels that do not exist hold zeros. ``w_*``: strides of the caller's weights. ``winograd``:
+    (m, r) where kh x kw stands for the transformed filters' m+r-1 square, else None.
     """
 
     lanes: int
@@ -153,6 +158,7 @@ class Packing:
     w_kw: int
     w_ic: int
     w_oc: int
+    winograd: tuple[int, int] | None = None
 
     @property
     def blocks(self) -> int:
@@ -216,6 +222,9 @@ class Body:
         return tuple(found)
 
 
+AnyBody: TypeAlias = "Body | WinogradBody"
+
+
 @dataclass(frozen=True)
 class KernelPlan:
     """A layer, decided: what ``render`` prints. ``bodies``: the target's own first, plain C last."""
@@ -225,16 +234,16 @@ class KernelPlan:
     target: Target
     view: View
     packing: Packing
-    bodies: tuple[Body, ...]
+    bodies: tuple[AnyBody, ...]
     align: int = 64
     workspace_bytes: int = 0
 
     @property
-    def body(self) -> Body:
+    def body(self) -> AnyBody:
         return self.bodies[0]
 
     @property
-    def plain(self) -> Body:
+    def plain(self) -> AnyBody:
         return self.bodies[-1]
 
     @property

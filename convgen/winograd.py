@@ -73,6 +73,12 @@ def _frozen(rows: list[list[Fraction]]) -> Matrix:
     return tuple(tuple(row) for row in rows)
 
 
+# c_F of the error bound c_F * gamma_{K+2} * (sum over c of max|x_c| in the tile * sum|w_c| + |b|),
+# per (m, r): published here, held by every build, and by the tests over random layers.
+ERROR_FACTORS = {(2, 3): 0.1, (3, 3): 0.5, (4, 3): 0.5, (6, 3): 2.0, (2, 5): 0.1, (4, 5): 0.5}
+LEAST_CHANNELS = 8  # below them the transforms' own error, which C does not average out, shows
+
+
 @dataclass(frozen=True)
 class WinogradBody:
     """A Winograd kernel for one instruction set.
@@ -103,6 +109,11 @@ class WinogradBody:
     @property
     def alpha(self) -> int:
         return self.m + self.r - 1
+
+    @property
+    def error_factor(self) -> float:
+        """c_F, see ``ERROR_FACTORS``."""
+        return ERROR_FACTORS[self.m, self.r]
 
     @property
     def tiles(self) -> tuple[Tile, ...]:

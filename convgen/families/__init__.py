@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convgen.families import depthwise, direct
+from convgen.families import depthwise, direct, winograd
 from convgen.families.base import AlgorithmFamily, Cost
 from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
@@ -14,6 +14,7 @@ __all__ = ["FAMILIES", "Cost", "cost", "lower"]
 FAMILIES: dict[Family, AlgorithmFamily] = {
     Family.DEPTHWISE: depthwise,
     Family.DIRECT: direct,
+    Family.WINOGRAD: winograd,
 }
 
 

@@ -57,14 +57,20 @@ def tiled_plan(
     return KernelPlan(spec, schedule, target, view, packing, tuple(bodies))
 
 
-def check(schedule: Schedule, target: Target) -> VectorIsa:
-    """The instruction set that carries the schedule. Raises ScheduleError where none can."""
+def check_lanes(schedule: Schedule, target: Target) -> VectorIsa:
+    """The instruction set of this vector width. Raises ScheduleError where there is none."""
     isa = target.lanes(schedule.lanes)
     if isa is None:
         widths = ", ".join(str(i.lanes) for i in target.isas)
         raise ScheduleError(
             f"schedule: {target.name} has no vectors of {schedule.lanes} lanes, only {widths}"
         )
+    return isa
+
+
+def check(schedule: Schedule, target: Target) -> VectorIsa:
+    """The instruction set that carries the schedule. Raises ScheduleError where none can."""
+    isa = check_lanes(schedule, target)
     most = most_pixels(isa, schedule.vectors)
     if schedule.tile_h * schedule.tile_w > most:
         raise ScheduleError(

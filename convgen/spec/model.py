@@ -76,7 +76,7 @@ class Padding:
 
 
 def out_size(size: int, before: int, after: int, taps: int, dilation: int, stride: int) -> int:
-    """floor((size + before + after - ((taps-1)*dilation + 1)) / stride) + 1, or 0 when no window fits.
+    """floor((size + before + after - ((taps-1)*dilation + 1)) / stride) + 1, or 0: no window fits.
 
     The sign is checked before the division: a floor of a negative number is not a size.
     """
@@ -211,11 +211,21 @@ WeightSource = NpzWeights | NpyWeights | InitWeights
 
 
 @dataclass(frozen=True)
+class Place:
+    """A place in a spec file, counted from 1 (0: none), and its line with a caret, or ""."""
+
+    line: int = 0
+    col: int = 0
+    snippet: str = ""
+
+
+@dataclass(frozen=True)
 class Layer:
     """One layer of a spec file: its meaning, and what the file says about how to build it.
 
     ``schedule``: pinned, or None for ``auto``. ``weights``: baked into the C, or None for run time.
     ``source``: the spec file as the user named it. ``notes``: accepted, but worth knowing.
+    ``weights_place``: where the file names the weights, for errors found when they are read.
     """
 
     spec: ConvSpec
@@ -223,3 +233,4 @@ class Layer:
     schedule: Schedule | None = None
     weights: WeightSource | None = None
     notes: tuple[str, ...] = ()
+    weights_place: Place = field(default_factory=Place, compare=False)

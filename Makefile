@@ -1,0 +1,28 @@
+PYTHON ?= python
+
+.PHONY: test lint deep bench golden clean
+
+# Every test of a push, on two cores.
+test:
+	$(PYTHON) -m pytest -n 2
+
+# Style and types, as CI checks them.
+lint:
+	$(PYTHON) -m ruff check . && $(PYTHON) -m mypy --strict
+
+# The slow checks: thousands of random layers and the like.
+deep:
+	$(PYTHON) -m pytest -n 2 -m deep
+
+# The README's table and what a call from Python costs; wants a quiet machine.
+bench:
+	$(PYTHON) benchmarks/compare.py && $(PYTHON) benchmarks/call_overhead.py
+
+# Write the committed expectations and generated pages anew, to be looked at with git diff.
+golden:
+	$(PYTHON) -m pytest -q --update-golden
+
+# What builds, tests and tools left behind.
+clean:
+	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,144 @@
+"""The Python interface: build a layer and import it, or ask the oracle what it must compute."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from convgen.errors import UsageError
+from convgen.package.build import BuildOptions, build_layer
+from convgen.package.commit import MODULE
+from convgen.spec.model import ConvSpec, Layer
+from convgen.target import resolve_target
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+SpecLike = str | os.PathLike[str] | Mapping[str, Any] | ConvSpec | Layer
+
+
+def build(
+    spec: SpecLike,
+    out: str | os.PathLike[str] = "build",
+    *,
+    layer: str | None = None,
+    isa: str | None = None,
+    target: str | None = None,
+    **options: Any,
+) -> ModuleType:
+    """Build one layer into ``out/<name>/`` when needed, and return its module, freshly imported.
+
+    ``spec``: path of a spec file, YAML text (a str with a line break), a mapping of spec keys, a
+    ``ConvSpec`` or a ``Layer``. ``layer``: which one, where the spec holds several. ``isa`` or
+    ``target``: as the command line's; without them this machine's. ``options``: the other fields
+    of ``BuildOptions`` (``cc``, ``verify``, ``timeout``, ``binding``, ``use_cache``).
+
+    The module is that of this very build: after a change of the spec the same call returns
+    another module, and the earlier one keeps working. Raises ``ConvgenError``, its message saying
+    what to do, and ``ImportError`` where the built code cannot run on this CPU.
+    """
+    chosen = _one_layer(spec, layer)
+    try:
+        settings = BuildOptions(Path(out), resolve_target(target, isa), **options)
+    except TypeError as error:
+        raise UsageError(f"build: {error}") from None
+    return import_package(build_layer(chosen, settings).path)
+
+
+def load(spec: SpecLike, out: str | os.PathLike[str] = "build", **options: Any) -> ModuleType:
+    """``build`` under the name that says what it is for: the module of a spec, built if needed.
+
+    An unchanged layer is found in a few milliseconds, and gives the same module again.
+    """
+    return build(spec, out, **options)
+
+
+def reference(
+    spec: SpecLike, x: Any, w: Any = None, b: Any = None, *, layer: str | None = None
+) -> NDArray[np.float64]:
+    """What the layer must compute, from the oracle, in float64 and the layer's output shape.
+
+    ``spec``, ``layer``: as for ``build``. ``w`` and ``b`` in the spec's layouts; without ``w`` the
+    weights that the spec names. Raises ``ValueError`` for a wrong shape.
+    """
+    from convgen import oracle
+    from convgen.spec import load_weights
+
+    chosen = _one_layer(spec, layer)
+    if w is None:
+        weights = load_weights(chosen)
+        if weights is None:
+            raise ValueError(
+                f"w is missing: layer {chosen.spec.name} takes its weights at run time"
+            )
+        w, b = weights.w, weights.b if b is None else b
+    result: NDArray[np.float64] = oracle.reference(chosen.spec, x, w, b)
+    return result
+
+
+def import_package(folder: Path) -> ModuleType:
+    """Import the package in ``folder`` under a name of its own, so that it hides nothing.
+
+    One module per place and content of ``__init__.py``, which names the compiled library.
+    """
+    place = folder.resolve() / MODULE
+    digest = hashlib.sha256(f"{place}\0".encode() + place.read_bytes()).hexdigest()
+    name = f"convgen_built_{folder.name}_{digest[:16]}"
+    known = sys.modules.get(name)
+    if known is not None:
+        return known
+    found = importlib.util.spec_from_file_location(
+        name, place, submodule_search_locations=[str(place.parent)]
+    )
+    assert found is not None and found.loader is not None
+    module = importlib.util.module_from_spec(found)
+    importlib.invalidate_caches()  # the folder's files may be younger than its listing
+    sys.modules[name] = module
+    try:
+        found.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _one_layer(spec: SpecLike, name: str | None) -> Layer:
+    layers = _layers(spec)
+    names = [layer.spec.name for layer in layers]
+    if name is None:
+        if len(layers) == 1:
+            return layers[0]
+        raise UsageError(
+            f"the spec holds {len(layers)} layers: name one with layer=, of {', '.join(names)}"
+        )
+    if name not in names:
+        raise UsageError(f"the spec holds no layer {name!r}; there are {', '.join(names)}")
+    return layers[names.index(name)]
+
+
+def _layers(spec: SpecLike) -> tuple[Layer, ...]:
+    from convgen.spec import parse_file, parse_mapping, parse_text
+
+    match spec:
+        case Layer():
+            return (spec,)
+        case ConvSpec():
+            return (Layer(spec, "<ConvSpec>"),)
+        case Mapping():
+            return parse_mapping(spec)
+        case str() if "\n" in spec:
+            return parse_text(spec, "<text>")
+        case str() | os.PathLike():
+            return parse_file(Path(spec))
+        case _:
+            raise UsageError(
+                "spec must be a path, YAML text, a mapping, a ConvSpec or a Layer, not "
+                f"{type(spec).__name__}"
+            )

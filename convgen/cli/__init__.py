@@ -1,0 +1,48 @@
+"""The command line. ``main`` is all there is to call; everything else loads when it is needed."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run ``convgen`` with these arguments (those of the process without any); the exit code.
+
+    Never raises: an interrupt is 130, and whatever else goes wrong is a message and its code.
+    """
+    _show_everything()
+    try:
+        from convgen.cli.app import make_app
+
+        args = None if argv is None else list(argv)
+        make_app()(args=args, prog_name="convgen")
+    except SystemExit as end:
+        return _exit_code(end)
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _show_everything() -> None:
+    """A file name or a snippet that the terminal's encoding lacks is escaped, never a crash."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _exit_code(end: SystemExit) -> int:
+    """The code of an exit; help and usage are printed before any verb runs, so flush them here."""
+    code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    from convgen.cli.output import BROKEN_PIPE, flush, silence
+
+    if isinstance(end.__context__, BrokenPipeError):  # while the parser printed help
+        silence()
+        return BROKEN_PIPE
+    try:
+        flush()
+    except BrokenPipeError:
+        silence()
+        return BROKEN_PIPE
+    return code

@@ -1,0 +1,137 @@
+"""``convgen build``: generate, compile, verify, write ``build/<name>/``."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convgen.cli.options import Compiler, Isa, Json, OutDir, Quiet, Specs, TargetName, Verbose
+from convgen.cli.output import Output, is_terminal, session
+from convgen.errors import ConvgenError
+
+if TYPE_CHECKING:
+    from convgen.package.build import BuildEvent, BuildOptions, BuildResult
+    from convgen.package.result import OnEvent
+    from convgen.spec.model import Layer
+
+TIMEOUT = 120.0  # seconds for one compiler call
+
+
+def build(
+    specs: Specs,
+    out_dir: OutDir = "build",
+    isa: Isa = None,
+    target: TargetName = None,
+    cc: Compiler = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            metavar="N",
+            help="Layers built at once; without it, one a CPU.",
+            show_default=False,
+        ),
+    ] = None,
+    no_verify: Annotated[
+        bool, typer.Option("--no-verify", help="Skip the checks of the built kernel.")
+    ] = False,
+    timeout: Annotated[
+        float,
+        typer.Option("--timeout", min=0.1, metavar="S", help="Limit of one compiler call, in s."),
+    ] = TIMEOUT,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Neither take nor keep a cached build.")
+    ] = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Generate, compile and verify layers as packages DIR/<name>.
+
+    \b
+    Example:  convgen build layer.yaml
+    """  # fmt: skip
+    with session("build", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.cli.sources import distinct, read_layers
+        from convgen.package.build import BuildOptions
+        from convgen.target import resolve_target
+
+        out.payload |= {"out": out_dir, "layers": []}
+        options = BuildOptions(
+            out=Path(out_dir),
+            target=resolve_target(target, isa),
+            cc=cc,
+            verify=not no_verify,
+            timeout=timeout,
+            use_cache=not no_cache,
+        )
+        layers = distinct(read_layers(specs, out), out)
+        if layers:
+            _build_all(layers, options, jobs, out)
+
+
+def _build_all(
+    layers: Sequence[Layer], options: BuildOptions, jobs: int | None, out: Output
+) -> None:
+    """Build, then report every layer in the order of the specs; one failure hides no other."""
+    from convgen.cli.reports import failure_facts, print_results, result_facts
+    from convgen.package.build import build_many
+
+    with _progress(len(layers), out) as on_event:
+        outcomes = build_many(layers, options, jobs, on_event)
+    good = []
+    for layer, outcome in zip(layers, outcomes, strict=True):
+        name = layer.spec.name
+        if isinstance(outcome, ConvgenError):
+            out.payload["layers"].append(failure_facts(name))
+            out.fail(outcome, name)
+            continue
+        good.append(outcome)
+        out.payload["layers"].append(result_facts(outcome))
+        for warning in outcome.warnings:
+            out.note(f"{name}: warning: {warning}")
+        out.detail(f"{name}: {outcome.schedule}: {outcome.reason}")
+        out.detail(f"{name}: {outcome.compiler}")
+    print_results(good, out)
+    if len(layers) > 1:
+        out.note(summary(good, len(layers)))
+
+
+def summary(good: Sequence[BuildResult], asked: int) -> str:
+    """One line: how many of the layers are there now, and how they came about."""
+    states = Counter(result.state for result in good)
+    parts = [f"{n} {state}" for state in ("built", "cached", "unchanged") if (n := states[state])]
+    if asked > len(good):
+        parts.append(f"{asked - len(good)} failed")
+    return f"{asked} layers: {', '.join(parts)}"
+
+
+@contextmanager
+def _progress(count: int, out: Output) -> Iterator[OnEvent | None]:
+    """A bar over the layers for a person at a terminal; stages as messages under -v."""
+    if out.verbose:
+        yield lambda event: out.detail(f"{event.name}: {event.stage}")
+        return
+    if count < 2 or out.quiet or not is_terminal(sys.stderr):
+        yield None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task("", total=count)
+
+        def on_event(event: BuildEvent) -> None:
+            ended = event.stage in ("done", "failed")
+            bar.update(task, advance=int(ended), description=f"{event.name}: {event.stage}")
+
+        yield on_event

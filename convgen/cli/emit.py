@@ -1,0 +1,114 @@
+"""``convgen emit``: the embeddable C package alone; nothing is compiled."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convgen.cli.options import Isa, Json, OutDir, Quiet, Specs, TargetName, Verbose
+from convgen.cli.output import Output, session
+from convgen.errors import ConvgenError, UsageError
+
+if TYPE_CHECKING:
+    from convgen.spec.model import Layer
+    from convgen.target import Target
+
+STDOUT = "-"
+
+
+def emit(
+    specs: Specs,
+    out_dir: OutDir = "build",
+    isa: Isa = None,
+    target: TargetName = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Write the C of each layer to DIR/<name>, compiling nothing.
+
+    With -o - the one C file goes to standard output.
+
+    \b
+    Example:  convgen emit layer.yaml -o src
+    """
+    with session("emit", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.cli.sources import distinct, read_layers
+        from convgen.target import resolve_target
+
+        out.payload |= {"out": out_dir, "layers": []}
+        machine = resolve_target(target, isa)
+        layers = distinct(read_layers(specs, out), out)
+        if out_dir == STDOUT:
+            _to_stdout(layers, machine, out)
+        else:
+            _to_folder(layers, machine, Path(out_dir), out)
+
+
+def _to_stdout(layers: Sequence[Layer], target: Target, out: Output) -> None:
+    from convgen.package.emit import emit_files
+
+    if len(layers) > 1:
+        names = ", ".join(layer.spec.name for layer in layers)
+        raise UsageError(f"-o - takes one layer, these are {len(layers)}: {names}; name a folder")
+    for layer in layers:
+        name = f"{layer.spec.name}.c"
+        text = emit_files(layer, target)[name]
+        out.payload["layers"].append(_facts(layer, target, {name: text}, None) | {"text": text})
+        out.raw(text)
+
+
+def _to_folder(layers: Sequence[Layer], target: Target, folder: Path, out: Output) -> None:
+    from convgen.package.emit import emit_files
+
+    for layer in layers:
+        place = folder / layer.spec.name
+        try:
+            files = emit_files(layer, target)
+            changed = write_files(place, files)
+        except ConvgenError as error:
+            out.fail(error, layer.spec.name)
+            continue
+        out.payload["layers"].append(_facts(layer, target, files, place) | {"changed": changed})
+        state = "written" if changed else "unchanged"
+        out.done(f"{layer.spec.name}: {state} in {place} ({', '.join(files)})")
+
+
+def _facts(
+    layer: Layer, target: Target, files: Mapping[str, str], place: Path | None
+) -> dict[str, Any]:
+    return {
+        "name": layer.spec.name,
+        "path": None if place is None else str(place),
+        "target": target.name,
+        "files": {name: len(text.encode()) for name, text in files.items()},
+    }
+
+
+def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
+    """Write the files that differ from what is there, each whole; the names of those written.
+
+    Raises ``UsageError`` rather than change the C of a built package: its compiled part and its
+    manifest would no longer belong to it.
+    """
+    from convgen.package.cache import write_whole
+    from convgen.package.manifest import NAME
+
+    changed = [name for name, text in files.items() if _content(place / name) != text.encode()]
+    if changed and (place / NAME).exists():
+        raise UsageError(
+            f"{place} holds a built package, and the C to emit differs from it ({changed[0]}): "
+            "emit into another folder with -o, or build again"
+        )
+    place.mkdir(parents=True, exist_ok=True)
+    for name in changed:
+        write_whole(place / name, files[name].encode())
+    return changed
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return None

@@ -1,0 +1,167 @@
+"""``convgen explain``: a layer taken apart, from its spec to the tiles of its kernel."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from convgen.cli.options import Isa, Json, QuietNotes, Specs, TargetName, Verbose
+from convgen.cli.output import Output, plain_table, session
+from convgen.errors import ConvgenError
+
+if TYPE_CHECKING:
+    from convgen.package.emit import Decided
+    from convgen.plan import KernelPlan
+    from convgen.target import Target
+
+RULE = 78
+
+
+def explain(
+    specs: Specs,
+    isa: Isa = None,
+    target: TargetName = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: QuietNotes = False,
+) -> None:
+    """Show how sizes come about, and what the kernel will do.
+
+    \b
+    Example:  convgen explain layer.yaml
+    """
+    with session("explain", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.cli.sources import read_layers
+        from convgen.package.emit import decide
+        from convgen.target import resolve_target
+
+        out.payload["layers"] = []
+        machine = resolve_target(target, isa)
+        for layer in read_layers(specs, out):
+            try:
+                decided = decide(layer, machine)
+            except ConvgenError as error:
+                out.fail(error, layer.spec.name)
+                continue
+            out.payload["layers"].append(explain_facts(decided))
+            _print(out, decided)
+
+
+def _print(out: Output, decided: Decided) -> None:
+    layer, spec = decided.layer, decided.layer.spec
+    title = f"{spec.name}  ({layer.source})"
+    out.data(f"{title}\n{'=' * min(RULE, len(title))}")
+    for name, lines in sections(decided, everything=out.verbose):
+        out.data()
+        out.data(name)
+        for line in lines:
+            out.data(f"  {line}".rstrip())
+    out.data()
+
+
+def sections(decided: Decided, everything: bool = False) -> list[tuple[str, list[str]]]:
+    """(heading, lines) of the whole explanation, in the order in which one learns it."""
+    from convgen.cli.derive import byte_steps, cost_steps, size_steps
+    from convgen.cli.draw import input_drawing
+    from convgen.cli.resolved import resolved_yaml
+
+    layer, spec, plan = decided.layer, decided.layer.spec, decided.plan
+    return [
+        ("Spec, every default written out", resolved_yaml(layer).splitlines()),
+        ("Sizes", [str(step) for step in size_steps(spec)]),
+        ("Filter windows", input_drawing(spec)),
+        ("Cost", [str(step) for step in cost_steps(spec)]),
+        ("Bytes", [*map(str, byte_steps(spec)), *_kernel_bytes(plan)]),
+        ("Target", _target_lines(plan.target)),
+        ("Schedule", _schedule_lines(decided)),
+        ("Register tile", _tile_lines(plan)),
+        ("Output, cut into rectangles whose windows meet the same taps",
+         _region_lines(plan, everything)),
+    ]  # fmt: skip
+
+
+def _kernel_bytes(plan: KernelPlan) -> list[str]:
+    return [
+        f"packed = {plan.packed_bytes:,}    (weights and bias as the kernel reads them)",
+        f"workspace = {plan.workspace_bytes:,}    (for each running part)",
+        f"alignment = {plan.align}    (of packed and workspace)",
+    ]
+
+
+def _target_lines(target: Target) -> list[str]:
+    isa = target.isa
+    needs = ", ".join(isa.features) or "nothing beyond C99"
+    caches = f"L1 {target.l1 >> 10} KiB, L2 {target.l2 >> 10} KiB, L3 {target.l3 >> 20} MiB"
+    return [
+        f"{target.name}: {isa.name}, {isa.lanes} float32 lanes, {isa.registers} registers",
+        f"needs of the CPU: {needs}",
+        f"cache model: {caches}",
+    ]
+
+
+def _schedule_lines(decided: Decided) -> list[str]:
+    from convgen.families import cost
+
+    last = "(copy the first line into the spec to pin it)"
+    if decided.layer.schedule is not None:
+        last = "(remove the line from the spec to let convgen choose)"
+    return [
+        f"schedule: {decided.plan.schedule}",
+        f"why: {decided.reason}",
+        f"bound: {cost(decided.plan).bound}",
+        last,
+    ]
+
+
+def _tile_lines(plan: KernelPlan) -> list[str]:
+    from convgen.cli.draw_plan import tile_lines
+
+    return tile_lines(plan)
+
+
+def _region_lines(plan: KernelPlan, everything: bool) -> list[str]:
+    from convgen.cli.draw_plan import flattened, region_map, region_rows, zones
+
+    rows = region_rows(plan, everything)
+    lines = flattened(plan) + region_map(plan) + [""]
+    head = ("mark", "rows", "columns", "taps (kh x kw)", "tiles (rows x columns x vectors)")
+    lines += plain_table(head, rows).splitlines()
+    hidden = len(zones(plan)) - len(rows)
+    return [*lines, f"and {hidden} more (-v lists them)"] if hidden else lines
+
+
+def explain_facts(decided: Decided) -> dict[str, Any]:
+    """One layer under --json."""
+    from convgen.cli.derive import byte_steps, cost_steps, size_steps
+    from convgen.cli.draw import input_drawing
+    from convgen.cli.draw_plan import region_facts
+    from convgen.cli.resolved import layer_facts, resolved_yaml
+    from convgen.families import cost
+
+    layer, spec, plan = decided.layer, decided.layer.spec, decided.plan
+    steps = (*size_steps(spec), *cost_steps(spec), *byte_steps(spec))
+    arrays = {step.name: step.value for step in byte_steps(spec)}
+    isa = plan.target.isa
+    return {
+        **layer_facts(layer),
+        "resolved": resolved_yaml(layer),
+        "derivation": [asdict(step) for step in steps],
+        "bytes": {
+            **arrays,
+            "packed": plan.packed_bytes,
+            "workspace": plan.workspace_bytes,
+            "align": plan.align,
+        },
+        "target": {
+            "name": plan.target.name,
+            "isa": isa.name,
+            "lanes": isa.lanes,
+            "features": list(isa.features),
+        },
+        "schedule": plan.schedule.to_mapping(),
+        "pinned": layer.schedule is not None,
+        "reason": decided.reason,
+        "bound": cost(plan).bound,
+        "regions": region_facts(plan),
+        "drawing": "\n".join(input_drawing(spec)),
+    }

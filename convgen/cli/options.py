@@ -1,0 +1,42 @@
+"""The options that several verbs share, declared once."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Specs = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="SPEC",
+        help="Spec files, folders of them, or - for standard input.",
+        show_default=False,
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
+QuietNotes = Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr.")]
+OutDir = Annotated[
+    str, typer.Option("--out", "-o", metavar="DIR", help="Folder of the generated packages.")
+]
+Isa = Annotated[
+    str | None,
+    typer.Option("--isa", metavar="ISA", help="avx512, avx2, sse2 or plain.", show_default=False),
+]
+TargetName = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="NAME",
+        help="A named target; without it, this machine's.",
+        show_default=False,
+    ),
+]
+Compiler = Annotated[
+    str | None,
+    typer.Option(
+        "--cc", metavar="COMMAND", help="C compiler to use, as in 'clang'.", show_default=False
+    ),
+]

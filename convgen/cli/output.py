@@ -1,0 +1,282 @@
+"""How a verb speaks: data on stdout, messages on stderr, one JSON object under --json, exit codes.
+
+A verb runs inside ``session``. Whatever goes wrong there becomes a message and an exit code: a
+user's mistake never shows a traceback, our own bug asks for a report.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+import typer
+
+from convgen import __version__
+from convgen.errors import ConvgenError, Exit, SpecError, ToolchainError, UsageError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+BROKEN_PIPE = 141  # as a program ended by SIGPIPE: 128 + 13
+
+
+@dataclass
+class Output:
+    """Where one run of a verb prints. ``payload`` becomes the JSON object's own keys."""
+
+    verb: str
+    json: bool = False
+    verbose: bool = False
+    quiet: bool = False
+    payload: dict[str, Any] = field(default_factory=dict)
+    errors: list[dict[str, Any]] = field(default_factory=list)
+    code: int = Exit.OK
+
+    def data(self, text: str = "") -> None:
+        """A line of the result, to stdout; nothing under --json."""
+        if not self.json:
+            print(text)
+
+    def raw(self, text: str) -> None:
+        """Text of the result as it is, to stdout; nothing under --json."""
+        if not self.json:
+            print(text, end="")
+
+    def done(self, text: str = "") -> None:
+        """A line about work that was done, to stdout; nothing under --json or -q."""
+        if not self.quiet:
+            self.data(text)
+
+    def note(self, text: str) -> None:
+        """A message, to stderr; nothing under -q."""
+        if not self.quiet:
+            say(text)
+
+    def detail(self, text: str) -> None:
+        """A message for -v only, to stderr."""
+        if self.verbose and not self.quiet:
+            say(text)
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> None:
+        """A table to stdout; column ``i`` is right-aligned where ``right[i]`` is ``r``."""
+        if self.json:
+            return
+        console = terminal(sys.stdout)
+        if console is None:
+            print(plain_table(head, rows, right))
+        else:
+            _rich_table(console, head, rows, right)
+
+    def fail(self, error: ConvgenError, layer: str | None = None) -> None:
+        """Print a mistake and remember it; the verb goes on. The worst exit code wins."""
+        self.errors += error_facts(error, layer)
+        self.code = max(self.code, int(error.exit_code))
+        say_error(error, layer)
+
+    def finish(self) -> None:
+        """Print the JSON object, when that was asked for."""
+        if self.json:
+            import json
+
+            head = {
+                "convgen": __version__,
+                "verb": self.verb,
+                "ok": self.code == Exit.OK,
+                "exit_code": int(self.code),
+            }
+            print(json.dumps({**head, **self.payload, "errors": self.errors}, indent=2))
+
+
+@contextmanager
+def session(
+    verb: str, *, json: bool = False, verbose: bool = False, quiet: bool = False
+) -> Iterator[Output]:
+    """Run a verb's body; raises ``typer.Exit`` with the exit code that its failures add up to."""
+    out = Output(verb, json=json, verbose=verbose, quiet=quiet)
+    try:
+        try:
+            yield out
+        except ConvgenError as error:
+            out.fail(error)
+        except BrokenPipeError:
+            raise
+        except OSError as error:
+            if error.errno is None:  # not the system's: libraries derive errors of their own
+                _internal_error(out, error)
+            else:
+                out.fail(_system_error(error))
+        except KeyboardInterrupt:
+            out.code = Exit.INTERRUPTED
+            out.errors.append({"kind": "interrupted", "layer": None, "message": "interrupted"})
+            say("interrupted")
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:  # our own bug: the one place that may catch everything
+            _internal_error(out, error)
+        out.finish()
+        flush()
+    except BrokenPipeError:
+        silence()
+        raise typer.Exit(BROKEN_PIPE) from None
+    if out.code:
+        raise typer.Exit(int(out.code))
+
+
+def _system_error(error: OSError) -> UsageError:
+    """A file or folder that the system refuses: the user named it, so it counts as usage."""
+    reason = error.strerror or str(error)
+    return UsageError(f"{error.filename or 'standard output'}: {reason}")
+
+
+def _internal_error(out: Output, error: Exception) -> None:
+    summary = f"{type(error).__name__}: {error}".splitlines()[0]
+    out.code = Exit.INTERNAL
+    out.errors.append({"kind": "internal", "layer": None, "message": summary})
+    if out.verbose:
+        say("".join(traceback.format_exception(error)).rstrip())
+    hint = "" if out.verbose else "; run again with -v for the traceback"
+    say_head("internal error: ", summary)
+    say(f"This is a bug in convgen {__version__}, not in your spec. Please report it with the")
+    say(f"command and the spec that led here{hint}.")
+
+
+def error_facts(error: ConvgenError, layer: str | None = None) -> list[dict[str, Any]]:
+    """An exception as plain data for --json: one entry, or one per diagnostic of a spec."""
+    if isinstance(error, SpecError):
+        return [
+            {
+                "kind": "spec",
+                "layer": layer,
+                "message": d.message,
+                "source": d.source,
+                "line": d.line,
+                "col": d.col,
+                "code": d.code,
+                "snippet": d.snippet,
+            }
+            for d in error.diagnostics
+        ]
+    kind = {
+        Exit.SPEC: "spec",
+        Exit.USAGE: "usage",
+        Exit.TOOLCHAIN: "toolchain",
+        Exit.MISMATCH: "mismatch",
+    }
+    facts = {"kind": kind[error.exit_code], "layer": layer, "message": str(error)}
+    if isinstance(error, ToolchainError):
+        facts |= {"command": error.command, "stderr": error.stderr}
+    return [facts]
+
+
+# -- the two streams -----------------------------------------------------------------------------
+
+
+def terminal(stream: IO[str]) -> Console | None:
+    """A rich console when ``stream`` is a terminal that takes colour, else None: plain text."""
+    if not is_terminal(stream) or os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return None
+    from rich.console import Console
+
+    return Console(file=stream, highlight=False)
+
+
+def is_terminal(stream: IO[str] | None) -> bool:
+    """Whether a person is looking at ``stream``."""
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+def say(text: str) -> None:
+    """A line to stderr."""
+    print(text, file=sys.stderr)
+
+
+def say_head(head: str, text: str) -> None:
+    """A line to stderr whose head stands out on a terminal."""
+    console = terminal(sys.stderr)
+    if console is None:
+        say(head + text)
+        return
+    from rich.text import Text
+
+    console.print(Text.assemble((head, "bold red"), text), soft_wrap=True)
+
+
+def say_error(error: ConvgenError, layer: str | None = None) -> None:
+    """A user's mistake to stderr. A diagnostic carries its own place; others say ``error:``."""
+    if isinstance(error, SpecError):
+        for d in error.diagnostics:
+            say_head("", str(d)) if not d.line else _say_diagnostic(str(d))
+        return
+    text = str(error)
+    if layer is not None and not text.startswith(f"layer {layer}:"):
+        text = f"layer {layer}: {text}"
+    say_head("error: ", text)
+
+
+def _say_diagnostic(text: str) -> None:
+    head, mark, rest = text.partition(": error[")
+    console = terminal(sys.stderr)
+    if console is None or not mark:
+        say(text)
+        return
+    from rich.text import Text
+
+    code, _, message = rest.partition("]")
+    console.print(
+        Text.assemble((head, "bold"), ": ", (f"error[{code}]", "bold red"), message),
+        soft_wrap=True,
+    )
+
+
+def flush() -> None:
+    """Hand everything printed to the reader now, so that a broken pipe shows here."""
+    for stream in (sys.stdout, sys.stderr):
+        if stream is not None and not stream.closed:
+            stream.flush()
+
+
+def silence() -> None:
+    """Nobody reads stdout any more: send what is still buffered nowhere, without a complaint."""
+    try:
+        sink = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(sink, sys.stdout.fileno())
+        os.close(sink)
+    except (OSError, ValueError, AttributeError):
+        pass  # no real file behind it (a test's buffer): there is nothing to silence
+
+
+# -- tables --------------------------------------------------------------------------------------
+
+
+def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: str = "") -> str:
+    """Aligned columns, two spaces between them, no trailing blanks."""
+    grid = [list(map(str, head)), *(list(map(str, row)) for row in rows)]
+    widths = [max(len(row[i]) for row in grid) for i in range(len(head))]
+    lines = []
+    for row in grid:
+        cells = [
+            cell.rjust(w) if right[i : i + 1] == "r" else cell.ljust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def _rich_table(
+    console: Console, head: Sequence[str], rows: Sequence[Sequence[str]], right: str
+) -> None:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for i, name in enumerate(head):
+        table.add_column(name, justify="right" if right[i : i + 1] == "r" else "left")
+    for row in rows:
+        table.add_row(*(Text(str(cell)) for cell in row))
+    console.print(table)

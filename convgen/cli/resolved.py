@@ -1,0 +1,55 @@
+"""A resolved layer as YAML text, and the facts of a layer for --json."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from convgen.spec.model import ConvSpec, Layer
+from convgen.spec.resolved import resolved_mapping
+
+__all__ = ["layer_facts", "resolved_mapping", "resolved_yaml"]
+
+PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
+
+
+def resolved_yaml(layer: Layer) -> str:
+    """``resolved_mapping`` as YAML text, one key a line."""
+    return "".join(f"{k}: {_flow(v)}\n" for k, v in resolved_mapping(layer).items())
+
+
+def _flow(value: Any) -> str:
+    match value:
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return repr(value)
+        case list():
+            return f"[{', '.join(map(_flow, value))}]"
+        case dict():
+            return f"{{{', '.join(f'{k}: {_flow(v)}' for k, v in value.items())}}}"
+        case _:
+            # JSON's strings are YAML's double-quoted ones; only paths ever need the quotes.
+            return value if set(value) <= PLAIN else json.dumps(value, ensure_ascii=False)
+
+
+def layer_facts(layer: Layer) -> dict[str, Any]:
+    """What check, explain and build say of a layer under --json: sizes, costs and notes."""
+    s: ConvSpec = layer.spec
+    return {
+        "name": s.name,
+        "source": layer.source,
+        "input_shape": list(s.x_shape),
+        "weight_shape": list(s.w_shape),
+        "bias_shape": list(s.b_shape) if s.b_shape else None,
+        "output_shape": list(s.y_shape),
+        "dtype": str(s.dtype),
+        "layout": str(s.layout),
+        "weight_layout": str(s.weight_layout),
+        "params": s.params,
+        "macs": s.macs,
+        "receptive_field": list(s.receptive_field),
+        "baked": layer.weights is not None,
+        "notes": list(layer.notes),
+        "spec": resolved_mapping(layer),
+    }

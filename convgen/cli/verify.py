@@ -1,0 +1,143 @@
+"""``convgen verify``: the whole verification ladder again, on packages that are built already."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convgen.cli.options import Json, OutDir, Quiet, Specs, Verbose
+from convgen.cli.output import session
+from convgen.errors import ConvgenError, MismatchError, UsageError
+
+if TYPE_CHECKING:
+    from convgen.package.manifest import Manifest
+    from convgen.spec.model import Layer
+    from convgen.verify import Check, Report
+
+HEAD = ("layer", "check", "result", "detail")
+
+
+def verify(
+    specs: Specs,
+    out_dir: OutDir = "build",
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run every check on built layers again.
+
+    \b
+    Example:  convgen verify layer.yaml
+    """
+    with session("verify", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.cli.sources import distinct, read_layers
+
+        out.payload |= {"out": out_dir, "layers": []}
+        rows: list[tuple[str, ...]] = []
+        failures: list[tuple[str, MismatchError]] = []
+        for layer in distinct(read_layers(specs, out), out):
+            name = layer.spec.name
+            try:
+                report = verify_layer(layer, Path(out_dir) / name)
+            except ConvgenError as error:
+                out.fail(error, name)
+                continue
+            out.payload["layers"].append(_facts(name, Path(out_dir) / name, report))
+            rows += [(name, c.name, _word(c), c.detail) for c in report.checks]
+            if not report.passed:
+                failures.append((name, _mismatch(report)))
+        if rows and not out.quiet:
+            out.table(HEAD, rows)
+        for name, failure in failures:
+            out.fail(failure, name)
+
+
+def verify_layer(layer: Layer, place: Path) -> Report:
+    """The report on the package at ``place``; its first check is that its files are untouched.
+
+    Raises ``UsageError`` when the layer is not built there, or was built from something else.
+    """
+    from convgen.package.manifest import read_manifest
+    from convgen.verify import Check, Report
+
+    manifest = read_manifest(place)
+    if manifest is None:
+        raise UsageError(f"{place}: not built; run convgen build {layer.source} first")
+    touched = changed_files(place, manifest)
+    if touched:
+        detail = f"changed since the build: {', '.join(touched)}; build again"
+        nan = float("nan")
+        return Report((Check("files", False, detail),), nan, nan, nan)
+    report = _run(layer, place, manifest)
+    files = Check("files", True, f"{len(manifest.files)} files are as the build wrote them")
+    return replace(report, checks=(files, *report.checks))
+
+
+def changed_files(place: Path, manifest: Manifest) -> list[str]:
+    """The files of the manifest that are missing or hold something else, sorted."""
+    return sorted(name for name, wrote in manifest.files.items() if _digest(place / name) != wrote)
+
+
+def _digest(path: Path) -> str | None:
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def _run(layer: Layer, place: Path, manifest: Manifest) -> Report:
+    """The ladder on the compiled library, once its C is known to be what the spec gives."""
+    from convgen.package.emit import decide, kernel_files
+    from convgen.target import TARGETS
+    from convgen.verify import tiling_of, verify_in_child
+
+    target = TARGETS.get(manifest.target)
+    decided = None if target is None else decide(layer, target)
+    if decided is None or any(
+        (place / name).read_bytes() != text.encode() for name, text in kernel_files(decided).items()
+    ):
+        raise UsageError(
+            f"{place} was built from another spec, other weights or another version of convgen "
+            f"than these; run convgen build {layer.source} first"
+        )
+    plan = decided.plan
+    return verify_in_child(
+        place / library_of(manifest),
+        plan.spec,
+        packed_bytes=plan.packed_bytes,
+        workspace_bytes=plan.workspace_bytes,
+        align=plan.align,
+        weights=decided.weights,
+        tiling=tiling_of(plan),
+    )
+
+
+def library_of(manifest: Manifest) -> str:
+    """The file name of the compiled library: an extension module, or in ABI mode a plain one."""
+    stem = manifest.extension.lstrip("_")
+    found = [
+        name
+        for name in manifest.files
+        if name.removeprefix("lib").lstrip("_").startswith(f"{stem}.") and not name.endswith(".py")
+    ]
+    assert len(found) == 1, manifest.files
+    return found[0]
+
+
+def _mismatch(report: Report) -> MismatchError:
+    wrong = "; ".join(f"{c.name}: {c.detail}" for c in report.failures)
+    return MismatchError(f"the built kernel failed {len(report.failures)} of its checks: {wrong}")
+
+
+def _word(check: Check) -> str:
+    if not check.passed:
+        return "FAILED"
+    return "passed" if check.available else "not possible here"
+
+
+def _facts(name: str, place: Path, report: Report) -> dict[str, Any]:
+    from convgen.cli.reports import report_facts
+
+    return {"name": name, "path": str(place), **report_facts(report)}

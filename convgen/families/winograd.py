@@ -1,0 +1,159 @@
+"""Winograd convolution F(m x m, r x r) for square filters with stride 1: fewer products.
+
+Tiles of m x m outputs are transformed in blocks that stay in the cache, multiplied with the
+transformed filters as (m+r-1)^2 small matrix products, and transformed back. Takes NHWC layers with
+one group and dense taps whose spec allows it (``accuracy: fast``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from convgen.errors import ScheduleError
+from convgen.families.base import Cost, activation_operations, view_of
+from convgen.families.tiled import PLAIN_TILE, check_lanes, most_pixels, packing_of
+from convgen.plan import KernelPlan, Packing, Tile
+from convgen.schedule import Family, Schedule
+from convgen.spec.model import Accuracy, ConvSpec, DType, Layout
+from convgen.target import Target, VectorIsa
+from convgen.winograd import LEAST_CHANNELS, WinogradBody, matrices
+
+name = Family.WINOGRAD
+_OUTPUTS = {3: (2, 3, 4, 6), 5: (2, 4)}  # r: the m whose errors stay small
+
+
+def fits(spec: ConvSpec) -> bool:
+    steps = (spec.sh, spec.sw, spec.dh, spec.dw, spec.groups)
+    return (
+        spec.kh == spec.kw
+        and spec.kh in _OUTPUTS
+        and steps == (1, 1, 1, 1, 1)
+        and spec.c >= LEAST_CHANNELS
+        and spec.layout is Layout.NHWC
+        and spec.dtype is DType.FLOAT32
+        and spec.accuracy is Accuracy.FAST
+    )
+
+
+def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
+    """Every m, with product tiles that fill the registers and blocks that fit the second cache."""
+    isa = target.isa
+    if isa.lanes == 1 or spec.icg < isa.lanes or spec.oc < isa.lanes:
+        return
+    for m in _OUTPUTS[spec.kh]:
+        if m > 2 and m > max(spec.oh, spec.ow):
+            continue
+        count = spec.batch * -(-spec.oh // m) * -(-spec.ow // m)
+        square = (m + spec.kh - 1) ** 2
+        for vectors in range(1, min(4, -(-spec.oc // isa.lanes)) + 1):
+            most = most_pixels(isa, vectors)
+            for rows in range(max(1, most // 2), most + 1):
+                bytes_a_strip = 4 * square * rows * (spec.icg + vectors * isa.lanes)
+                fit = max(1, target.l2 * 3 // 4 // bytes_a_strip)
+                strips = -(-count // rows)
+                blocks = -(-strips // fit)
+                yield Schedule(name, isa.lanes, m, m, vectors, rows, -(-strips // blocks))
+
+
+def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
+    """Raises ScheduleError for a layer this family does not take, or a tile that does not fit."""
+    if not fits(spec):
+        raise ScheduleError(
+            "schedule: family winograd takes NHWC layers with a 3x3 or 5x5 filter, stride 1, "
+            f"dilation 1, one group, C >= {LEAST_CHANNELS} and accuracy fast; use family direct"
+        )
+    m = schedule.tile_h
+    if m != schedule.tile_w or m not in _OUTPUTS[spec.kh]:
+        sizes = ", ".join(f"[{n}, {n}]" for n in _OUTPUTS[spec.kh])
+        raise ScheduleError(f"schedule: winograd's tile for this filter is one of {sizes}")
+    isa = check_lanes(schedule, target)
+    most = most_pixels(isa, schedule.vectors)
+    if schedule.rows > most:
+        raise ScheduleError(
+            f"schedule: {schedule.rows} rows of {schedule.vectors} vectors do not fit "
+            f"{isa.registers} registers; at most {most} rows do"
+        )
+    view = view_of(spec)
+    alpha = m + spec.kh - 1
+    packing = replace(
+        packing_of(spec, view, isa.lanes), kh=alpha, kw=alpha, winograd=(m, spec.kh)
+    )
+    bodies = [_body(spec, packing, schedule, isa)]
+    if isa.lanes > 1:
+        _, rows, vectors = PLAIN_TILE
+        strips = -(-schedule.rows * schedule.strips // rows)
+        plain = replace(schedule, lanes=1, vectors=vectors, rows=rows, strips=strips)
+        bodies.append(_body(spec, packing, plain, target.isas[-1]))
+    workspace = 4 * max(body.scratch for body in bodies)
+    return KernelPlan(
+        spec, schedule, target, view, packing, tuple(bodies), workspace_bytes=workspace
+    )
+
+
+def cost(plan: KernelPlan) -> Cost:
+    """Cycles of the products and the transforms, and of streaming the filters to every block."""
+    body, target, spec = plan.body, plan.target, plan.spec
+    assert isinstance(body, WinogradBody)
+    square, lanes = body.alpha**2, body.isa.lanes
+    mr = body.tile.pixels
+    oc_vectors, ic_vectors = -(-spec.oc // lanes), -(-spec.icg // lanes)
+    whole, rest = divmod(oc_vectors, body.tile.vectors)
+    strip = whole * _strip(spec, target, mr, body.tile.vectors)
+    strip += _strip(spec, target, mr, rest) if rest else 0
+    products = -(-body.count // mr) * square * strip
+    filters = 4 * square * spec.icg * oc_vectors * lanes
+    rate = 32 if filters < target.l2 // 2 else 16 if filters < target.l3 else 6  # bytes a cycle
+    stream = body.blocks * filters / rate
+    mats = matrices(body.m, body.r)
+    inward = (_terms(mats.bt) * 2 * body.alpha + 5 * square) / 2
+    outward = (_terms(mats.at) * (body.alpha + body.m) + 3 * square) / 2
+    # A tile that leaves the image goes through a buffer, and is moved twice.
+    edge = 1 - _inner(spec.oh, body, spec.h) * _inner(spec.ow, body, spec.w)
+    transforms = body.count * (1 + edge) * (inward * ic_vectors + outward * oc_vectors)
+    bound = "FMA" if products > stream else "weights from L3" if rate > 6 else "weights from memory"
+    return Cost(max(products, stream) + transforms, bound)
+
+
+def _strip(spec: ConvSpec, target: Target, mr: int, nv: int) -> float:
+    """Cycles of one MR x NV product. Its inputs come from the second cache: loads cost more."""
+    loads = 1.25 * (mr + nv) / target.load_ports
+    step = max(mr * nv / target.fma_ports, loads, target.fma_latency)
+    return spec.icg * (step + 0.25) + 12 + 1.5 * mr * nv
+
+
+def _terms(matrix: tuple[tuple[object, ...], ...]) -> int:
+    return sum(1 for row in matrix for entry in row if entry)
+
+
+def _inner(out: int, body: WinogradBody, size: int) -> float:
+    """The share of tiles along one axis that lie whole inside the image."""
+    tiles = -(-out // body.m)
+    outside = (1 if out >= size else 0) + (1 if tiles * body.m + body.r - 1 > size + 1 else 0)
+    return max(0, tiles - outside) / tiles
+
+
+def _body(spec: ConvSpec, packing: Packing, how: Schedule, isa: VectorIsa) -> WinogradBody:
+    m, r = how.tile_h, spec.kh
+    square = (m + r - 1) ** 2
+    rows, cols = -(-spec.oh // m), -(-spec.ow // m)
+    block = how.rows * how.strips
+    width = how.vectors * isa.lanes
+    pitch = -(-spec.icg // isa.lanes) * isa.lanes
+    whole, rest = divmod(spec.oc, width)
+    needed = -(-rest // isa.lanes)  # vectors of the last, narrower block of channels
+    tile = Tile(1, how.rows, how.vectors if whole else needed, isa.lanes, isa.lanes)
+    last = Tile(1, how.rows, needed, isa.lanes, isa.lanes)
+    pad = max(16, isa.lanes)
+    pitch += pad if pitch % 512 == 0 else 0
+    plane = block * pitch
+    plane += pad if plane % 256 == 0 else 0
+    m_plane = block * tile.vectors * isa.lanes
+    m_plane += pad if m_plane % 256 == 0 else 0
+    used = {"load", "store", "set1", "fma", "add", "sub", "mul", *activation_operations(spec)}
+    assert square * packing.ic == packing.depth
+    return WinogradBody(
+        isa=isa, family=name, operations=tuple(sorted(used)), m=m, r=r, rows=rows, cols=cols,
+        count=spec.batch * rows * cols, block=block, tile=tile, last=last if rest and last != tile else None,
+        v_pitch=pitch, v_plane=plane, m_plane=m_plane,
+    )  # fmt: skip

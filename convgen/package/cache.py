@@ -1,0 +1,146 @@
+"""The build cache: compiled libraries by the content they were made from, in one file each.
+
+An entry carries its own checksum, so a damaged one is noticed, removed and built again. Writing
+is by rename, so any number of builds may share a cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MAGIC = b"convgen-cache-1 "
+SUFFIX = ".entry"
+LIMIT = 1 << 30  # bytes; the entries used longest ago go first
+_HEX = 64  # digits of a SHA-256
+
+
+def default_cache_root() -> Path:
+    """``convgen`` in the user's cache folder, where the platform has it."""
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("convgen", appauthor=False))
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A compiled library and what is known of it (plain data: report, warnings, sizes)."""
+
+    library: bytes
+    facts: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Entries under ``root``; nothing is created before the first ``put``."""
+
+    root: Path
+    limit: int = LIMIT
+
+    def get(self, key: str) -> Entry | None:
+        """The entry of this key; None when there is none or it is damaged (then it is removed).
+
+        A cache that cannot be read is an empty one.
+        """
+        path = self._path(key)
+        try:
+            data = path.read_bytes()
+        except OSError:
+            return None
+        entry = _decode(data)
+        with contextlib.suppress(OSError):
+            if entry is None:
+                path.unlink()
+            else:
+                os.utime(path)  # used now: the last to go
+        return entry
+
+    def put(self, key: str, entry: Entry) -> None:
+        """Store an entry whole or not at all. Raises ``OSError``."""
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(path, _encode(entry))
+        self._shrink()
+
+    def clear(self) -> int:
+        """Remove every entry; how many there were. Raises ``OSError``."""
+        count = len(self)
+        folder = self.root / "builds"
+        if folder.exists():
+            shutil.rmtree(folder)
+        return count
+
+    def size(self) -> int:
+        """Bytes of all entries."""
+        return sum(size for _, size, _ in self._used())
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self._entries())
+
+    def _path(self, key: str) -> Path:
+        return self.root / "builds" / key[:2] / f"{key}{SUFFIX}"
+
+    def _folders(self) -> list[Path]:
+        try:
+            return [path for path in (self.root / "builds").iterdir() if path.is_dir()]
+        except OSError:
+            return []
+
+    def _entries(self) -> Iterator[Path]:
+        for folder in self._folders():
+            with contextlib.suppress(OSError):
+                yield from [path for path in folder.iterdir() if path.suffix == SUFFIX]
+
+    def _used(self) -> list[tuple[float, int, Path]]:
+        found = []
+        for path in self._entries():
+            with contextlib.suppress(OSError):
+                status = path.stat()
+                found.append((status.st_mtime, status.st_size, path))
+        return sorted(found)
+
+    def _shrink(self) -> None:
+        used = self._used()
+        total = sum(size for _, size, _ in used)
+        for _, size, path in used:
+            if total <= self.limit:
+                break
+            with contextlib.suppress(OSError):
+                path.unlink()
+            total -= size
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that readers see all of it or what was there before. Raises ``OSError``."""
+    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise
+
+
+def _encode(entry: Entry) -> bytes:
+    facts = json.dumps(entry.facts, sort_keys=True).encode()
+    body = b"%d\n%s%s" % (len(facts), facts, entry.library)
+    return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+
+
+def _decode(data: bytes) -> Entry | None:
+    head = len(MAGIC) + _HEX + 1
+    digest, body = data[len(MAGIC) : head - 1], data[head:]
+    if not data.startswith(MAGIC) or hashlib.sha256(body).hexdigest().encode() != digest:
+        return None
+    size, _, rest = body.partition(b"\n")
+    length = int(size)
+    return Entry(rest[length:], json.loads(rest[:length]))

@@ -1,0 +1,177 @@
+"""Put a built package in its place: whatever interrupts it, what can be imported is whole.
+
+The new library has a name of its own (its hash), so it never overwrites one that a process has
+mapped; ``__init__.py``, which names the library, is replaced last, by a rename. Until then the
+earlier package is what is there. Files are written in full in a work folder beside it first: a
+disk that is full shows before anything changes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from convgen.errors import UsageError
+from convgen.package.manifest import NAME as MANIFEST
+
+MODULE = "__init__.py"
+MARK = b"convgen"
+MARKED = ("__init__.py", "__init__.pyi", "selftest.c", "CMakeLists.txt")
+LOCK_SECONDS = 900.0
+
+
+class Place:
+    """Where one layer is built: ``out/<name>/``, and what stands beside it while that happens."""
+
+    def __init__(self, out: Path, name: str) -> None:
+        self.out = out
+        self.name = name
+        self.package = out / name
+        self.work = out / f".{name}.work"
+        self.failed = out / f"{name}.failed"
+        self.lock = out / f".{name}.lock"
+
+
+@contextmanager
+def locked(place: Place) -> Iterator[None]:
+    """One build of a layer at a time, whatever process or thread it is in; makes ``out``.
+
+    The system lets go of the lock of a process that dies. Raises ``UsageError`` when the folder
+    cannot be written, or when another build holds the lock for ``LOCK_SECONDS``.
+    """
+    import filelock
+
+    with writing(place.out):
+        place.out.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(place.lock)
+        try:
+            lock.acquire(timeout=LOCK_SECONDS)
+        except filelock.Timeout:
+            raise UsageError(
+                f"{place.lock}: another build of {place.name} has held this lock for "
+                f"{LOCK_SECONDS:g} s; end that build, then try again"
+            ) from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def work_folder(place: Place) -> Iterator[Path]:
+    """An empty folder beside the package, gone afterwards; under the layer's lock only."""
+    with writing(place.out):
+        shutil.rmtree(place.work, ignore_errors=True)  # of a build that was killed
+        place.work.mkdir()
+    try:
+        yield place.work
+    finally:
+        shutil.rmtree(place.work, ignore_errors=True)
+
+
+@contextmanager
+def writing(where: Path) -> Iterator[None]:
+    """Turn the system's refusal to write into a ``UsageError`` that says where and why."""
+    try:
+        yield
+    except OSError as error:
+        path = error.filename or where
+        if error.errno == errno.ENOSPC:
+            text = f"{path}: the disk is full; nothing was changed"
+        else:
+            text = f"{path}: cannot write here ({error.strerror or error}); choose a folder with -o"
+        raise UsageError(text) from error
+
+
+def refuse_foreign(place: Place) -> None:
+    """Raise ``UsageError`` where a build would overwrite files that convgen did not write."""
+    if place.package.exists() and not place.package.is_dir():
+        raise UsageError(f"{place.package}: a file stands where the package would go; move it")
+    if (place.package / MANIFEST).exists():
+        return
+    for name in (*MARKED, f"{place.name}.c", f"{place.name}.h"):
+        path = place.package / name
+        with contextlib.suppress(FileNotFoundError):
+            data = path.read_bytes()
+            if data.strip() and MARK not in data[:4096]:
+                raise UsageError(
+                    f"{path}: convgen did not write this file and would overwrite it; build into "
+                    "another folder with -o, or rename the layer"
+                )
+
+
+def commit(
+    place: Place, work: Path, files: Mapping[str, bytes], extension: str, before: str | None
+) -> None:
+    """Bring ``files`` into the package; ``MODULE`` among them comes last.
+
+    ``extension``: stem of this build's hash-named files, which are brought first. ``before``: the
+    stem of the package that this one replaces; its files stay until the next build, for a process
+    that has read the old ``__init__.py`` and not yet loaded what it names.
+    """
+    package = place.package
+    stage = work / "package"
+    with writing(package):
+        stage.mkdir()
+        for name, data in files.items():
+            (stage / name).write_bytes(data)
+        package.mkdir(exist_ok=True)
+        order = sorted(files, key=lambda name: (name == MODULE, extension not in name, name))
+        for name in order:
+            if _content(package / name) != files[name]:
+                if name == MODULE:
+                    _date(stage / name, package / name)
+                os.replace(stage / name, package / name)  # noqa: PTH105
+    if before is not None:
+        _remove_older(place, {extension, before})
+
+
+def keep_failed(place: Place, work: Path, report: str) -> Path:
+    """Move the work folder of a failed build to a named place, with ``report`` as report.txt.
+
+    Falls back on leaving nothing when even that cannot be written.
+    """
+    with contextlib.suppress(OSError):
+        for path in work.glob("*.o"):
+            path.unlink()
+        (work / "report.txt").write_text(report, encoding="utf-8")
+        shutil.rmtree(place.failed, ignore_errors=True)
+        work.rename(place.failed)
+    return place.failed
+
+
+def forget_failed(place: Place) -> None:
+    """A build that went well makes the remains of an earlier failure misleading."""
+    if (place.failed / "report.txt").exists():
+        shutil.rmtree(place.failed, ignore_errors=True)
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _date(new: Path, old: Path) -> None:
+    """Python takes compiled bytecode for current when the source's second and size agree: two
+    builds within one second would otherwise import the first one's bytecode."""
+    with contextlib.suppress(OSError):
+        least = int(old.stat().st_mtime) + 1
+        if new.stat().st_mtime < least:
+            os.utime(new, (least, least))
+
+
+def _remove_older(place: Place, keep: set[str]) -> None:
+    own = re.compile(rf"(?:lib)?(_?{re.escape(place.name)}_[0-9a-f]{{12}})\..+")
+    for path in sorted(place.package.iterdir()):
+        found = own.fullmatch(path.name)
+        if found and f"_{found[1].lstrip('_')}" not in keep:
+            with contextlib.suppress(OSError):  # Windows keeps a loaded library
+                path.unlink()

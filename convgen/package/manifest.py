@@ -1,0 +1,87 @@
+"""manifest.json: what a package was built from, with what, and which checks it passed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from convgen.verify.report import Report
+
+NAME = "manifest.json"
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One built package. ``files``: SHA-256 of every file but the manifest itself.
+
+    ``inputs``: ``inputs_digest`` of the build. ``report``: None when nothing was verified.
+    ``commands``, ``warnings``: of the compiler. ``code_bytes``: machine code of the kernel, None
+    where the object format does not tell.
+    """
+
+    name: str
+    version: str
+    inputs: str
+    files: Mapping[str, str]
+    extension: str
+    target: str
+    isa: str
+    schedule: str
+    reason: str
+    binding: str
+    compiler: str
+    commands: tuple[str, ...]
+    warnings: tuple[str, ...]
+    code_bytes: int | None
+    report: Report | None
+
+    def to_text(self) -> str:
+        data = asdict(self) | {"format": FORMAT, "files": dict(sorted(self.files.items()))}
+        data["report"] = None if self.report is None else self.report.to_mapping()
+        return json.dumps(data, indent=2, sort_keys=True) + "\n"
+
+    @classmethod
+    def from_text(cls, text: str) -> Manifest:
+        """Raises ``ValueError`` for anything that ``to_text`` did not write."""
+        data = json.loads(text)
+        try:
+            if data.pop("format") != FORMAT:
+                raise ValueError("a manifest of another format")
+            report = data.pop("report")
+            commands, warnings = (tuple(data.pop(key)) for key in ("commands", "warnings"))
+            return cls(
+                **data,
+                commands=commands,
+                warnings=warnings,
+                report=None if report is None else Report.from_mapping(report),
+            )
+        except (AttributeError, KeyError, TypeError) as error:
+            raise ValueError(f"not a manifest: {error}") from error
+
+
+def read_manifest(folder: Path) -> Manifest | None:
+    """The manifest of a built package; None when there is none, or none that can be read."""
+    try:
+        return Manifest.from_text((folder / NAME).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def intact(folder: Path, manifest: Manifest) -> bool:
+    """Whether every file is there and holds what the build wrote."""
+    try:
+        return all(
+            hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+            for name, digest in manifest.files.items()
+        )
+    except OSError:
+        return False
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-256 of each file's content."""
+    return {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}

@@ -1,0 +1,200 @@
+"""Render the Python side of a built layer: module, type stub, and the glue between it and C."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pprint import pformat
+from typing import Any
+
+from convgen import __version__
+from convgen.plan import KernelPlan
+from convgen.render import environment
+from convgen.spec.model import Act, ConvSpec, DType, InitWeights, Layer
+from convgen.spec.resolved import resolved_mapping
+
+C_TYPES = {DType.FLOAT32: "float", DType.FLOAT64: "double"}
+ITEM_BYTES = {DType.FLOAT32: 4, DType.FLOAT64: 8}
+
+
+@dataclass(frozen=True)
+class GlueText:
+    """What the glue's templates print: names, the C element type, bytes of one call's arrays."""
+
+    name: str
+    macro: str
+    version: str
+    ctype: str
+    x_bytes: int
+    y_bytes: int
+    batch_any: bool
+
+
+@dataclass(frozen=True)
+class PackageText:
+    """What the module's templates print. Shapes are Python literals; ``None`` is any batch.
+
+    ``image_shape`` and ``out_image_shape``: without the batch. ``*_types``: of the type stub.
+    ``out_shape``, ``images``, ``packed_pointer``: expressions inside ``run`` and ``bind``.
+    """
+
+    name: str
+    version: str
+    story: tuple[str, ...]
+    extension: str
+    isa: str
+    features: str
+    public: tuple[str, ...]
+    dtype: str
+    baked: bool
+    bias: bool
+    batch_any: bool
+    input_shape: str
+    image_shape: str
+    weight_shape: str
+    bias_shape: str
+    output_shape: str
+    out_image_shape: str
+    out_shape: str
+    images: str
+    packed_pointer: str
+    packed_bytes: int
+    align: int
+    macs: int
+    schedule: str
+    spec: str
+    conv_params: str
+    run_params: str
+    input_words: str
+    weight_words: str
+    bias_words: str
+    output_words: str
+    input_types: str
+    weight_types: str
+    bias_type: str
+    bias_param: str
+    output_types: str
+
+
+def glue_files(plan: KernelPlan) -> dict[str, str]:
+    """``{"<name>_glue.c": text, "<name>_glue.h": text}``; the header is what cffi reads, too."""
+    spec = plan.spec
+    item = ITEM_BYTES[spec.dtype]
+    text = GlueText(
+        name=spec.name,
+        macro=spec.name.upper(),
+        version=__version__,
+        ctype=C_TYPES[spec.dtype],
+        x_bytes=_count(spec.x_shape) * item,
+        y_bytes=_count(spec.y_shape) * item,
+        batch_any=spec.batch_any,
+    )
+    env = environment()
+    return {
+        f"{spec.name}_glue.{suffix}": env.get_template(f"python/glue.{suffix}.j2").render(g=text)
+        for suffix in ("c", "h")
+    }
+
+
+def python_files(layer: Layer, plan: KernelPlan, extension: str) -> dict[str, str]:
+    """``__init__.py``, ``__init__.pyi`` and ``py.typed`` around the module ``extension``."""
+    text = package_text(layer, plan, extension)
+    env = environment()
+    names = ("__init__.py", "__init__.pyi")
+    files = {name: env.get_template(f"python/{name}.j2").render(p=text) for name in names}
+    return {**files, "py.typed": ""}
+
+
+def package_text(layer: Layer, plan: KernelPlan, extension: str) -> PackageText:
+    spec = plan.spec
+    baked = layer.weights is not None
+    x_shape, y_shape = _batched(spec, spec.x_shape), _batched(spec, spec.y_shape)
+    isa = plan.body.isa
+    return PackageText(
+        name=spec.name,
+        version=__version__,
+        story=_story(spec),
+        extension=extension,
+        isa=isa.name,
+        features=_listed(isa.features) or "nothing special",
+        public=_public(baked),
+        dtype=str(spec.dtype),
+        baked=baked,
+        bias=spec.bias,
+        batch_any=spec.batch_any,
+        input_shape=repr(x_shape),
+        image_shape=repr(x_shape[1:]),
+        weight_shape=repr(spec.w_shape),
+        bias_shape=repr(spec.b_shape),
+        output_shape=repr(y_shape),
+        out_image_shape=repr(y_shape[1:]),
+        out_shape="shape" if spec.batch_any else repr(y_shape),
+        images="images" if spec.batch_any else "1",
+        packed_pointer="_packed" if baked else "packed._pointer",
+        packed_bytes=plan.packed_bytes,
+        align=plan.align,
+        macs=spec.macs,
+        schedule=str(plan.schedule),
+        spec=pformat(_spec_literal(layer), sort_dicts=False, width=96),
+        conv_params="x" if baked else "x, w, b=None",
+        run_params="x" if baked else "x, packed",
+        input_words=_words(spec, x_shape, spec.layout),
+        weight_words=f"{spec.dtype} {'x'.join(map(str, spec.w_shape))}, {spec.weight_layout}",
+        bias_words=f"{spec.dtype} {spec.oc}",
+        output_words=_words(spec, y_shape, spec.layout),
+        input_types=_types(x_shape),
+        weight_types=_types(spec.w_shape),
+        bias_type=f"tuple[{_types(spec.b_shape)}]" if spec.b_shape else "None",
+        bias_param="_Array" if spec.bias else "None = None",
+        output_types=_types(y_shape),
+    )
+
+
+def _story(spec: ConvSpec) -> tuple[str, ...]:
+    act = "" if spec.activation.kind is Act.NONE else f", {spec.activation.kind}"
+    p = spec.padding
+    return (
+        f"a convolution of {spec.h}x{spec.w}x{spec.c} to {spec.oh}x{spec.ow}x{spec.oc}.",
+        f"{spec.oc} filters {spec.kh}x{spec.kw}x{spec.icg}, stride {spec.sh}x{spec.sw}, padding "
+        f"{p.top} {p.left} {p.bottom} {p.right} (top left bottom right),",
+        f"dilation {spec.dh}x{spec.dw}, groups {spec.groups}, "
+        f"{'bias' if spec.bias else 'no bias'}{act}; {spec.dtype}, {spec.layout}, weights "
+        f"{spec.weight_layout}.",
+    )
+
+
+def _public(baked: bool) -> tuple[str, ...]:
+    shapes = ("BIAS_SHAPE", "INPUT_SHAPE", "ISA", "MACS", "OUTPUT_SHAPE", "SCHEDULE", "SPEC")
+    packing = () if baked else ("Packed", "pack")
+    return tuple(sorted((*shapes, "WEIGHT_SHAPE", "bind", "conv", "run", *packing)))
+
+
+def _spec_literal(layer: Layer) -> dict[str, Any]:
+    """The spec as data; weights of a file are in the C already, and a path is nobody else's."""
+    data = resolved_mapping(layer)
+    if not isinstance(layer.weights, InitWeights):
+        data.pop("weights", None)
+    return data
+
+
+def _batched(spec: ConvSpec, shape: tuple[int, int, int, int]) -> tuple[int | None, ...]:
+    return (None, *shape[1:]) if spec.batch_any else shape
+
+
+def _words(spec: ConvSpec, shape: tuple[int | None, ...], order: str) -> str:
+    sizes = "x".join("N" if n is None else str(n) for n in shape)
+    return f"{spec.dtype} {sizes}, {order}"
+
+
+def _types(shape: tuple[int | None, ...]) -> str:
+    return ", ".join("None" if n is None else f"Literal[{n}]" for n in shape)
+
+
+def _listed(words: tuple[str, ...]) -> str:
+    return " and ".join([*filter(None, [", ".join(words[:-1])]), *words[-1:]])
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    total = 1
+    for size in shape:
+        total *= size
+    return total

@@ -1,0 +1,67 @@
+"""What every family says of one instruction set's part of the file."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from convgen.plan import Body
+from convgen.target.isa import VectorIsa, model
+from convgen.winograd import WinogradBody
+
+
+@dataclass(frozen=True)
+class BodyText:
+    """What the frame of the file prints: the vector operations, and under which conditions.
+
+    ``function`` and ``driver``: macros that open an inlined function and one with loops;
+    ``sweep``: what the latter stands for.
+    """
+
+    isa: VectorIsa
+    model: VectorIsa
+    prefix: str
+    header: str
+    condition: str
+    words: str
+    features: str
+    function: str
+    driver: str
+    sweep: str
+    operations: tuple[str, ...]
+
+
+def common(body: Body | WinogradBody) -> dict[str, Any]:
+    """The fields of BodyText."""
+    isa = body.isa
+    v = isa.prefix.upper()
+    return {
+        "isa": isa,
+        "model": model(isa),
+        "prefix": isa.prefix,
+        "header": isa.header,
+        "condition": isa.condition,
+        "words": f"{isa.name}: vectors of {isa.lanes} floats" if isa.lanes > 1 else "plain C99",
+        "features": " && ".join(f'__builtin_cpu_supports("{f}")' for f in isa.features),
+        "function": f"{v}_OP",
+        "driver": f"{v}_SWEEP",
+        "sweep": f"static __attribute__(({isa.attribute}))" if isa.attribute else "static",
+        "operations": body.operations,
+    }
+
+
+def times(var: str, step: int) -> str:
+    """``var * step`` as a person writes it."""
+    return var if step == 1 else f"{var} * {step}"
+
+
+def plus(offset: int) -> str:
+    """``" + offset"``, nothing for 0."""
+    return f" + {offset}" if offset else ""
+
+
+def block_of(channel: str, lanes: int, block_stride: int) -> str:
+    """The address of a channel's block in packed order, plus its lane inside the block."""
+    if lanes == 1:
+        return f"{channel} * {block_stride}"
+    return f"{channel} / {lanes} * {block_stride} + {channel} % {lanes}"

@@ -1,0 +1,171 @@
+"""Words of the whole file: its head, its sizes, the packing and baked weights."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from convgen import __version__
+from convgen.activations import ActivationText, activation_text, float_literal
+from convgen.plan import KernelPlan, Packing
+from convgen.spec.model import Act
+from convgen.winograd import WinogradBody, matrices
+
+if TYPE_CHECKING:
+    from convgen.spec.weights import Weights
+
+ABI = 1  # of the generated C interface; a caller compiled against another number must not link
+
+
+@dataclass(frozen=True)
+class PlanText:
+    """Words and numbers of the whole file."""
+
+    name: str
+    macro: str
+    template: str
+    workspace: str
+    version: str
+    target: str
+    story: tuple[str, ...]
+    macros: tuple[tuple[str, str], ...]
+    act: ActivationText
+    packing: Packing
+    bias: bool
+    groups: int
+    images: int
+    wino: SimpleNamespace | None
+    scatter: int
+    baked: tuple[str, ...]
+    feature_words: str
+    layout: str
+    w_layout: str
+    x_shape: str
+    w_shape: str
+    y_shape: str
+    b_words: str
+    packed_words: str
+    workspace_words: str
+
+
+def spec_id(plan: KernelPlan, weights: Weights | None = None) -> str:
+    """16 hex digits that stand for what is computed: the spec, and baked weights if any."""
+    digest = hashlib.sha256(repr(plan.spec).encode())
+    if weights is not None:
+        digest.update(weights.w.tobytes())
+        digest.update(b"" if weights.b is None else weights.b.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
+    spec = plan.spec
+    macro = spec.name.upper()
+    features = plan.body.isa.features
+    workspace = f"{macro}_WORKSPACE_BYTES is 0: not used, may be NULL"
+    if plan.workspace_bytes:
+        workspace = f"{macro}_WORKSPACE_BYTES bytes, aligned to a float at least; contents void"
+    packed = f"what {spec.name}_pack wrote"
+    if weights is not None:
+        packed = f"{spec.name}_packed, or {packed}"
+    return PlanText(
+        name=spec.name,
+        macro=macro,
+        template="winograd.j2" if isinstance(plan.body, WinogradBody) else "tiled.j2",
+        workspace=", (float *)workspace" if plan.workspace_bytes else "",
+        version=__version__,
+        target=plan.target.name,
+        story=story(plan),
+        macros=macros(plan, weights),
+        act=activation_text(spec.activation),
+        packing=plan.packing,
+        bias=spec.bias,
+        groups=plan.view.groups,
+        images=spec.batch,
+        wino=winograd_words(plan.body) if isinstance(plan.body, WinogradBody) else None,
+        scatter=0 if plan.view.y_channel == 1 else plan.view.y_channel,
+        baked=baked_lines(plan.packing, weights) if weights is not None else (),
+        feature_words=f" ({', '.join(features)})" if features else "",
+        layout=spec.layout,
+        w_layout=spec.weight_layout,
+        x_shape="][".join(map(str, spec.x_shape)),
+        w_shape="][".join(map(str, spec.w_shape)),
+        y_shape="][".join(map(str, spec.y_shape)),
+        b_words=f"float[{spec.oc}], element alignment" if spec.bias else "not read, may be NULL",
+        packed_words=packed,
+        workspace_words=workspace,
+    )
+
+
+def winograd_words(body: WinogradBody) -> SimpleNamespace:
+    """Sizes, and G as double literals, for the head of the file and the packing."""
+    rows = [[repr(float(entry)) for entry in row] for row in matrices(body.m, body.r).g]
+    return SimpleNamespace(
+        m=body.m, r=body.r, alpha=body.alpha, square=body.alpha**2,
+        direct=(body.m * body.r) ** 2, g=rows,
+    )  # fmt: skip
+
+
+def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], ...]:
+    """The sizes that a program can use in ``#if``."""
+    s = plan.spec
+    numbers = {
+        "N": s.batch, "H": s.h, "W": s.w, "C": s.c,
+        "OH": s.oh, "OW": s.ow, "OC": s.oc, "KH": s.kh, "KW": s.kw,
+        "SH": s.sh, "SW": s.sw, "DH": s.dh, "DW": s.dw, "G": s.groups,
+        "PT": s.padding.top, "PL": s.padding.left, "PB": s.padding.bottom, "PR": s.padding.right,
+        "MACS": s.macs, "PACKED_BYTES": plan.packed_bytes,
+        "WORKSPACE_BYTES": plan.workspace_bytes, "ALIGN": plan.align,
+        "BAKED": int(weights is not None), "ABI": ABI,
+    }  # fmt: skip
+    found = [(name, str(value)) for name, value in numbers.items()]
+    found.append(("SPEC_ID", f'"{spec_id(plan, weights)}"'))
+    return tuple(found)
+
+
+def story(plan: KernelPlan) -> tuple[str, ...]:
+    """What the file computes, how, and what it costs."""
+    s, p = plan.spec, plan.spec.padding
+    bias = "b[oc] + " if s.bias else ""
+    act = s.activation.kind
+    inner = f"{bias}sum over kh, kw, ic of"
+    group = f"oc / {s.ocg} * {s.icg} + ic" if s.groups > 1 else "ic"
+    if s.groups == s.c == s.oc and s.groups > 1:
+        group = "oc"
+    left = "y[n,oh,ow,oc] = "
+    taps = (
+        f"x[n, {_affine('oh', s.sh, p.top, 'kh', s.dh)}, "
+        f"{_affine('ow', s.sw, p.left, 'kw', s.dw)}, {group}] * w[kh,kw,ic,oc]"
+    )
+    opening, closing = (f"{act}(", ")") if act is not Act.NONE else ("", "")
+    tile = plan.body.tiles[0]
+    return (
+        f"{left}{opening}{inner}",
+        f"    {taps}{closing}",
+        "Taps outside the image count as nothing. All indices are bounded by the sizes below.",
+        "",
+        f"x {'x'.join(map(str, s.x_shape))} {s.layout}, w {'x'.join(map(str, s.w_shape))} "
+        f"{s.weight_layout}, y {'x'.join(map(str, s.y_shape))} {s.layout}, {s.dtype}",
+        f"Spec {spec_id(plan)}, target {plan.target.name}",
+        f"Schedule {plan.schedule}",
+        f"Cost: {s.macs} multiply-adds; {tile.pixels * tile.vectors} accumulators of "
+        f"{tile.lanes} lanes; {plan.packed_bytes} bytes of packed weights",
+    )
+
+
+def _affine(out: str, stride: int, pad: int, tap: str, dilation: int) -> str:
+    """``oh*2 - 3 + kh``, as a person would write it."""
+    first = out if stride == 1 else f"{out}*{stride}"
+    last = tap if dilation == 1 else f"{tap}*{dilation}"
+    return f"{first} - {pad} + {last}" if pad else f"{first} + {last}"
+
+
+def baked_lines(packing: Packing, weights: Weights) -> tuple[str, ...]:
+    """The packed weights as hexadecimal float literals, eight to a line: exact in every compiler."""
+    from convgen.pack import pack
+
+    literals = [float_literal(v) for v in pack(packing, weights).tolist()]
+    return tuple(", ".join(literals[i : i + 8]) + "," for i in range(0, len(literals), 8))
+
+

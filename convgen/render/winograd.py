@@ -1,0 +1,145 @@
+"""Words of the Winograd family: transforms as sums of products, matrix products as microkernels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from types import SimpleNamespace
+
+from convgen.activations import float_literal
+from convgen.plan import KernelPlan, Packing, Tile
+from convgen.render.body import BodyText, block_of, common, plus
+from convgen.winograd import Matrix, WinogradBody, matrices
+
+
+@dataclass(frozen=True)
+class WinogradText(BodyText):
+    """What templates/winograd.j2 prints for one body; sizes as in WinogradBody and the spec."""
+
+    packing: Packing
+    m: int
+    alpha: int
+    square: int
+    rows: int
+    cols: int
+    count: int
+    block: int
+    blocks: int
+    mr: int
+    oc_blocks: int
+    v_pitch: int
+    v_plane: int
+    m_pitch: int
+    m_plane: int
+    h: int
+    w: int
+    c: int
+    oh: int
+    ow: int
+    oc: int
+    pt: int
+    pl: int
+    x_image: int
+    x_row: int
+    x_pixel: int
+    y_image: int
+    y_row: int
+    y_pixel: int
+    inward: tuple[SimpleNamespace, ...]
+    outward: tuple[SimpleNamespace, ...]
+    products: tuple[SimpleNamespace, ...]
+    block_of_c: str
+    block_of_oc: str
+    # of the products' microkernel
+    loops: tuple[SimpleNamespace, ...]
+    inner: str
+    w_index: str
+    x_index: str
+    x_lane: int
+    input_words: str
+    bias_param: str
+    finish: str
+    finish_words: str
+    tap_params: str
+
+
+def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
+    """The words of one body of a Winograd plan."""
+    spec, view, packing, isa = plan.spec, plan.view, plan.packing, body.isa
+    mats = matrices(body.m, body.r)
+    m_pitch = body.tile.vectors * isa.lanes
+    return WinogradText(
+        **common(body),
+        packing=packing,
+        m=body.m, alpha=body.alpha, square=body.alpha**2, rows=body.rows, cols=body.cols,
+        count=body.count, block=body.block, blocks=body.blocks, mr=body.tile.pixels,
+        oc_blocks=-(-spec.oc // m_pitch),
+        v_pitch=body.v_pitch, v_plane=body.v_plane, m_pitch=m_pitch, m_plane=body.m_plane,
+        h=spec.h, w=spec.w, c=spec.c, oh=spec.oh, ow=spec.ow, oc=spec.oc,
+        pt=spec.padding.top, pl=spec.padding.left,
+        x_image=view.x_image, x_row=view.x_row, x_pixel=view.x_pixel,
+        y_image=view.y_image, y_row=view.y_row, y_pixel=view.y_pixel,
+        inward=_combinations(isa.prefix, mats.bt),
+        outward=_combinations(isa.prefix, mats.at),
+        products=tuple(_product(plan, body, tile) for tile in body.tiles),
+        block_of_c=block_of("c", packing.lanes, packing.block_stride),
+        block_of_oc=block_of("oc", packing.lanes, packing.block_stride),
+        loops=(SimpleNamespace(var="ic", count=str(spec.c), indent="  "),),
+        inner="    ",
+        w_index=f" + ic * {packing.lanes}",
+        x_index=" + ic",
+        x_lane=0,
+        input_words="one input of each tile",
+        bias_param="",
+        finish="",
+        finish_words="Store.",
+        tap_params="",
+    )  # fmt: skip
+
+
+def _product(plan: KernelPlan, body: WinogradBody, tile: Tile) -> SimpleNamespace:
+    lanes, v = body.isa.lanes, body.isa.prefix
+    m_pitch = body.tile.vectors * lanes
+    accumulators = tile.pixels * tile.vectors
+    return SimpleNamespace(
+        name=tile.name,
+        rows=tile.pixels,
+        comment=f"{tile.pixels} tiles x {tile.channels} channels: {accumulators} accumulators.",
+        pixels=[
+            SimpleNamespace(
+                index=i, x=plus(i * body.v_pitch), x_first=i * body.v_pitch, y=plus(i * m_pitch)
+            )
+            for i in range(tile.pixels)
+        ],
+        vectors=[
+            SimpleNamespace(
+                index=j, start="set1(0.0f)", packed=plus(plan.packing.offset(j * lanes)),
+                y=plus(j * lanes), store=f"{v}_store", store_count="",
+            )
+            for j in range(tile.vectors)
+        ],
+    )  # fmt: skip
+
+
+def _combinations(v: str, matrix: Matrix) -> tuple[SimpleNamespace, ...]:
+    """Each row as C: a first value and the steps that add the other terms to it."""
+    return tuple(_combination(v, index, row) for index, row in enumerate(matrix))
+
+
+def _combination(v: str, index: int, row: tuple[Fraction, ...]) -> SimpleNamespace:
+    # A term with factor 1 first: it costs nothing. Its absence costs one multiplication.
+    terms = sorted(
+        ((factor, k) for k, factor in enumerate(row) if factor), key=lambda t: (t[0] != 1, t[1])
+    )
+    (factor, k), *others = terms
+    first = f"d_{k}" if factor == 1 else f"{v}_mul(d_{k}, {v}_set1({float_literal(float(factor))}))"
+    steps = []
+    for factor, k in others:
+        if factor == 1:
+            steps.append(f"{v}_add(r_{index}, d_{k})")
+        elif factor == -1:
+            steps.append(f"{v}_sub(r_{index}, d_{k})")
+        else:
+            literal = float_literal(float(factor))
+            steps.append(f"{v}_fma(d_{k}, {v}_set1({literal}), r_{index})")
+    return SimpleNamespace(index=index, start=first, steps=steps)

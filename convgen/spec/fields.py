@@ -1,0 +1,227 @@
+"""The raw spec as a pydantic model: which keys there are, their aliases, forms and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from enum import StrEnum
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
+
+from convgen.schedule import Schedule
+from convgen.spec import forms, nested
+from convgen.spec.forms import MAX_SIZE, choice, mistake, pair, whole, word_or_whole
+from convgen.spec.model import (
+    Accuracy,
+    Activation,
+    DType,
+    Layout,
+    Padding,
+    WeightLayout,
+    WeightSource,
+)
+from convgen.spec.scalars import show
+from convgen.spec.tree import Path, Report, holds_unread
+
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    "filters": ("k", "out_channels"),
+    "kernel": ("f", "kernel_size", "kernel_shape"),
+    "stride": ("s", "strides"),
+    "padding": ("p", "pad"),
+    "dilation": ("d", "dilations", "dilation_rate"),
+    "groups": ("g", "group"),
+    "activation": ("act",),
+}
+CANONICAL: Mapping[str, str] = {alias: key for key, names in ALIASES.items() for alias in names}
+REQUIRED: Mapping[str, str] = {
+    "input": "the input's height x width x channels, such as `input: 32x32x3`",
+    "filters": "how many filters, which is the output's channels, such as `filters: 10`",
+    "kernel": "the filter's size, such as `kernel: 5` or `kernel: 5x3`",
+}
+
+
+class Remainder(StrEnum):
+    """What to do with input that no window reaches."""
+
+    ERROR = "error"
+    FLOOR = "floor"
+
+
+def _dtype(value: object) -> DType:
+    dtype = choice(value, DType)
+    if dtype is not DType.FLOAT32:
+        text = f"{dtype} layers are not yet compiled; float32 is, and is the default"
+        raise mistake("E150", text)
+    return dtype
+
+
+def _quant(value: object) -> None:
+    raise mistake("E151", "quantised layers are not yet compiled; remove `quant`")
+
+
+_Pair = tuple[int, int]
+
+
+class RawLayer(BaseModel):
+    """Keys of one layer, each with its forms read; a key that was not given has its default.
+
+    ``batch`` None stands for ``any``, ``groups`` None for ``depthwise``, ``schedule`` None for
+    ``auto``, ``weights`` None for run time.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    version: Annotated[int, PlainValidator(forms.version)] = Field(
+        1, description="Version of the spec language."
+    )
+    name: Annotated[str | None, PlainValidator(forms.name)] = Field(
+        None, description="Name of the layer: its files, package and C prefix. Default: the file's."
+    )
+    input: Annotated[tuple[int, int, int] | None, PlainValidator(forms.image)] = Field(
+        None, description="Input size, height x width x channels, whatever the layout."
+    )
+    batch: Annotated[
+        int | None, PlainValidator(partial(word_or_whole, word="any", high=MAX_SIZE))
+    ] = Field(1, description="Images per call; `any`: compiled for one, Python takes every N.")
+    filters: Annotated[int | None, PlainValidator(partial(whole, low=1, high=MAX_SIZE))] = Field(
+        None, description="Number of filters, the output's channels."
+    )
+    kernel: Annotated[_Pair | None, PlainValidator(partial(pair, low=1, text_form=True))] = Field(
+        None, description="Filter size: one number, [height, width] or 5x3."
+    )
+    stride: Annotated[_Pair, PlainValidator(partial(pair, low=1))] = Field(
+        (1, 1), description="Step of the filter: one number or [height, width]."
+    )
+    padding: Annotated[Padding | nested.PadMode, PlainValidator(nested.padding)] = Field(
+        Padding(), description="Zeros around the input: a number, [h, w], the four sides, or same."
+    )
+    dilation: Annotated[_Pair, PlainValidator(partial(pair, low=1))] = Field(
+        (1, 1), description="Distance between the filter's taps; 1 is dense."
+    )
+    groups: Annotated[
+        int | None, PlainValidator(partial(word_or_whole, word="depthwise", high=MAX_SIZE))
+    ] = Field(1, description="Channel groups; `depthwise`: one per input channel.")
+    bias: Annotated[bool, PlainValidator(forms.truth)] = Field(
+        True, description="Whether each filter adds a bias."
+    )
+    activation: Annotated[Activation, PlainValidator(nested.activation)] = Field(
+        Activation(), description="Function applied to each output."
+    )
+    dtype: Annotated[DType, PlainValidator(_dtype)] = Field(
+        DType.FLOAT32, description="Element type; only float32 is compiled so far."
+    )
+    layout: Annotated[Layout, PlainValidator(partial(choice, kind=Layout))] = Field(
+        Layout.NHWC, description="Order of the input's and output's axes in memory."
+    )
+    weight_layout: Annotated[WeightLayout, PlainValidator(partial(choice, kind=WeightLayout))] = (
+        Field(WeightLayout.HWIO, description="Order of the weights' axes as they are given.")
+    )
+    remainder: Annotated[Remainder, PlainValidator(partial(choice, kind=Remainder))] = Field(
+        Remainder.ERROR, description="What to do when the stride would drop input: error or floor."
+    )
+    weights: Annotated[WeightSource | None, PlainValidator(nested.weights)] = Field(
+        None,
+        description="Weights to bake into the C, from files or initialised. Default: run time.",
+    )
+    quant: Annotated[None, PlainValidator(_quant)] = Field(
+        None, description="Scales and zero points of int8 layers; not yet compiled."
+    )
+    accuracy: Annotated[Accuracy, PlainValidator(partial(choice, kind=Accuracy))] = Field(
+        Accuracy.FAST, description="`strict`: direct summation only; `fast`: Winograd as well."
+    )
+    schedule: Annotated[Schedule | None, PlainValidator(forms.schedule)] = Field(
+        None, description="`auto`, or a schedule as `convgen explain` prints it."
+    )
+
+
+@dataclass(frozen=True)
+class Block:
+    """One map of a spec: a layer, or the defaults beside ``layers``.
+
+    ``written``: canonical key -> the key as the file spells it. ``values``: those that were read.
+    ``bad``: canonical keys whose value was refused. ``meant``: required keys that an unknown key
+    seems to mean.
+    """
+
+    path: Path
+    written: Mapping[str, str]
+    values: Mapping[str, Any]
+    bad: frozenset[str]
+    meant: frozenset[str]
+
+    def at(self, key: str) -> Path:
+        """Path of the value of a canonical key."""
+        return (*self.path, self.written[key])
+
+
+def read_block(mapping: Mapping[str, Any], path: Path, report: Report) -> Block:
+    """Read every key of one map; what is wrong goes to ``report``."""
+    written: dict[str, str] = {}
+    given: dict[str, Any] = {}
+    bad: set[str] = set()
+    for key, value in mapping.items():
+        canonical = CANONICAL.get(key, key)
+        if canonical in written:
+            text = f"`{key}` and `{written[canonical]}` are the same key: keep one of them"
+            report.add((*path, key), "E102", text, key=True)
+            continue
+        written[canonical] = key
+        if holds_unread(value):
+            bad.add(canonical)
+        else:
+            given[canonical] = value
+    values: dict[str, Any] = {}
+    meant: set[str] = set()
+    try:
+        model = RawLayer.model_validate(given)
+    except ValidationError as error:
+        for item in error.errors(include_url=False, include_input=False):
+            top = str(item["loc"][0])
+            bad.add(top)
+            spelled = (*path, written[top], *item["loc"][1:])
+            meant |= _tell(item["type"], item["msg"], spelled, len(item["loc"]) == 1, report)
+        model = RawLayer.model_validate({k: v for k, v in given.items() if k not in bad})
+    values.update((key, getattr(model, key)) for key in model.model_fields_set)
+    return Block(path, written, values, frozenset(bad), frozenset(meant))
+
+
+_MAP_KEYS: Mapping[str, tuple[str, ...]] = {
+    "padding": ("top", "left", "bottom", "right"),
+    "activation": ("kind", "alpha", "min", "max", "approximate"),
+    "weights": ("w", "b", "init", "stddev", "seed"),
+}
+_EXAMPLES: Mapping[str, str] = {
+    "kind": "{kind: leaky_relu, alpha: 0.1}",
+    "w": "{w: w.npy, b: b.npy}",
+    "init": "{init: truncated_normal, stddev: 0.1}",
+    "stddev": "{init: truncated_normal, stddev: 0.1}",
+}
+
+
+def _tell(kind: str, text: str, path: Path, top: bool, report: Report) -> frozenset[str]:
+    """Report one of pydantic's errors. Returns the canonical key that an unknown one may mean."""
+    match kind:
+        case "missing":
+            example = _EXAMPLES[str(path[-1])]
+            report.add(path[:-1], "E103", f"`{path[-1]}` is missing: add it, as in `{example}`")
+        case "extra_forbidden":
+            key = str(path[-1])
+            known = _known(path, top)
+            close = get_close_matches(key[:64].lower(), known, 1)
+            listed = [name for name in known if name not in CANONICAL]
+            hint = f"did you mean `{close[0]}`?" if close else f"the keys are {', '.join(listed)}"
+            report.add(path, "E101", f"unknown key {show(key)}: {hint}", key=True)
+            return frozenset(CANONICAL.get(c, c) for c in close) if top else frozenset()
+        case _:
+            report.add(path, kind, text)
+    return frozenset()
+
+
+def _known(path: Path, top: bool) -> tuple[str, ...]:
+    if top:
+        return (*RawLayer.model_fields, "layers", *CANONICAL)
+    parent = str(path[-2])
+    return _MAP_KEYS[CANONICAL.get(parent, parent)]

@@ -1,0 +1,235 @@
+"""Readers of single values: every form that a key takes, broadcast to one typed value.
+
+Each raises ``PydanticCustomError`` with our own ``E###`` as its type, or a ``ValidationError`` of
+several, so that pydantic collects them all with their places.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Sequence
+from difflib import get_close_matches
+from enum import StrEnum
+from pathlib import PurePath
+from typing import TypeVar
+
+from pydantic import ValidationError
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+from convgen.errors import ScheduleError
+from convgen.schedule import Schedule
+from convgen.spec.names import refuse_name
+from convgen.spec.scalars import disputed, show
+
+MAX_SIZE = 2**24  # height, width, channels, filters, batch
+MAX_STEP = 2**16  # kernel, stride, dilation, padding: sums of their products stay below 2^31
+MAX_SEED = 2**64 - 1
+FLOAT32_MAX = float.fromhex("0x1.fffffep127")
+
+T = TypeVar("T")
+Choice = TypeVar("Choice", bound=StrEnum)
+
+_SHAPE = re.compile(r"(?:0|[1-9][0-9]{0,20})(?:x(?:0|[1-9][0-9]{0,20}))+", re.ASCII)
+_LOOSE_SHAPE = re.compile(r"[0-9]+(?:\s*[xX×*,]\s*[0-9]+)+", re.ASCII)
+
+
+def mistake(code: str, text: str) -> PydanticCustomError:
+    return PydanticCustomError(code, "{text}", {"text": text})  # text may hold braces
+
+
+def mistakes(found: Iterable[tuple[str | int, PydanticCustomError]]) -> ValidationError:
+    """Several mistakes of one value, each with the key or index it lies at."""
+    details = [InitErrorDetails(type=e, loc=(at,), input=None) for at, e in found]
+    return ValidationError.from_exception_data("spec", details)
+
+
+def nothing() -> PydanticCustomError:
+    return mistake("E104", "there is no value: write one, or remove the key to take its default")
+
+
+def whole(value: object, low: int, high: int) -> int:
+    """An int in low..high. A bool, a float and text that looks like a number are refused."""
+    match value:
+        case None:
+            raise nothing()
+        case bool():
+            raise mistake("E112", f"{show(value)} is a truth value; write a whole number")
+        case int() if low <= value <= high:
+            return value
+        case int():
+            raise mistake("E113", f"{show(value)} is out of range: it must lie in {low}..{high}")
+        case str() if why := disputed(value):
+            raise mistake("E111", f"{why}; a whole number belongs here")
+        case str() if value.strip().isdecimal():
+            raise mistake("E110", f"{show(value)} is quoted text; remove the quotes")
+    raise mistake("E110", f"{show(value)} is not a whole number, such as {max(low, 1)}")
+
+
+def number(value: object) -> float:
+    """A finite real number that float32 can hold."""
+    match value:
+        case None:
+            raise nothing()
+        case bool():
+            raise mistake("E112", f"{show(value)} is a truth value; write a number")
+        case float() if math.isnan(value):
+            raise mistake("E114", "nan is not a number; write a finite one")
+        case int() | float() if abs(value) <= FLOAT32_MAX:
+            return float(value)
+        case int() | float():
+            raise mistake("E115", f"{show(value)} does not fit float32 (at most 3.4e38)")
+        case str() if why := disputed(value):
+            raise mistake("E111", f"{why}; a number belongs here")
+    raise mistake("E114", f"{show(value)} is not a finite decimal number, such as 0.1 or 1e-3")
+
+
+def truth(value: object) -> bool:
+    match value:
+        case None:
+            raise nothing()
+        case bool():
+            return value
+        case str() if why := disputed(value):
+            raise mistake("E111", f"{why}; write `true` or `false`")
+    raise mistake("E116", f"{show(value)} is neither `true` nor `false`")
+
+
+def choice(value: object, kind: type[Choice], other: str = "") -> Choice:
+    """The member of ``kind`` that ``value`` spells. ``other`` tells of further forms."""
+    if value is None:
+        raise nothing()
+    names = [str(member) for member in kind]
+    if isinstance(value, str) and value in names:
+        return kind(value)
+    hint = _near(value, names) if isinstance(value, str) else ""
+    text = f"{show(value)} is not one of {', '.join(names)}{other}{hint}"
+    raise mistake("E120" if isinstance(value, str) else "E119", text)
+
+
+def _near(text: str, names: Sequence[str]) -> str:
+    folded = {name.lower(): name for name in names}
+    close = get_close_matches(text[:64].lower(), folded, 1)
+    return f"; did you mean `{folded[close[0]]}`?" if close else ""
+
+
+def each(values: Sequence[object], read: Callable[[object], T]) -> list[T]:
+    """``read`` of every entry; all mistakes at once, each with its index."""
+    good: list[T] = []
+    bad: list[tuple[str | int, PydanticCustomError]] = []
+    for at, value in enumerate(values):
+        try:
+            good.append(read(value))
+        except PydanticCustomError as error:
+            bad.append((at, error))
+    if bad:
+        raise mistakes(bad)
+    return good
+
+
+def pair(value: object, low: int, *, text_form: bool = False) -> tuple[int, int]:
+    """[height, width] of ``3``, ``[5, 3]`` and, where ``text_form``, ``5x3``."""
+    forms = "3, [5, 3] or 5x3" if text_form else "1 or [2, 1]"
+    match value:
+        case str() if text_form and _SHAPE.fullmatch(value) and not disputed(value):
+            value = _numbers(value)
+        case str() if _LOOSE_SHAPE.fullmatch(value) and not disputed(value):
+            sizes = _meant(value)
+            wanted = "x".join(sizes) if text_form else f"[{', '.join(sizes)}]"
+            raise mistake("E119", f"{show(value)} is not a form of this key; write {wanted}")
+        case dict():
+            raise mistake("E119", f"a map does not belong here; write {forms}")
+    if not isinstance(value, list):
+        size = whole(value, low, MAX_STEP)
+        return size, size
+    if len(value) != 2:
+        text = f"{len(value)} entries where [height, width] has two; write {forms}"
+        raise mistake("E117", text)
+    height, width = each(value, lambda v: whole(v, low, MAX_STEP))
+    return height, width
+
+
+def _meant(text: str) -> list[str]:
+    return [part.lstrip("0") or "0" for part in re.findall("[0-9]+", text)]
+
+
+def _numbers(text: str) -> list[int]:
+    return [int(part) for part in text.split("x")]
+
+
+def image(value: object) -> tuple[int, int, int]:
+    """(H, W, C) of ``32x32x3`` or ``[32, 32, 3]``."""
+    how = "write height x width x channels, such as 32x32x3 or [32, 32, 3]"
+    match value:
+        case None:
+            raise nothing()
+        case str() if _SHAPE.fullmatch(value) and not disputed(value):
+            sizes: list[object] = [*_numbers(value)]
+        case list():
+            sizes = value
+        case str() if why := disputed(value):
+            raise mistake("E111", f"{why}; {how}")
+        case str() if _LOOSE_SHAPE.fullmatch(value):
+            wanted = "x".join(_meant(value))
+            raise mistake("E119", f"{show(value)} is not a form of this key; write {wanted}")
+        case _:
+            raise mistake("E119", f"{show(value)} is no input size; {how}")
+    if len(sizes) != 3:
+        batch = "; the batch has its own key" if len(sizes) == 4 else ""
+        raise mistake("E117", f"{len(sizes)} sizes where three belong{batch}; {how}")
+    height, width, channels = each(sizes, lambda v: whole(v, 1, MAX_SIZE))
+    return height, width, channels
+
+
+def word_or_whole(value: object, word: str, high: int) -> int | None:
+    """An int in 1..high, or None for ``word``."""
+    if value == word:
+        return None
+    if isinstance(value, str) and not disputed(value) and not value.strip().isdecimal():
+        hint = _near(value, [word])
+        raise mistake("E120", f"{show(value)} is neither a whole number nor `{word}`{hint}")
+    return whole(value, 1, high)
+
+
+def version(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and value != 1:
+        raise mistake("E121", f"version {show(value)} is unknown: this convgen reads version 1")
+    return whole(value, 1, 1)
+
+
+def name(value: object) -> str:
+    if value is None:
+        raise nothing()
+    if not isinstance(value, str):
+        raise mistake("E130", f"{show(value)} is not a name; a name is text, such as conv1")
+    if refused := refuse_name(value):
+        raise mistake(*refused)
+    return value
+
+
+def file_path(value: object, suffix: str, advice: str) -> PurePath:
+    """A path that ends in ``suffix``; whether there is such a file is asked when it is loaded."""
+    if value is None:
+        raise nothing()
+    if not isinstance(value, str):
+        raise mistake("E119", f"{show(value)} is no file name; {advice}")
+    if not value.strip() or not value.isprintable():
+        raise mistake("E312", "a path is printable text that is not empty, such as weights/a.npz")
+    path = PurePath(value)
+    if path.suffix.lower() != suffix:
+        raise mistake("E302", f"{show(value)} does not end in {suffix}; {advice}")
+    return path
+
+
+def schedule(value: object) -> Schedule | None:
+    """A pinned schedule, or None for ``auto``."""
+    if value == "auto":
+        return None
+    if not isinstance(value, dict):
+        hint = "write `auto`, or the map that `convgen explain` prints"
+        raise mistake("E124", f"{show(value)} is no schedule; {hint}")
+    try:
+        return Schedule.from_mapping(value)
+    except (ScheduleError, ValueError) as error:  # ValueError: an int too long to print
+        text = str(error).removeprefix("schedule: ")
+        raise mistake("E124", f"{text}; `convgen explain` prints one to copy") from None

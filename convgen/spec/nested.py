@@ -1,0 +1,209 @@
+"""Readers of the keys whose value may be a map: padding, activation, weights."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from functools import partial
+from pathlib import PurePath
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, PlainValidator
+from pydantic_core import PydanticCustomError
+
+from convgen.spec.forms import (
+    MAX_SEED,
+    MAX_STEP,
+    choice,
+    file_path,
+    mistake,
+    mistakes,
+    number,
+    pair,
+    whole,
+)
+from convgen.spec.model import (
+    Act,
+    Activation,
+    InitWeights,
+    NpyWeights,
+    NpzWeights,
+    Padding,
+    WeightSource,
+)
+from convgen.spec.scalars import disputed, show
+
+
+class PadMode(StrEnum):
+    """Paddings that fix the output's size by definition."""
+
+    SAME = "same"
+    SAME_LOWER = "same_lower"
+    VALID = "valid"
+
+
+class ActKind(StrEnum):
+    """The activations as the spec names them."""
+
+    NONE = "none"
+    RELU = "relu"
+    RELU6 = "relu6"
+    LEAKY_RELU = "leaky_relu"
+    CLIP = "clip"
+    SIGMOID = "sigmoid"
+    TANH = "tanh"
+    SILU = "silu"
+    HARDSWISH = "hardswish"
+    GELU = "gelu"
+
+
+class _Approximate(StrEnum):
+    NONE = "none"
+    TANH = "tanh"
+
+
+class _Init(StrEnum):
+    TRUNCATED_NORMAL = "truncated_normal"
+
+
+_PARAMETERS = {
+    ActKind.LEAKY_RELU: ("alpha",),
+    ActKind.CLIP: ("min", "max"),
+    ActKind.GELU: ("approximate",),
+}
+_OTHER_NAMES = {
+    "clamp": "{kind: clip, min: 0, max: 6}",
+    "gelu_tanh": "{kind: gelu, approximate: tanh}",
+    "hard_swish": "hardswish",
+    "identity": "none",
+    "leakyrelu": "leaky_relu",
+    "linear": "none",
+    "swish": "silu",
+}
+_SIDES = "{top: 1, left: 1, bottom: 1, right: 1}"
+_NPZ = "write one .npz file, or {w: w.npy, b: b.npy}, or {init: truncated_normal, stddev: 0.1}"
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+_Side = Annotated[int, PlainValidator(partial(whole, low=0, high=MAX_STEP))]
+
+
+class _PaddingMap(_Strict):
+    top: _Side = 0
+    left: _Side = 0
+    bottom: _Side = 0
+    right: _Side = 0
+
+
+def padding(value: object) -> Padding | PadMode:
+    """``2``, ``[h, w]``, ``{top, left, bottom, right}`` (0 where left out), or a mode's name."""
+    match value:
+        case str() if value[:1].isalpha() and not disputed(value):
+            return choice(value, PadMode, f", nor a number, [h, w] or {_SIDES}")
+        case dict() if not value:
+            raise mistake("E119", f"an empty map; write {_SIDES}, or less of it")
+        case dict():
+            sides = _PaddingMap.model_validate(value)
+            return Padding(sides.top, sides.left, sides.bottom, sides.right)
+        case list() if len(value) == 4:
+            text = "four numbers in a row mean different sides in ONNX, TensorFlow and PyTorch"
+            raise mistake("E118", f"{text}; name them: {_SIDES}")
+    height, width = pair(value, 0)
+    return Padding(height, width, height, width)
+
+
+def _act_kind(value: object) -> ActKind:
+    if isinstance(value, str) and (ours := _OTHER_NAMES.get(value.lower())):
+        raise mistake("E120", f"{show(value)} is called `{ours}` here")
+    return choice(value, ActKind)
+
+
+_Number = Annotated[float | None, PlainValidator(number)]  # None: left out
+_Kind = Annotated[ActKind, PlainValidator(_act_kind)]
+_Approx = Annotated[_Approximate | None, PlainValidator(partial(choice, kind=_Approximate))]
+
+
+class _ActivationMap(_Strict):
+    kind: _Kind
+    alpha: _Number = None
+    min: _Number = None
+    max: _Number = None
+    approximate: _Approx = None
+
+
+def activation(value: object) -> Activation:
+    """``relu``, or ``{kind: relu}`` with the parameters of that kind."""
+    match value:
+        case dict():
+            return _activation_of(_ActivationMap.model_validate(value))
+        case list():
+            raise mistake("E119", "a list does not belong here; write relu, or {kind: relu}")
+    return _activation_of(_ActivationMap.model_validate({"kind": _act_kind(value)}))
+
+
+def _activation_of(a: _ActivationMap) -> Activation:
+    own = _PARAMETERS.get(a.kind, ())
+    strangers: list[tuple[str | int, PydanticCustomError]] = [
+        (key, mistake("E122", f"`{key}` is no parameter of {a.kind}; remove it"))
+        for key in ("alpha", "min", "max", "approximate")
+        if key in a.model_fields_set and key not in own
+    ]
+    if strangers:
+        raise mistakes(strangers)
+    match a.kind:
+        case ActKind.LEAKY_RELU if a.alpha is not None:
+            return Activation(Act.LEAKY_RELU, alpha=a.alpha)
+        case ActKind.CLIP:
+            return _clip(a.min, a.max)
+        case ActKind.GELU if a.approximate is _Approximate.TANH:
+            return Activation(Act.GELU_TANH)
+        case kind:
+            return Activation(Act(kind.value))
+
+
+def _clip(low: float | None, high: float | None) -> Activation:
+    if low is None and high is None:
+        raise mistake("E123", "clip needs a limit: {kind: clip, min: 0, max: 6}, or one of the two")
+    if low is not None and high is not None and low >= high:
+        raise mistake("E123", f"clip's min {low!r} must lie below its max {high!r}")
+    return Activation(Act.CLIP, low=low, high=high)
+
+
+def _npy(value: object) -> PurePath:
+    return file_path(value, ".npy", "w and b are .npy files; `weights: FILE.npz` holds both")
+
+
+def _stddev(value: object) -> float:
+    stddev = number(value)
+    if not 1e-30 <= stddev <= 1e6:
+        raise mistake("E115", f"{show(value)} is out of range: stddev lies in 1e-30..1e6")
+    return stddev
+
+
+_Npy = PlainValidator(_npy)
+
+
+class _NpyMap(_Strict):
+    w: Annotated[PurePath, _Npy]
+    b: Annotated[PurePath | None, _Npy] = None
+
+
+class _InitMap(_Strict):
+    init: Annotated[_Init, PlainValidator(partial(choice, kind=_Init))]
+    stddev: Annotated[float, PlainValidator(_stddev)]
+    seed: Annotated[int, PlainValidator(partial(whole, low=0, high=MAX_SEED))] = 0
+
+
+def weights(value: object) -> WeightSource:
+    """``w.npz``, ``{w: w.npy, b: b.npy}`` or ``{init: truncated_normal, stddev, seed}``."""
+    if not isinstance(value, dict):
+        return NpzWeights(file_path(value, ".npz", _NPZ))
+    if "w" in value or "b" in value:
+        files = _NpyMap.model_validate(value)
+        return NpyWeights(files.w, files.b)
+    if not value:
+        raise mistake("E119", f"an empty map; {_NPZ}")
+    init = _InitMap.model_validate(value)
+    return InitWeights(init.stddev, init.seed)

@@ -1,0 +1,235 @@
+"""Raw blocks -> layers: defaults applied, sizes derived, every rule across keys checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import prod
+from pathlib import PurePath
+from typing import Any
+
+from convgen.spec.fields import REQUIRED, Block, RawLayer, read_block
+from convgen.spec.geometry import Geometry, Problem, group_problems, size_problems, solve
+from convgen.spec.model import ConvSpec, Layer, NpyWeights, Padding, Place
+from convgen.spec.names import refuse_name
+from convgen.spec.nodes import MERGE
+from convgen.spec.scalars import show
+from convgen.spec.tree import Report, Tree, Unread
+
+MAX_BAKED = 2**24
+
+
+def resolve(tree: Tree, report: Report) -> tuple[Layer, ...]:
+    """Every layer of a document. What is wrong goes to ``report``; a layer with it is left out."""
+    if "layers" not in tree.value:
+        block = read_block(tree.value, (), report)
+        return _layer(_Sheet(tree, report, block, None))
+    defaults, items = _defaults(tree, report), _items(tree, report)
+    blocks = [read_block(item, ("layers", at), report) for at, item in items]
+    _names(blocks, report)
+    layers = [_layer(_Sheet(tree, report, block, defaults)) for block in blocks]
+    return tuple(layer for one in layers for layer in one)
+
+
+def _defaults(tree: Tree, report: Report) -> Block:
+    shared = {key: value for key, value in tree.value.items() if key not in ("layers", "name")}
+    if "name" in tree.value:
+        text = "`name` beside `layers` would name all layers alike: move it into the layer"
+        report.add(("name",), "E143", text, key=True)
+    return read_block(shared, (), report)
+
+
+def _items(tree: Tree, report: Report) -> list[tuple[int, dict[str, Any]]]:
+    value = tree.value["layers"]
+    how = "write a list of maps, such as `- name: conv1`"
+    if value is Unread.VALUE:
+        return []
+    if not isinstance(value, list) or not value:
+        what = "an empty list" if value == [] else show(value)
+        report.add(("layers",), "E140", f"{what} holds no layer; {how}")
+        return []
+    items = []
+    for at, item in enumerate(value):
+        if not isinstance(item, dict):
+            if item is not Unread.VALUE:
+                report.add(("layers", at), "E140", f"{show(item)} is no layer; {how}")
+            continue
+        if "layers" in item:
+            text = "a layer cannot hold `layers`: write one flat list"
+            report.add(("layers", at, "layers"), "E144", text, key=True)
+        items.append((at, {key: v for key, v in item.items() if key != "layers"}))
+    return items
+
+
+def _names(blocks: Iterable[Block], report: Report) -> None:
+    first: dict[str, Block] = {}
+    for block in blocks:
+        if "name" not in block.written:
+            text = "this layer has no `name`: each entry of `layers` needs its own"
+            report.add(block.path, "E141", text)
+        elif name := block.values.get("name"):
+            other = first.setdefault(name, block)
+            if other is not block:
+                line = report.tree.spot(other.at("name")).place().line
+                where = f"on line {line}" if line else f"in layers[{other.path[-1]}]"
+                text = f"a layer `{name}` stands {where} already: names are unique within a file"
+                report.add(block.at("name"), "E142", text)
+
+
+@dataclass(frozen=True)
+class _Sheet:
+    """One layer on its way: its own keys, the file's defaults, and where to report."""
+
+    tree: Tree
+    report: Report
+    own: Block
+    defaults: Block | None
+
+    def home(self, key: str) -> Block | None:
+        """The block that decides ``key``, or None when nobody gives it."""
+        for block in (self.own, self.defaults):
+            if block and key in block.written:
+                return block
+        return None
+
+    def bad(self, *keys: str) -> bool:
+        """Was any of these refused already?"""
+        homes = [(key, self.home(key)) for key in keys]
+        return any(home and key in home.bad for key, home in homes)
+
+    def merged(self) -> RawLayer:
+        base = self.defaults.values if self.defaults else {}
+        return RawLayer.model_construct(**{**base, **self.own.values})
+
+    def add(self, problem: Problem) -> None:
+        home = self.home(problem.key)
+        text = problem.text
+        if home is None:
+            self.report.add(self.own.path, problem.code, text)
+            return
+        if home is self.defaults:
+            text = f"(layer `{self.own.values.get('name', '?')}`) {text}"
+        self.report.add(home.at(problem.key), problem.code, text)
+
+    def place(self, key: str) -> Place:
+        home = self.home(key)
+        return self.tree.spot(home.at(key)).place() if home else Place()
+
+
+_GEOMETRY_KEYS = ("input", "kernel", "stride", "padding", "dilation", "remainder")
+_SIZE_KEYS = ("input", "filters", "kernel", "groups", "batch")
+
+
+def _layer(sheet: _Sheet) -> tuple[Layer, ...]:
+    """The layer, or nothing when a rule is broken; checks that can be done are all done."""
+    raw = sheet.merged()
+    name = raw.name or _default_name(sheet)
+    missing = _missing(sheet)
+    geometry, problems = _geometry(sheet, raw, missing)
+    for problem in problems:
+        sheet.add(problem)
+    refused = sheet.own.bad or (sheet.defaults and sheet.defaults.bad)
+    if problems or refused or missing or geometry is None or name is None:
+        return ()
+    spec = _spec(raw, name, geometry.padding)
+    place = sheet.place("weights")
+    source = sheet.tree.source
+    return (Layer(spec, source, raw.schedule, raw.weights, geometry.notes, place),)
+
+
+def _geometry(
+    sheet: _Sheet, raw: RawLayer, missing: set[str]
+) -> tuple[Geometry | None, list[Problem]]:
+    geometry = None
+    problems: list[Problem] = []
+    if not missing & {"input", "kernel"} and not sheet.bad(*_GEOMETRY_KEYS):
+        solved = solve(raw)
+        if isinstance(solved, Problem):
+            problems.append(solved)
+        else:
+            geometry = solved
+    if not missing and not sheet.bad(*_SIZE_KEYS):
+        axes = (geometry.height, geometry.width) if geometry else None
+        problems += group_problems(raw)
+        problems += size_problems(raw, axes)
+        if not sheet.bad("weights"):
+            problems += _baked_problems(raw)
+    if not sheet.bad("weights", "bias"):
+        problems += _bias_problems(raw)
+    return geometry, problems
+
+
+def _missing(sheet: _Sheet) -> set[str]:
+    """Required keys that nobody gives; those that an unknown key seems to mean are not told."""
+    missing = {key for key in REQUIRED if sheet.home(key) is None}
+    if MERGE in sheet.own.written:  # refused already; it was to bring them
+        return missing
+    meant = sheet.own.meant | (sheet.defaults.meant if sheet.defaults else frozenset())
+    for key in REQUIRED:
+        if key in missing - meant:
+            sheet.report.add(sheet.own.path, "E103", f"`{key}` is missing: say {REQUIRED[key]}")
+    return missing
+
+
+def _default_name(sheet: _Sheet) -> str | None:
+    """The file's stem with ``-`` as ``_``; ``layer`` for text from no file."""
+    if sheet.own.path or "name" in sheet.own.written:
+        return None
+    source = sheet.tree.source
+    if source.startswith("<"):
+        return "layer"
+    name = PurePath(source).stem.replace("-", "_")
+    if refused := refuse_name(name):
+        code, why = refused
+        text = f"without a `name`, the file's gives {show(name)}, but {why}"
+        sheet.report.add((), code, text)
+        return None
+    return name
+
+
+def _bias_problems(raw: RawLayer) -> list[Problem]:
+    if not isinstance(raw.weights, NpyWeights) or raw.bias == (raw.weights.b is not None):
+        return []
+    if raw.bias:
+        text = "the layer has a bias, but no file for it: add `b: b.npy`, or say `bias: false`"
+        return [Problem("E310", "weights", text)]
+    text = "the layer has no bias, but a file for `b`: drop it, or say `bias: true`"
+    return [Problem("E309", "weights", text)]
+
+
+def _baked_problems(raw: RawLayer) -> list[Problem]:
+    assert raw.input and raw.filters and raw.kernel
+    groups = raw.input[2] if raw.groups is None else raw.groups
+    count = prod(raw.kernel) * (raw.input[2] // groups) * raw.filters
+    if raw.weights is None or count <= MAX_BAKED:
+        return []
+    text = f"{count:,} weights are too many to write into C, the limit is {MAX_BAKED:,}"
+    text += ": leave `weights` out and pass them at run time"
+    return [Problem("E311", "weights", text)]
+
+
+def _spec(raw: RawLayer, name: str, padding: Padding) -> ConvSpec:
+    assert raw.input and raw.filters and raw.kernel
+    return ConvSpec(
+        name=name,
+        h=raw.input[0],
+        w=raw.input[1],
+        c=raw.input[2],
+        oc=raw.filters,
+        kh=raw.kernel[0],
+        kw=raw.kernel[1],
+        sh=raw.stride[0],
+        sw=raw.stride[1],
+        dh=raw.dilation[0],
+        dw=raw.dilation[1],
+        padding=padding,
+        groups=raw.input[2] if raw.groups is None else raw.groups,
+        batch=1 if raw.batch is None else raw.batch,
+        batch_any=raw.batch is None,
+        bias=raw.bias,
+        activation=raw.activation,
+        dtype=raw.dtype,
+        layout=raw.layout,
+        weight_layout=raw.weight_layout,
+        accuracy=raw.accuracy,
+    )

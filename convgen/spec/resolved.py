@@ -1,0 +1,75 @@
+"""A layer back as a spec mapping: every default written out, in canonical keys."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convgen.spec.model import (
+    Act,
+    Activation,
+    InitWeights,
+    Layer,
+    NpyWeights,
+    NpzWeights,
+    WeightSource,
+)
+
+
+def resolved_mapping(layer: Layer) -> dict[str, Any]:
+    """The layer as a spec mapping in canonical keys; parsing it gives the same layer again.
+
+    Padding is what the kernel uses, each side by itself. ``remainder`` is ``floor`` where the
+    layer's windows leave some of the padded input over, which a map cannot say otherwise.
+    """
+    s = layer.spec
+    p = s.padding
+    left = (
+        (s.h + p.top + p.bottom - s.receptive_field[0]) % s.sh
+        or (s.w + p.left + p.right - s.receptive_field[1]) % s.sw
+    )  # fmt: skip
+    data: dict[str, Any] = {
+        "version": 1,
+        "name": s.name,
+        "input": [s.h, s.w, s.c],
+        "batch": "any" if s.batch_any else s.batch,
+        "filters": s.oc,
+        "kernel": [s.kh, s.kw],
+        "stride": [s.sh, s.sw],
+        "padding": {"top": p.top, "left": p.left, "bottom": p.bottom, "right": p.right},
+        "dilation": [s.dh, s.dw],
+        "groups": s.groups,
+        "bias": s.bias,
+        "activation": _activation(s.activation),
+        "dtype": str(s.dtype),
+        "layout": str(s.layout),
+        "weight_layout": str(s.weight_layout),
+        "remainder": "floor" if left else "error",
+        "accuracy": str(s.accuracy),
+        "schedule": layer.schedule.to_mapping() if layer.schedule else "auto",
+    }
+    if layer.weights is not None:
+        data["weights"] = _weights(layer.weights)
+    return data
+
+
+def _activation(act: Activation) -> str | dict[str, Any]:
+    match act.kind:
+        case Act.LEAKY_RELU:
+            return {"kind": "leaky_relu", "alpha": act.alpha}
+        case Act.CLIP:
+            limits = {"min": act.low, "max": act.high}
+            return {"kind": "clip", **{k: v for k, v in limits.items() if v is not None}}
+        case Act.GELU_TANH:
+            return {"kind": "gelu", "approximate": "tanh"}
+        case _:
+            return str(act.kind)
+
+
+def _weights(source: WeightSource) -> str | dict[str, Any]:
+    match source:
+        case NpzWeights(path):
+            return str(path)
+        case NpyWeights(w, b):
+            return {"w": str(w)} if b is None else {"w": str(w), "b": str(b)}
+        case InitWeights(stddev, seed):
+            return {"init": "truncated_normal", "stddev": stddev, "seed": seed}

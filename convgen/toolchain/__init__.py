@@ -1,0 +1,32 @@
+"""The C compiler: find it, describe it, run it within a time limit, keep what it said."""
+
+from __future__ import annotations
+
+from convgen.toolchain.compile import (
+    COMPILE_FLAGS,
+    TIMEOUT,
+    Compiled,
+    Unit,
+    compile_shared,
+    link_flags,
+)
+from convgen.toolchain.compiler import Compiler, CompilerKind, find_compiler
+from convgen.toolchain.process import Finished, Processes, Stopped, shell_line
+from convgen.toolchain.sections import code_size
+
+__all__ = [
+    "COMPILE_FLAGS",
+    "TIMEOUT",
+    "Compiled",
+    "Compiler",
+    "CompilerKind",
+    "Finished",
+    "Processes",
+    "Stopped",
+    "Unit",
+    "code_size",
+    "compile_shared",
+    "find_compiler",
+    "link_flags",
+    "shell_line",
+]

@@ -1,0 +1,120 @@
+"""Compile C files to one shared library: units side by side, then the link."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from convgen.errors import ToolchainError
+from convgen.toolchain.compiler import Compiler
+from convgen.toolchain.process import Finished, Processes, shell_line
+from convgen.toolchain.sections import code_size
+
+TIMEOUT = 120.0  # seconds for one compiler call
+WARN_FLAGS = ("-Wall", "-Wextra")
+_PIC = () if sys.platform == "win32" else ("-fPIC",)
+
+# No -march: a kernel carries its own target attributes, and runs as fast under these flags.
+COMPILE_FLAGS = ("-O2", "-std=c11", *_PIC, *WARN_FLAGS)
+
+
+def link_flags() -> tuple[str, ...]:
+    """What makes a shared library of objects on this platform.
+
+    ELF: a library that is loaded stays (its threads may still run in it), and a symbol that it
+    defines is its own, whatever else the process has loaded.
+    """
+    match sys.platform:
+        case "darwin":
+            return ("-shared", "-undefined", "dynamic_lookup")
+        case "win32":
+            return ("-shared",)
+        case _:
+            return ("-shared", "-pthread", "-Wl,-Bsymbolic", "-Wl,-z,nodelete")
+
+
+@dataclass(frozen=True)
+class Unit:
+    """One translation unit: a file name inside the work folder, and flags of its own."""
+
+    source: str
+    flags: tuple[str, ...] = ()
+
+    @property
+    def object(self) -> str:
+        return f"{Path(self.source).stem}.o"
+
+
+@dataclass(frozen=True)
+class Compiled:
+    """``commands``: as run, to paste into a shell in the work folder. ``warnings``: what the
+    compiler said, one text per command that said anything. ``code_bytes``: machine code of the
+    first unit, None where the object format is not ELF."""
+
+    library: Path
+    commands: tuple[str, ...]
+    warnings: tuple[str, ...]
+    code_bytes: int | None
+
+
+def compile_shared(
+    compiler: Compiler,
+    folder: Path,
+    units: Sequence[Unit],
+    library: str,
+    *,
+    flags: Sequence[str] = COMPILE_FLAGS,
+    link: Sequence[str] = (),
+    timeout: float = TIMEOUT,
+    processes: Processes | None = None,
+) -> Compiled:
+    """Compile ``units`` (files in ``folder``) and link them to ``folder/library``.
+
+    File names are relative to ``folder``, so commands and library do not depend on where it is.
+    ``link``: flags beyond ``link_flags()``. Raises ``ToolchainError`` with the exact command and
+    what the compiler said.
+    """
+    processes = processes or Processes()
+
+    def compile_unit(unit: Unit) -> Finished:
+        command = (*compiler.command, *flags, *unit.flags, "-c", unit.source, "-o", unit.object)
+        return _checked(processes, command, folder, timeout, unit.source)
+
+    with ThreadPoolExecutor(max_workers=max(1, len(units))) as pool:
+        try:
+            done = list(pool.map(compile_unit, units))
+        except KeyboardInterrupt:
+            processes.stop()  # else leaving the pool would wait for the compilers
+            raise
+    objects = [unit.object for unit in units]
+    command = (*compiler.command, *objects, "-o", library, *link_flags(), *link)
+    done.append(_checked(processes, command, folder, timeout, library))
+    return Compiled(
+        folder / library,
+        tuple(shell_line(run.command) for run in done),
+        tuple(run.stderr.strip() for run in done if run.stderr.strip()),
+        code_size(folder / units[0].object),
+    )
+
+
+def _checked(
+    processes: Processes, command: tuple[str, ...], folder: Path, timeout: float, what: str
+) -> Finished:
+    line = shell_line(command)
+    try:
+        run = processes.run(command, timeout=timeout, cwd=folder)
+    except OSError as error:
+        raise ToolchainError(f"the compiler cannot be started: {error.strerror}", line) from None
+    if run.timed_out:
+        raise ToolchainError(
+            f"the compiler did not finish {what} within {timeout:g} s: killed", line, run.stderr
+        )
+    if run.code == 0:
+        return run
+    reason = f"exit code {run.code}" if run.code > 0 else f"killed by signal {-run.code}"
+    if "No space left on device" in run.stderr:
+        reason = "the disk is full"
+    raise ToolchainError(f"the compiler failed on {what} ({reason})", line, run.stderr)

@@ -1,0 +1,71 @@
+"""Verify a built library against the oracle, at every build.
+
+``verify_in_child`` is what a build uses: a kernel that crashes takes the child down, and the
+report names the signal. Importing this package is light; NumPy comes with the first call.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from convgen.verify.isolate import verify_in_child
+from convgen.verify.report import Check, Report, assemble
+from convgen.verify.tiling import Tiling, tiling_of
+
+if TYPE_CHECKING:
+    from convgen.spec.model import ConvSpec
+
+__all__ = [
+    "Check",
+    "HasWeights",
+    "Report",
+    "Tiling",
+    "tiling_of",
+    "verify_in_child",
+    "verify_library",
+]
+
+
+class HasWeights(Protocol):
+    """Baked weights, as ``convgen.spec.load_weights`` gives them: in the layer's layouts."""
+
+    @property
+    def w(self) -> Any: ...
+    @property
+    def b(self) -> Any: ...
+
+
+def verify_library(
+    library: Path,
+    spec: ConvSpec,
+    *,
+    packed_bytes: int,
+    workspace_bytes: int,
+    align: int,
+    weights: HasWeights | None = None,
+    tiling: Tiling | None = None,
+    seed: int = 0,
+) -> Report:
+    """Run every check on a shared library, in this process; a crash of the kernel is a crash here.
+
+    ``library``: with the symbols ``<name>_cpu_ok``, ``_run``, ``_run_part``, ``_pack`` and, for
+    baked ``weights``, ``_packed``. Sizes in bytes, as the header's macros give them. ``tiling``:
+    of a Winograd kernel; without it every output stands for itself. ``seed`` picks the data.
+    A library that cannot be loaded or lacks a symbol gives a failed report.
+    """
+    from convgen.verify.child import events
+
+    pair = None if weights is None else (weights.w, weights.b)
+    return assemble(
+        events(
+            library=str(library),
+            spec=spec,
+            packed_bytes=packed_bytes,
+            workspace_bytes=workspace_bytes,
+            align=align,
+            weights=pair,
+            tiling=tiling,
+            seed=seed,
+        )
+    )

@@ -1,0 +1,182 @@
+"""Is an output right? To the bit where nothing may round, within the stated bound elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convgen.oracle import (
+    ROUNDING,
+    Indices,
+    Points,
+    accumulate,
+    act_error,
+    activation,
+    gamma_tiny,
+    image_nhwc,
+    sum_bound,
+    through_activation,
+    weights_hwio,
+)
+from convgen.spec.model import ConvSpec
+from convgen.verify.fills import Fill
+from convgen.verify.tiling import Tiling
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """``wrong``: how many of ``looked_at`` outputs miss. ``ratio``: largest error / bound."""
+
+    looked_at: int
+    wrong: int
+    max_error: float
+    ratio: float
+    detail: str
+
+    @property
+    def passed(self) -> bool:
+        return self.looked_at > 0 and self.wrong == 0
+
+
+def judge_exact(
+    spec: ConvSpec, fill: Fill, y: Array, points: Points, tiling: Tiling | None = None
+) -> Verdict:
+    """For fills whose sums are exact: only the activation may round, as its table row says.
+
+    Where it is one correctly rounded operation the output must be that value, -0 being 0. Under
+    ``tiling`` the transforms round, so there the tile's bound is all that can be asked.
+    """
+    if tiling is not None:
+        return judge_bounded(spec, fill, y, points, tiling)
+    v, want = _expected(spec, fill, points)
+    if act_error(spec.activation).rounded:
+        want = want.astype(y.dtype).astype(np.float64)
+        return _judge(spec, points, y, want, np.zeros_like(want))
+    return _judge(spec, points, y, want, through_activation(spec, v, want, 0.0))
+
+
+def judge_single(
+    spec: ConvSpec, fill: Fill, y: Array, points: Points, tiling: Tiling | None = None
+) -> Verdict:
+    """For impulses: the sum is one rounding of b + w; within the tile's bound under ``tiling``."""
+    if tiling is not None:
+        return judge_bounded(spec, fill, y, points, tiling)
+    v, want = _expected(spec, fill, points)
+    rounding = ROUNDING[spec.dtype]
+    error = np.abs(v) * rounding.unit + rounding.tiny
+    return _judge(spec, points, y, want, through_activation(spec, v, want, error))
+
+
+def judge_bounded(
+    spec: ConvSpec, fill: Fill, y: Array, points: Points, tiling: Tiling | None = None
+) -> Verdict:
+    """For real data: within ``oracle.error_bound`` everywhere, or within the tiles' bound."""
+    v, want = _expected(spec, fill, points)
+    if tiling is None:
+        error = sum_bound(spec, fill.x, fill.w, fill.b, points)
+    else:
+        error = tiled_bound(spec, fill, points, tiling)
+    return _judge(spec, points, y, want, through_activation(spec, v, want, error))
+
+
+def judge_special(
+    spec: ConvSpec, fill: Fill, y: Array, points: Points, tiling: Tiling | None = None
+) -> Verdict:
+    """For fills with NaN and Inf in them, exact otherwise.
+
+    NaN must come out as NaN whatever the activation. An infinite sum is compared where the
+    activation is piecewise linear; elsewhere its limit is not promised and passes. Under
+    ``tiling`` only this is asked: what must be NaN without the infinities is NaN.
+    """
+    if tiling is not None:
+        fill = Fill(_without_infinity(fill.x), _without_infinity(fill.w), fill.b)
+    v, want = _expected(spec, fill, points)
+    got, free = points.take(spec, y).astype(np.float64), np.isinf(v)
+    if tiling is not None:
+        good = free = ~np.isnan(v)
+    elif act_error(spec.activation).rounded:
+        good = got == want.astype(y.dtype).astype(np.float64)
+        free &= np.isnan(want)  # leaky_relu with a slope of 0
+    else:
+        with np.errstate(invalid="ignore"):
+            good = np.abs(got - want) <= through_activation(spec, v, want, 0.0)
+    good = np.where(np.isnan(v), np.isnan(got), good | free)
+    return _verdict(spec, points, got, want, ~good, 0.0, 0.0)
+
+
+def tiled_bound(spec: ConvSpec, fill: Fill, points: Points, tiling: Tiling) -> Array:
+    """The error bound of sums made in tiles (see ``Tiling``), [n, oh, ow, oc] of ``points``."""
+    assert spec.groups == 1 and (spec.sh, spec.sw, spec.dh, spec.dw) == (1, 1, 1, 1), spec
+    image = np.abs(image_nhwc(spec, fill.x))[points.n]
+    p = spec.padding
+    rows = _tile_maxima(image, 1, points.oh, p.top, spec.kh, tiling.size)
+    tiles = _tile_maxima(rows, 2, points.ow, p.left, spec.kw, tiling.size)
+    weights = np.abs(weights_hwio(spec, fill.w)).sum((0, 1), np.float64)[:, points.oc]
+    size = tiles.astype(np.float64) @ weights
+    if fill.b is not None:
+        size += np.abs(fill.b[points.oc])
+    gamma, tiny = gamma_tiny(spec)
+    bound: Array = tiling.factor * gamma * size + 64 * tiny
+    return bound
+
+
+def _tile_maxima(
+    image: Array, axis: int, places: Indices, before: int, taps: int, size: int
+) -> Array:
+    """For each output place the largest value among what its tile reads along one axis."""
+    tiles, which = np.unique(places // size, return_inverse=True)
+    found = []
+    for tile in tiles.tolist():
+        first = tile * size - before
+        reads = slice(max(0, first), max(0, first + size + taps - 1))
+        found.append(image[(slice(None),) * axis + (reads,)].max(axis, keepdims=True, initial=0))
+    return np.take(np.concatenate(found, axis), which, axis)
+
+
+def _without_infinity(values: Array) -> Array:
+    return np.where(np.isinf(values), np.zeros_like(values), values)
+
+
+def _expected(spec: ConvSpec, fill: Fill, points: Points) -> tuple[Array, Array]:
+    """The sums before the activation, and the outputs, in float64."""
+    v = accumulate(spec, fill.x, fill.w, fill.b, points, np.dtype(np.float64))
+    return v, activation(spec.activation, v, spec.dtype)
+
+
+def _judge(spec: ConvSpec, points: Points, y: Array, want: Array, bound: Array) -> Verdict:
+    got = points.take(spec, y).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        error = np.abs(got - want)
+        wrong = ~(error <= bound)  # NaN is wrong
+        ratio = np.where(error > 0, error / bound, 0.0)
+    return _verdict(spec, points, got, want, wrong, _top(error), _top(ratio))
+
+
+def _top(values: Array) -> float:
+    """The largest, NaN if there is one."""
+    return float(values.max()) if values.size else 0.0
+
+
+def _verdict(
+    spec: ConvSpec,
+    points: Points,
+    got: Array,
+    want: Array,
+    wrong: NDArray[np.bool_],
+    error: float,
+    ratio: float,
+) -> Verdict:
+    count, total = int(wrong.sum()), spec.batch * spec.oh * spec.ow * spec.oc
+    share = f"{wrong.size} outputs" if wrong.size == total else f"{wrong.size} of {total} outputs"
+    if not count:
+        return Verdict(wrong.size, 0, error, ratio, share)
+    n, oh, ow, oc = (int(i[0]) for i in np.nonzero(wrong))
+    place = f"n={points.n[n]} oh={points.oh[oh]} ow={points.ow[ow]} oc={points.channels(spec)[oc]}"
+    first = f"got {got[n, oh, ow, oc]:.9g}, expected {want[n, oh, ow, oc]:.9g}"
+    detail = f"{count} of {share} wrong, the first at {place}: {first}"
+    return Verdict(wrong.size, count, error, ratio, detail)

@@ -1,0 +1,76 @@
+"""The child process: one task pickled on stdin, one event as JSON per line on stdout.
+
+Started once per build, so it imports NumPy, ctypes and the layer's model, nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import pickle
+import signal
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convgen.verify.kernel import load_kernel
+from convgen.verify.ladder import climb
+from convgen.verify.report import Begin, Check, Event
+from convgen.verify.tiling import Tiling
+
+if TYPE_CHECKING:
+    from convgen.spec.model import ConvSpec
+
+
+def events(
+    *,
+    library: str,
+    spec: ConvSpec,
+    packed_bytes: int,
+    workspace_bytes: int,
+    align: int,
+    weights: tuple[Any, Any] | None,
+    tiling: Tiling | None,
+    seed: int,
+) -> Iterator[Event]:
+    """Load the library and climb the ladder; see ``verify_library``."""
+    yield Begin("load")
+    try:
+        kernel = load_kernel(
+            Path(library), spec, packed_bytes, workspace_bytes, align, weights is not None
+        )
+    except (OSError, AttributeError) as error:
+        yield Check("load", False, str(error))
+        return
+    yield Check("load", True)
+    begun = "load"
+    try:
+        for event in climb(kernel, weights, tiling, seed):
+            begun = event.name if isinstance(event, Begin) else begun
+            yield event
+    except MemoryError:
+        yield Check(begun, False, "not enough memory to verify this layer")
+
+
+def main() -> None:
+    # Python's own handler would wait for the kernel to return, which it may never do.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    _no_core_file()
+    task = pickle.load(sys.stdin.buffer)
+    for event in events(**task):
+        print(json.dumps([type(event).__name__, asdict(event)]), flush=True)
+
+
+def _no_core_file() -> None:
+    """A crash is an expected outcome here; it leaves no core file behind."""
+    try:
+        import resource
+    except ImportError:  # Windows has neither
+        return
+    limit = resource.getrlimit(resource.RLIMIT_CORE)[1]
+    resource.setrlimit(resource.RLIMIT_CORE, (0, limit))
+
+
+if __name__ == "__main__":
+    main()

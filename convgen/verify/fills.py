@@ -1,0 +1,128 @@
+"""What is put into a layer to judge it: integers that leave no rounding, reals, extreme scales."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convgen.oracle import NUMPY_DTYPES, image_nhwc, weights_hwio
+from convgen.spec.model import Act, ConvSpec, DType, Layout
+
+Array = NDArray[Any]
+MANTISSA = {DType.FLOAT32: 24, DType.FLOAT64: 53}
+
+
+@dataclass(frozen=True)
+class Fill:
+    """Arrays in the layer's layouts and dtype; ``b`` is None without bias."""
+
+    x: Array
+    w: Array
+    b: Array | None
+
+
+def exact_fill(spec: ConvSpec, seed: int) -> Fill:
+    """Integers times one power of two: every partial sum, in any order, is exact.
+
+    With |x| <= a and |w| <= a, K*a*a + |b| stays below 2^24 for float32, so no sum rounds and two
+    kernels that differ in order still agree to the bit. The power of two scales the sums into the
+    range where the activation bends, else relu6 would show nothing but 0 and 6.
+    """
+    rng = np.random.default_rng([seed, 1])
+    taps = spec.kh * spec.kw * spec.icg
+    room = 2 ** (min(MANTISSA[spec.dtype], 24) - 2)
+    top = max(1, min(31, math.isqrt(room // taps)))
+    x = rng.integers(-top, top + 1, spec.x_shape, np.int8)
+    w = rng.integers(-top, top + 1, spec.w_shape, np.int8)
+    if taps > room:
+        # More products than the mantissa has integers: only so many weights may be nonzero.
+        w *= rng.random(spec.w_shape, np.float32) < 0.5 * room / taps
+    spread = math.sqrt(min(taps, room)) * top * (top + 1) / 3
+    reach, middle = _interesting(spec)
+    scale = 2.0 ** round(math.log2(reach / spread)) if reach else 1.0
+    bias = rng.integers(-math.ceil(spread), math.ceil(spread) + 1, spec.oc) * scale
+    bias += np.clip(round(middle / scale), -room, room) * scale
+    return _fill(spec, x, w.astype(NUMPY_DTYPES[spec.dtype]) * scale, bias)
+
+
+def _interesting(spec: ConvSpec) -> tuple[float, float]:
+    """Typical size of a sum that shows the activation's shape, and its middle; 0 for any size."""
+    act = spec.activation
+    match act.kind:
+        case Act.NONE | Act.RELU | Act.LEAKY_RELU:
+            return 0.0, 0.0
+        case Act.RELU6:
+            return 6.0, 0.0
+        case Act.CLIP:
+            ends = [x for x in (act.low, act.high) if x is not None]
+            middle = sum(ends) / len(ends) if spec.bias else 0.0
+            reach = (max(ends) - min(ends)) / 2 if spec.bias else max(map(abs, ends))
+            usable = 2.0**-60 < reach < 2.0**60
+            return (reach, middle) if usable else (max(1.0, abs(middle)), middle)
+        case _:
+            return 3.0, 0.0
+
+
+def bounded_fill(spec: ConvSpec, seed: int) -> Fill:
+    """Normal x and b, and weights scaled to give sums near 1: what a trained layer looks like."""
+    rng = np.random.default_rng([seed, 2])
+    taps = spec.kh * spec.kw * spec.icg
+    x = rng.standard_normal(spec.x_shape, np.float32)
+    w = rng.standard_normal(spec.w_shape, np.float32) / math.sqrt(taps)
+    return _fill(spec, x, w, rng.standard_normal(spec.oc))
+
+
+def wide_fill(spec: ConvSpec, seed: int) -> Fill:
+    """Scales that differ by powers of two from row to row and channel to channel.
+
+    Sums up to 2^16, to both ends of every activation, where an exponential overflows or a
+    polynomial leaves its range; and down to subnormal products, which nothing may flush to zero.
+    """
+    rng = np.random.default_rng([seed, 3])
+    base = bounded_fill(spec, seed + 1)
+    rows = _scales(rng, (spec.batch, spec.h, 1, 1)).astype(NUMPY_DTYPES[spec.dtype])
+    channels = _scales(rng, (spec.oc,)).astype(NUMPY_DTYPES[spec.dtype])
+    if spec.layout is Layout.NCHW:
+        rows = rows.transpose(0, 3, 1, 2)
+    x, w = base.x * rows, base.w.copy()
+    weights_hwio(spec, w)[...] *= channels
+    return _fill(spec, x, w, rng.standard_normal(spec.oc) * channels)
+
+
+def _scales(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
+    small = rng.random(shape) < 0.2
+    return np.asarray(
+        2.0 ** np.where(small, rng.uniform(-75, -60, shape), rng.uniform(-12, 8, shape))
+    )
+
+
+def impulse_fill(spec: ConvSpec, w: Array, b: Array | None, seed: int) -> Fill:
+    """Given weights, and ones so far apart that no window holds two of one group: y = act(b + w).
+
+    Nothing accumulates, so the sum has a single rounding whatever the weights are.
+    """
+    rng = np.random.default_rng([seed, 4])
+    x = np.zeros(spec.x_shape, NUMPY_DTYPES[spec.dtype])
+    image = image_nhwc(spec, x)
+    high, wide = spec.receptive_field
+    rows = np.arange(rng.integers(min(high, spec.h)), spec.h, high)
+    columns = np.arange(rng.integers(min(wide, spec.w)), spec.w, wide)
+    for group in range(spec.groups):
+        channel = rng.integers(spec.icg, size=(spec.batch, len(rows), len(columns)))
+        at = np.ix_(np.arange(spec.batch), rows, columns)
+        image[(*at, group * spec.icg + channel)] = 1
+    return Fill(x, w, b)
+
+
+def with_weights(fill: Fill, w: Array, b: Array | None) -> Fill:
+    """The same input under other weights: what a library with baked weights can be given."""
+    return Fill(fill.x, w, b)
+
+
+def _fill(spec: ConvSpec, x: Array, w: Array, b: Array) -> Fill:
+    kind = NUMPY_DTYPES[spec.dtype]
+    return Fill(x.astype(kind), w.astype(kind), b.astype(kind) if spec.bias else None)

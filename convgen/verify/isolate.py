@@ -1,0 +1,133 @@
+"""The verification in a process of its own, so that a kernel's crash becomes a failed check."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convgen.verify.report import Begin, Check, Event, Measure, Report, assemble
+from convgen.verify.tiling import Tiling
+
+if TYPE_CHECKING:
+    from convgen.spec.model import ConvSpec
+    from convgen.verify import HasWeights
+
+SECONDS = 120.0
+EVENTS = {kind.__name__: kind for kind in (Begin, Check, Measure)}
+MEANING = {
+    "SIGSEGV": "it read or wrote outside its arrays, or jumped astray",
+    "SIGBUS": "it read or wrote outside its arrays, or at a misaligned address",
+    "SIGILL": "it used an instruction that this CPU lacks",
+    "SIGFPE": "an integer division failed",
+    "SIGABRT": "a library or sanitizer stopped it",
+    "SIGKILL": "it was killed, perhaps for want of memory",
+}
+WINDOWS_STATUS = {
+    0xC0000005: "SIGSEGV",
+    0xC000001D: "SIGILL",
+    0xC0000094: "SIGFPE",
+    0xC000013A: "SIGINT",
+}
+
+
+def verify_in_child(
+    library: Path,
+    spec: ConvSpec,
+    *,
+    packed_bytes: int,
+    workspace_bytes: int,
+    align: int,
+    weights: HasWeights | None = None,
+    tiling: Tiling | None = None,
+    seed: int = 0,
+    timeout: float = SECONDS,
+) -> Report:
+    """``verify_library`` in a child process; a crash or ``timeout`` (seconds) is a failed check.
+
+    Raises ``RuntimeError`` when the verification itself broke, which is convgen's own fault, and
+    ``KeyboardInterrupt`` when the child was interrupted.
+    """
+    task = {
+        "library": str(Path(library).resolve()),
+        "spec": spec,
+        "packed_bytes": packed_bytes,
+        "workspace_bytes": workspace_bytes,
+        "align": align,
+        "weights": None if weights is None else (weights.w, weights.b),
+        "tiling": tiling,
+        "seed": seed,
+    }
+    status, out, err = _run_child(pickle.dumps(task), timeout)
+    events = list(_read(out))
+    if status == 0:
+        return assemble(events)
+    signalled = _signal(status)
+    if signalled == "SIGINT":
+        raise KeyboardInterrupt  # Ctrl-C in a terminal reaches the child too
+    begun = next((e.name for e in reversed(events) if isinstance(e, Begin)), "load")
+    if signalled is not None:
+        meaning = f": {MEANING[signalled]}" if signalled in MEANING else ""
+        cause = f"the kernel crashed with {signalled}{meaning}"
+    elif status is None:
+        cause = f"no end within {timeout:g} s"
+    else:
+        raise RuntimeError(f"the verification broke during {begun!r} ({status}):\n{err}")
+    return assemble([*events, Check(begun, False, cause)])
+
+
+def _run_child(task: bytes, timeout: float) -> tuple[int | None, str, str]:
+    """Exit status (None: out of time), stdout and stderr."""
+    # -P keeps the working folder, where a file may bear any module's name, out of sys.path.
+    command = [sys.executable, "-P", "-m", "convgen.verify.child"]
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=_environment())
+    status: int | None = None
+    try:
+        out, err = child.communicate(task, timeout)
+        status = child.returncode
+    except subprocess.TimeoutExpired:
+        child.kill()
+        out, err = child.communicate()
+    except BaseException:
+        child.kill()
+        child.wait()
+        raise
+    return status, out.decode(errors="replace"), err.decode(errors="replace")
+
+
+def _environment() -> dict[str, str]:
+    """This process's, with this very convgen found first, and one thread for the oracle.
+
+    Builds run side by side: the oracle's matrix products must not each take every core.
+    """
+    root = str(Path(__file__).resolve().parents[2])
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
+    threads = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+    return {**os.environ, "PYTHONPATH": path, **dict.fromkeys(threads, "1")}
+
+
+def _read(text: str) -> Iterator[Event]:
+    """The child's lines, up to one that a crash cut off."""
+    for line in text.splitlines():
+        try:
+            kind, data = json.loads(line)
+            yield EVENTS[kind](**data)
+        except (ValueError, KeyError, TypeError):
+            return
+
+
+def _signal(status: int | None) -> str | None:
+    """The name of the signal that ended the child, or None."""
+    if status is None or status >= 0:
+        return WINDOWS_STATUS.get(status or 0)
+    try:
+        return signal.Signals(-status).name
+    except ValueError:
+        return f"signal {-status}"

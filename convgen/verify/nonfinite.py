@@ -1,0 +1,149 @@
+"""NaN and Inf go where the layer's formula takes them, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convgen.oracle import Indices, Points, image_nhwc, weights_hwio
+from convgen.spec.model import ConvSpec
+from convgen.verify.bound import Verdict, judge_special
+from convgen.verify.fills import Fill
+from convgen.verify.points import oracle_cost
+from convgen.verify.tiling import Tiling
+
+Array = NDArray[Any]
+BUDGET = 5e6  # element operations of the oracle for one spoiled element
+
+
+@dataclass(frozen=True)
+class Spoiled:
+    """A fill with a few elements replaced, and what they reach: a mask in y's [n, oh, ow, oc]."""
+
+    fill: Fill
+    reached: NDArray[np.bool_]
+    regions: tuple[Points, ...]
+
+
+def spoil_input(spec: ConvSpec, fill: Fill, seed: int, tiling: Tiling | None = None) -> Spoiled:
+    """NaN, Inf and -Inf at a corner, an edge and anywhere, each in another channel."""
+    rng = np.random.default_rng([seed, 6])
+    x = fill.x.copy()
+    image = image_nhwc(spec, x)
+    any_row, any_column = int(rng.integers(spec.h)), int(rng.integers(spec.w))
+    places = (
+        (np.nan, 0, 0, 0),
+        (np.inf, spec.h - 1, any_column, spec.c - 1),
+        (-np.inf, any_row, spec.w - 1, int(rng.integers(spec.c))),
+    )
+    reached = np.zeros((spec.batch, spec.oh, spec.ow, spec.oc), np.bool_)
+    regions = []
+    for value, row, column, channel in places:
+        n = int(rng.integers(spec.batch))
+        image[n, row, column, channel] = value
+        region = reach(spec, n, row, column)
+        group = channel // spec.icg
+        channels = slice(group * spec.ocg, (group + 1) * spec.ocg)
+        rows, columns = region.oh[:, None], region.ow
+        if tiling is not None:
+            rows, columns = _tiles_over(spec, row, column, tiling)
+        reached[n, rows, columns, channels] = True
+        regions.append(region)
+    return Spoiled(replace(fill, x=x), reached, tuple(regions))
+
+
+def spoil_weights(spec: ConvSpec, fill: Fill, seed: int, tiling: Tiling | None = None) -> Spoiled:
+    """Inf in the first tap of one filter and NaN in the last of another.
+
+    They must not be multiplied with the zeros of the padding: an output whose tap lies outside the
+    image keeps its value.
+    """
+    rng = np.random.default_rng([seed, 7])
+    w = fill.w.copy()
+    filters = weights_hwio(spec, w)
+    reached = np.zeros((spec.batch, spec.oh, spec.ow, spec.oc), np.bool_)
+    for value, kh, kw in ((np.inf, 0, 0), (np.nan, spec.kh - 1, spec.kw - 1)):
+        channel = int(rng.integers(spec.oc))
+        filters[kh, kw, int(rng.integers(spec.icg)), channel] = value
+        rows = _live(spec.oh, spec.sh, kh * spec.dh - spec.padding.top, spec.h)
+        columns = _live(spec.ow, spec.sw, kw * spec.dw - spec.padding.left, spec.w)
+        if tiling is None:
+            reached[:, rows[:, None], columns, channel] = True
+        else:
+            reached[..., channel] = True  # the transformed filter holds nothing else
+    return Spoiled(replace(fill, w=w), reached, ())
+
+
+def reach(spec: ConvSpec, n: int, row: int, column: int) -> Points:
+    """The output positions whose window has a tap on one input pixel, all channels."""
+    p = spec.padding
+    return Points(
+        np.array([n]),
+        _users(row, spec.oh, spec.sh, p.top, spec.kh, spec.dh),
+        _users(column, spec.ow, spec.sw, p.left, spec.kw, spec.dw),
+        np.arange(spec.ocg),
+    )
+
+
+def judge_spoiled(
+    spec: ConvSpec,
+    spoiled: Spoiled,
+    clean: Array,
+    y: Array,
+    points: Points,
+    tiling: Tiling | None = None,
+) -> Iterator[str]:
+    """What is wrong with ``y``, nothing if all is well; ``clean``: y of the fill as it was.
+
+    Reached outputs are judged by the oracle at the regions and at ``points``; all others must be
+    ``clean``'s to the bit.
+    """
+    kept = ~spoiled.reached
+    bits = f"u{y.itemsize}"
+    differs = (image_nhwc(spec, y.view(bits)) != image_nhwc(spec, clean.view(bits))) & kept
+    if differs.any():
+        place = " ".join(
+            f"{axis}={int(i[0])}"
+            for axis, i in zip(("n", "oh", "ow", "oc"), np.nonzero(differs), strict=True)
+        )
+        yield f"{int(differs.sum())} outputs changed that no spoiled element reaches, as {place}"
+    for region in (*spoiled.regions, points):
+        verdict = _judge_region(spec, spoiled.fill, y, region, tiling)
+        if verdict is not None and verdict.wrong:
+            yield verdict.detail
+
+
+def _judge_region(
+    spec: ConvSpec, fill: Fill, y: Array, region: Points, tiling: Tiling | None
+) -> Verdict | None:
+    if len(region.oh) == 0 or len(region.ow) == 0:
+        return None
+    while oracle_cost(spec, region) > BUDGET and max(map(len, (region.oc, region.oh))) > 1:
+        longest = "oc" if len(region.oc) >= len(region.oh) else "oh"
+        region = replace(region, **{longest: getattr(region, longest)[::2]})
+    return judge_special(spec, fill, y, region, tiling)
+
+
+def _tiles_over(spec: ConvSpec, row: int, column: int, tiling: Tiling) -> tuple[Indices, Indices]:
+    """All outputs of the tiles that read one input pixel, as an index for rows and columns."""
+    p = spec.padding
+    rows = np.arange(*tiling.tiles_over(row, p.top, spec.kh, spec.oh))
+    columns = np.arange(*tiling.tiles_over(column, p.left, spec.kw, spec.ow))
+    return rows[:, None], columns
+
+
+def _users(place: int, size: int, stride: int, before: int, taps: int, dilation: int) -> Indices:
+    """Which outputs have a tap k with out*stride - before + k*dilation == place."""
+    starts = place + before - np.arange(taps) * dilation
+    outputs = starts[starts % stride == 0] // stride
+    return np.unique(outputs[(outputs >= 0) & (outputs < size)])
+
+
+def _live(size: int, stride: int, offset: int, image: int) -> Indices:
+    """Which outputs have this tap inside the image."""
+    places = np.arange(size) * stride + offset
+    return np.flatnonzero((places >= 0) & (places < image))

@@ -1,0 +1,89 @@
+"""What a verification found: plain values that travel as JSON and stand in the manifest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing that was looked at. ``available``: False where this system cannot look at it."""
+
+    name: str
+    passed: bool
+    detail: str = ""
+    available: bool = True
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Numbers of the bounded fills and of the quick timing; NaN where it never came to that.
+
+    ``max_error``: largest |kernel - oracle|. ``bound_ratio``: largest |kernel - oracle| / bound.
+    ``microseconds``: median time of one call.
+    """
+
+    max_error: float = float("nan")
+    bound_ratio: float = float("nan")
+    microseconds: float = float("nan")
+
+
+@dataclass(frozen=True)
+class Begin:
+    """A check is about to start: names the culprit if the kernel takes the process down."""
+
+    name: str
+
+
+Event = Begin | Check | Measure
+
+
+@dataclass(frozen=True)
+class Report:
+    """Every check in the order it ran, and the measured numbers (see ``Measure``)."""
+
+    checks: tuple[Check, ...]
+    max_error: float
+    bound_ratio: float
+    microseconds: float
+
+    @property
+    def passed(self) -> bool:
+        return bool(self.checks) and all(check.passed for check in self.checks)
+
+    @property
+    def failures(self) -> tuple[Check, ...]:
+        return tuple(check for check in self.checks if not check.passed)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain data for JSON, NaN as None; ``from_mapping`` reads it back."""
+        numbers = {key: getattr(self, key) for key in ("max_error", "bound_ratio", "microseconds")}
+        return {
+            "passed": self.passed,
+            "checks": [asdict(check) for check in self.checks],
+            **{key: value if value == value else None for key, value in numbers.items()},
+        }
+
+    @classmethod
+    def from_mapping(cls, data: Mapping[str, Any]) -> Report:
+        """Raises ``KeyError`` or ``TypeError`` for anything that ``to_mapping`` did not write."""
+        keys = ("max_error", "bound_ratio", "microseconds")
+        numbers = [float("nan") if data[key] is None else float(data[key]) for key in keys]
+        return cls(tuple(Check(**check) for check in data["checks"]), *numbers)
+
+
+def assemble(events: Iterable[Event]) -> Report:
+    """One report of a run's events; a later measure replaces an earlier one."""
+    checks: list[Check] = []
+    measure = Measure()
+    for event in events:
+        match event:
+            case Check():
+                checks.append(event)
+            case Measure():
+                measure = event
+            case Begin():
+                pass
+    return Report(tuple(checks), measure.max_error, measure.bound_ratio, measure.microseconds)

@@ -1,0 +1,89 @@
+"""Built packages for tests: one build per layer and binding, in a folder that tests may spoil."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from convgen.api import import_package
+from convgen.package.binding import this_python
+from convgen.package.build import BuildOptions, BuildResult, build_layer
+from convgen.spec.model import (
+    Act,
+    Activation,
+    ConvSpec,
+    InitWeights,
+    Layer,
+    Layout,
+    Padding,
+    WeightLayout,
+)
+from convgen.target import host_target
+
+needs_cc = pytest.mark.skipif(
+    not any(shutil.which(name) for name in ("cc", "gcc", "clang")), reason="no C compiler here"
+)
+posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
+BINDINGS = [
+    pytest.param(
+        "api", marks=pytest.mark.skipif(not this_python().include, reason="no Python.h here")
+    ),
+    "abi",
+]
+
+RELU = Activation(Act.RELU)
+LAYERS = {
+    "layer": Layer(
+        ConvSpec("layer", 12, 11, 3, 10, 5, 5, padding=Padding(2, 2, 2, 2), activation=RELU), "<t>"
+    ),
+    "plain": Layer(ConvSpec("plain", 6, 6, 4, 4, 3, 3, bias=False), "<t>"),
+    "many": Layer(ConvSpec("many", 7, 5, 6, 8, 3, 3, batch_any=True, activation=RELU), "<t>"),
+    "two": Layer(ConvSpec("two", 8, 8, 2, 3, 3, 3, batch=2), "<t>"),
+    "planar": Layer(
+        ConvSpec(
+            "planar", 9, 8, 4, 6, 3, 2, layout=Layout.NCHW, weight_layout=WeightLayout.OIHW
+        ),
+        "<t>",
+    ),
+    "baked": Layer(ConvSpec("baked", 9, 8, 4, 6, 3, 3), "<t>", weights=InitWeights(0.5, 3)),
+}  # fmt: skip
+
+
+def options(out: Path, **others: Any) -> BuildOptions:
+    """Build for this machine, with a cache beside ``out`` instead of the user's."""
+    settings: dict[str, Any] = {"cache_root": out / "the-cache", **others}
+    return BuildOptions(out, settings.pop("target", host_target()), **settings)
+
+
+def build(out: Path, layer: Layer, **others: Any) -> BuildResult:
+    return build_layer(layer, options(out, **others))
+
+
+def arrays(spec: ConvSpec, seed: int = 0, images: int | None = None) -> tuple[Any, Any, Any]:
+    """x, w and b (None without bias) of normal numbers, float32."""
+    rng = np.random.default_rng(seed)
+    x_shape = spec.x_shape if images is None else (images, *spec.x_shape[1:])
+    x = rng.standard_normal(x_shape, np.float32)
+    w = rng.standard_normal(spec.w_shape, np.float32)
+    return x, w, rng.standard_normal(spec.oc, np.float32) if spec.bias else None
+
+
+Package = Callable[[str], ModuleType]
+
+
+def packages(root: Path, binding: str, **others: Any) -> Package:
+    """``package(name)``: the module of ``LAYERS[name]``, built on first use."""
+
+    @cache
+    def package(name: str) -> ModuleType:
+        return import_package(build(root, LAYERS[name], binding=binding, **others).path)
+
+    return package

@@ -1,0 +1,137 @@
+"""Compile plans and hold them to the verification ladder: what the kernel tests share.
+
+A *way* is one reading of a generated file: which body, by which compiler, with which flags. Every
+compilation treats warnings as errors, as the contract promises for the generated C.
+"""
+
+from __future__ import annotations
+
+import atexit
+import hashlib
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from convgen.choose import choose
+from convgen.families import lower
+from convgen.plan import Body, KernelPlan
+from convgen.render import render_c
+from convgen.schedule import Schedule
+from convgen.spec import Weights
+from convgen.spec.model import ConvSpec
+from convgen.target import ISA_NAMES, TARGETS, Target
+from convgen.target.cpu import cpu_features
+from convgen.verify import Report, verify_in_child
+
+STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")
+ISAS = tuple(ISA_NAMES)  # avx512, avx2, sse2, plain
+COMPILERS = ("gcc", "clang")
+
+
+class Part(StrEnum):
+    """Which body of a generated file is compiled."""
+
+    OWN = "own"  # what the target asks for: its SIMD body, or plain C
+    PLAIN = "plain"  # -D<NAME>_PLAIN: the plain C body of a SIMD file
+    MODEL = "model"  # -D<NAME>_MODEL: the SIMD body over the scalar model of its operations
+
+
+@dataclass(frozen=True)
+class Way:
+    """How a file is compiled. ``cc`` may be any of ``COMPILERS``."""
+
+    cc: str = "gcc"
+    part: Part = Part.OWN
+    flags: tuple[str, ...] = ("-O2",)
+
+    def command(self, name: str) -> list[str]:
+        """The compiler call up to the sources; -Wpedantic is promised for plain C only."""
+        define = [] if self.part is Part.OWN else [f"-D{name.upper()}_{self.part.upper()}"]
+        pedantic = ["-Wpedantic"] if self.part is Part.PLAIN else []
+        return [self.cc, *STRICT, *pedantic, *self.flags, *define]
+
+
+GCC = Way()
+
+
+def target_of(isa: str) -> Target:
+    return TARGETS[ISA_NAMES[isa]]
+
+
+def body_of(plan: KernelPlan, part: Part) -> Body:
+    """The body that this part of the file runs."""
+    return plan.plain if part is Part.PLAIN else plan.body
+
+
+def needs(isa: str, way: Way = GCC) -> None:
+    """Skip the test where this machine lacks the instructions or the compiler."""
+    if shutil.which(way.cc) is None:
+        pytest.skip(f"{way.cc} is not on this machine")
+    missing = set(target_of(isa).isa.features) - cpu_features()
+    if missing and way.part is Part.OWN:
+        pytest.skip(f"this CPU has no {', '.join(sorted(missing))}")
+
+
+def planned(spec: ConvSpec, target: Target, schedule: Schedule | None = None) -> KernelPlan:
+    """The plan of a pinned schedule, or of the one that the chooser takes."""
+    return lower(spec, schedule or choose(spec, target).schedule, target)
+
+
+@cache
+def _scratch() -> Path:
+    """One folder per test process, gone with it."""
+    folder = Path(tempfile.mkdtemp(prefix="convgen-kernels-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def compiled(name: str, files: Mapping[str, str], way: Way, *, main: str | None = None) -> Path:
+    """A shared library of the layer's C, or with ``main`` (C text) a program. Built once.
+
+    Fails the test with the compiler's words when anything, a warning included, is said.
+    """
+    command = way.command(name)
+    text = repr((command, sorted(files.items()), main))
+    folder = _scratch() / hashlib.sha256(text.encode()).hexdigest()[:20]
+    made = folder / ("program" if main else f"{name}.so")
+    if made.exists():
+        return made
+    folder.mkdir()
+    for file, content in files.items():
+        (folder / file).write_text(content, encoding="utf-8")
+    sources = [file for file in files if file.endswith(".c")]
+    if main is not None:
+        (folder / "main.c").write_text(main, encoding="utf-8")
+        sources.append("main.c")
+    kind = ["-pthread"] if main else ["-shared", "-fPIC"]
+    full = [*command, *kind, *sources, "-o", made.name]
+    run = subprocess.run(full, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+    assert run.returncode == 0, f"{' '.join(full)}\n{run.stderr}"
+    return made
+
+
+def report_of(plan: KernelPlan, way: Way = GCC, weights: Weights | None = None) -> Report:
+    """Render, compile and climb the verification ladder in a child process."""
+    library = compiled(plan.spec.name, render_c(plan, weights), way)
+    return verify_in_child(
+        library,
+        plan.spec,
+        packed_bytes=plan.packed_bytes,
+        workspace_bytes=plan.workspace_bytes,
+        align=plan.align,
+        weights=weights,
+    )
+
+
+def prove_right(plan: KernelPlan, way: Way = GCC, weights: Weights | None = None) -> None:
+    """Assert that a plan's kernel passes every check."""
+    report = report_of(plan, way, weights)
+    failures = "; ".join(f"{check.name}: {check.detail}" for check in report.failures)
+    assert report.passed, f"{plan.spec}\n{plan.schedule} on {plan.target.name}, {way}\n{failures}"
