@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 import convgen
+from convgen.api import import_package
 from convgen.bench.measure import measure, pin_to_one_core
 from convgen.bench.peers import Peer, peers, plain_layer
 from convgen.oracle import reference_at
@@ -47,7 +48,7 @@ def row(layer: Layer, options: BuildOptions, rivals: list[Peer]) -> tuple[str, d
     spec = layer.spec
     plain_layer(spec)
     result = build_layer(layer, options)
-    module = convgen.api.import_package(result)
+    module = import_package(result.path)
     x, w, b = arrays(spec)
     packed = module.pack(w, b)
     y = module.run(x, packed)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
+from convgen.errors import ScheduleError
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec
 from convgen.target import Target, VectorIsa
@@ -227,7 +228,7 @@ AnyBody: TypeAlias = "Body | WinogradBody"
 
 @dataclass(frozen=True)
 class KernelPlan:
-    """A layer, decided: what ``render`` prints. ``bodies``: the target's own first, plain C last."""
+    """A layer, decided: what ``render`` prints. ``bodies``: the target's own, then plain C."""
 
     spec: ConvSpec
     schedule: Schedule
@@ -237,6 +238,16 @@ class KernelPlan:
     bodies: tuple[AnyBody, ...]
     align: int = 64
     workspace_bytes: int = 0
+
+    def __post_init__(self) -> None:
+        for what, size in (
+            ("packed weights", self.packed_bytes),
+            ("workspace", self.workspace_bytes),
+        ):
+            if size >= 2**31:
+                raise ScheduleError(
+                    f"schedule: {what} of {size} bytes: a kernel's indices reach 2^31 bytes only"
+                )
 
     @property
     def body(self) -> AnyBody:

@@ -1,4 +1,4 @@
-"""Winograd's minimal filtering F(m x m, r x r): its matrices, and the plan of a kernel that uses it.
+"""Winograd's minimal filtering F(m x m, r x r): its matrices, and the plan of such a kernel.
 
 One dimension: y = AT [(G g) * (BT d)] gives m outputs of an r-tap filter g on m + r - 1 inputs d
 with m + r - 1 products; two dimensions nest it (Lavin and Gray, "Fast Algorithms for Convolutional
@@ -73,6 +73,23 @@ def _frozen(rows: list[list[Fraction]]) -> Matrix:
     return tuple(tuple(row) for row in rows)
 
 
+def terms(row: tuple[Fraction, ...]) -> list[tuple[Fraction, int]]:
+    """(factor, index) of a combination, one with factor 1 first if there is: it costs nothing."""
+    found = [(factor, k) for k, factor in enumerate(row) if factor]
+    return sorted(found, key=lambda term: (term[0] != 1, term[1]))
+
+
+def operations(matrix: Matrix) -> set[str]:
+    """Vector operations that the combinations of this matrix need, in the order of ``terms``."""
+    used = set()
+    for row in matrix:
+        (first, _), *others = terms(row)
+        used |= set() if first == 1 else {"mul"}
+        for factor, _ in others:
+            used.add("add" if factor == 1 else "sub" if factor == -1 else "fma")
+    return used
+
+
 # c_F of the error bound c_F * gamma_{K+2} * (sum over c of max|x_c| in the tile * sum|w_c| + |b|),
 # per (m, r): published here, held by every build, and by the tests over random layers.
 ERROR_FACTORS = {(2, 3): 0.1, (3, 3): 0.5, (4, 3): 0.5, (6, 3): 2.0, (2, 5): 0.1, (4, 5): 0.5}
@@ -131,5 +148,5 @@ class WinogradBody:
 
     @property
     def regions(self) -> tuple[()]:
-        """None: this family cuts the output into square tiles, not into rectangles of equal taps."""
+        """None: this family cuts the output into square tiles, not by taps."""
         return ()

@@ -53,6 +53,9 @@ LAYERS = {
         ),
         "<t>",
     ),
+    "roomy": Layer(  # Winograd wherever there are vectors: a workspace
+        ConvSpec("roomy", 14, 14, 32, 32, 3, 3, padding=Padding(1, 1, 1, 1)), "<t>"
+    ),
     "baked": Layer(ConvSpec("baked", 9, 8, 4, 6, 3, 3), "<t>", weights=InitWeights(0.5, 3)),
 }  # fmt: skip
 

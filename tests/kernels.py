@@ -28,7 +28,7 @@ from convgen.spec import Weights
 from convgen.spec.model import ConvSpec
 from convgen.target import ISA_NAMES, TARGETS, Target
 from convgen.target.cpu import cpu_features
-from convgen.verify import Report, verify_in_child
+from convgen.verify import Report, tiling_of, verify_in_child
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 ISAS = tuple(ISA_NAMES)  # avx512, avx2, sse2, plain
@@ -127,6 +127,7 @@ def report_of(plan: KernelPlan, way: Way = GCC, weights: Weights | None = None) 
         workspace_bytes=plan.workspace_bytes,
         align=plan.align,
         weights=weights,
+        tiling=tiling_of(plan),
     )
 
 

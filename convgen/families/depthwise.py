@@ -60,9 +60,7 @@ def _walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
     return view, peel(spec)
 
 
-def _reduce(
-    spec: ConvSpec, view: View, packing: Packing, some_empty: bool
-) -> tuple[Loop, ...]:
+def _reduce(spec: ConvSpec, view: View, packing: Packing, some_empty: bool) -> tuple[Loop, ...]:
     loops = []
     if spec.kh > 1 or some_empty:
         loops.append(Loop("kh", "kh_taps", spec.dh * view.x_row, spec.kw * packing.lanes))

@@ -87,9 +87,7 @@ def _walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
     return flat, areas
 
 
-def _reduce(
-    spec: ConvSpec, view: View, packing: Packing, some_empty: bool
-) -> tuple[Loop, ...]:
+def _reduce(spec: ConvSpec, view: View, packing: Packing, some_empty: bool) -> tuple[Loop, ...]:
     """The reduction. A row of taps is one run of memory when its channels lie side by side."""
     lanes = packing.lanes
     loops = []

@@ -81,7 +81,7 @@ def check(schedule: Schedule, target: Target) -> VectorIsa:
 
 
 def most_pixels(isa: VectorIsa, vectors: int) -> int:
-    """The most pixels of a tile: accumulators, NV weight vectors and one input stay in registers."""
+    """The most pixels of a tile: accumulators, NV weights and one input stay in registers."""
     return max(1, (isa.registers - 1 - vectors) // vectors)
 
 
@@ -130,7 +130,7 @@ def regions_of(
 
 
 def packing_of(spec: ConvSpec, view: View, lanes: int) -> Packing:
-    """Packed order for vectors of ``lanes`` channels; the strides are those of the spec's weights."""
+    """Packed order for vectors of ``lanes`` channels; strides are those of the spec's weights."""
     kh, kw, icg, oc = spec.kh, spec.kw, spec.icg, spec.oc
     match spec.weight_layout:
         case WeightLayout.HWIO:

@@ -17,7 +17,7 @@ from convgen.plan import KernelPlan, Packing, Tile
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import Accuracy, ConvSpec, DType, Layout
 from convgen.target import Target, VectorIsa
-from convgen.winograd import LEAST_CHANNELS, WinogradBody, matrices
+from convgen.winograd import LEAST_CHANNELS, WinogradBody, matrices, operations
 
 name = Family.WINOGRAD
 _OUTPUTS = {3: (2, 3, 4, 6), 5: (2, 4)}  # r: the m whose errors stay small
@@ -76,9 +76,7 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
         )
     view = view_of(spec)
     alpha = m + spec.kh - 1
-    packing = replace(
-        packing_of(spec, view, isa.lanes), kh=alpha, kw=alpha, winograd=(m, spec.kh)
-    )
+    packing = replace(packing_of(spec, view, isa.lanes), kh=alpha, kw=alpha, winograd=(m, spec.kh))
     bodies = [_body(spec, packing, schedule, isa)]
     if isa.lanes > 1:
         _, rows, vectors = PLAIN_TILE
@@ -143,17 +141,19 @@ def _body(spec: ConvSpec, packing: Packing, how: Schedule, isa: VectorIsa) -> Wi
     whole, rest = divmod(spec.oc, width)
     needed = -(-rest // isa.lanes)  # vectors of the last, narrower block of channels
     tile = Tile(1, how.rows, how.vectors if whole else needed, isa.lanes, isa.lanes)
-    last = Tile(1, how.rows, needed, isa.lanes, isa.lanes)
+    last = Tile(1, how.rows, needed, isa.lanes, isa.lanes) if rest else tile
     pad = max(16, isa.lanes)
     pitch += pad if pitch % 512 == 0 else 0
     plane = block * pitch
     plane += pad if plane % 256 == 0 else 0
     m_plane = block * tile.vectors * isa.lanes
     m_plane += pad if m_plane % 256 == 0 else 0
-    used = {"load", "store", "set1", "fma", "add", "sub", "mul", *activation_operations(spec)}
+    mats = matrices(m, r)
+    used = {"load", "store", "set1", "fma", "add", *activation_operations(spec)}
+    used |= operations(mats.at) | operations(mats.bt)
     assert square * packing.ic == packing.depth
     return WinogradBody(
         isa=isa, family=name, operations=tuple(sorted(used)), m=m, r=r, rows=rows, cols=cols,
-        count=spec.batch * rows * cols, block=block, tile=tile, last=last if rest and last != tile else None,
+        count=spec.batch * rows * cols, block=block, tile=tile, last=None if last == tile else last,
         v_pitch=pitch, v_plane=plane, m_plane=m_plane,
     )  # fmt: skip

@@ -162,10 +162,8 @@ def _affine(out: str, stride: int, pad: int, tap: str, dilation: int) -> str:
 
 
 def baked_lines(packing: Packing, weights: Weights) -> tuple[str, ...]:
-    """The packed weights as hexadecimal float literals, eight to a line: exact in every compiler."""
+    """The packed weights as the shortest decimals that read back exactly, eight to a line."""
     from convgen.pack import pack
 
     literals = [float_literal(v) for v in pack(packing, weights).tolist()]
     return tuple(", ".join(literals[i : i + 8]) + "," for i in range(0, len(literals), 8))
-
-

@@ -80,7 +80,8 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
         x_unit=(f" + image * {view.x_image}" if images > 1 else "")
         + (f" + group * {view.x_group}" if groups > 1 else "")
         + (" + oc" if view.x_lane else ""),
-        b_unit=(f"group * {packing.group_stride} + " if groups > 1 else "") + block_of("oc", packing.lanes, packing.block_stride),
+        b_unit=(f"group * {packing.group_stride} + " if groups > 1 else "")
+        + block_of("oc", packing.lanes, packing.block_stride),
         y_unit=(f" + image * {view.y_image}" if images > 1 else "")
         + (f" + group * {view.y_group}" if groups > 1 else "")
         + f" + {times('oc', view.y_channel)}",

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from convgen.activations import float_literal
 from convgen.plan import KernelPlan, Packing, Tile
 from convgen.render.body import BodyText, block_of, common, plus
-from convgen.winograd import Matrix, WinogradBody, matrices
+from convgen.winograd import Matrix, WinogradBody, matrices, terms
 
 
 @dataclass(frozen=True)
@@ -127,11 +127,7 @@ def _combinations(v: str, matrix: Matrix) -> tuple[SimpleNamespace, ...]:
 
 
 def _combination(v: str, index: int, row: tuple[Fraction, ...]) -> SimpleNamespace:
-    # A term with factor 1 first: it costs nothing. Its absence costs one multiplication.
-    terms = sorted(
-        ((factor, k) for k, factor in enumerate(row) if factor), key=lambda t: (t[0] != 1, t[1])
-    )
-    (factor, k), *others = terms
+    (factor, k), *others = terms(row)
     first = f"d_{k}" if factor == 1 else f"{v}_mul(d_{k}, {v}_set1({float_literal(float(factor))}))"
     steps = []
     for factor, k in others:

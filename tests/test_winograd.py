@@ -1,0 +1,174 @@
+"""Winograd: exact matrices, kernels within the published bound, and where it may not be used."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from kernels import GCC, ISAS, Part, Way, needs, prove_right, target_of
+
+from convgen.choose import choose
+from convgen.errors import ScheduleError
+from convgen.families import lower, winograd
+from convgen.pack import pack
+from convgen.schedule import Family, Schedule
+from convgen.spec import Weights
+from convgen.spec.model import (
+    Accuracy,
+    Act,
+    Activation,
+    ConvSpec,
+    Layout,
+    Padding,
+    WeightLayout,
+)
+from convgen.winograd import ERROR_FACTORS, WinogradBody, matrices
+
+SIZES = sorted(ERROR_FACTORS)
+
+
+def schedule(lanes: int, m: int, vectors: int = 2, rows: int = 3, strips: int = 2) -> Schedule:
+    return Schedule(Family.WINOGRAD, lanes, m, m, vectors, rows, strips)
+
+
+def layer(**changes: object) -> ConvSpec:
+    base = ConvSpec("wino", 13, 11, 19, 37, 3, 3, padding=Padding(1, 1, 1, 1))
+    return replace(base, **changes)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("m", "r"), SIZES)
+def test_matrices_compute_correlation_exactly(m: int, r: int) -> None:
+    """AT [(G g) * (BT d)] equals the m outputs of the filter, in exact fractions."""
+    mats = matrices(m, r)
+    alpha = m + r - 1
+    d = [Fraction(3 * i * i - 7 * i + 2, 5) for i in range(alpha)]
+    g = [Fraction(2 * k - 3, 7) for k in range(r)]
+
+    def times(matrix: tuple[tuple[Fraction, ...], ...], v: list[Fraction]) -> list[Fraction]:
+        return [sum((a * b for a, b in zip(row, v, strict=True)), Fraction(0)) for row in matrix]
+
+    product = [a * b for a, b in zip(times(mats.g, g), times(mats.bt, d), strict=True)]
+    direct = [sum((d[i + k] * g[k] for k in range(r)), Fraction(0)) for i in range(m)]
+    assert times(mats.at, product) == direct
+
+
+@pytest.mark.parametrize(("m", "r"), SIZES)
+def test_transform_constants_are_exact_in_float32(m: int, r: int) -> None:
+    """BT and AT lie in the kernel as float literals: none of them may round."""
+    mats = matrices(m, r)
+    for entry in (e for matrix in (mats.at, mats.bt) for row in matrix for e in row):
+        assert Fraction(float(np.float32(float(entry)))) == entry
+
+
+@pytest.mark.parametrize("isa", ISAS[:3])
+@pytest.mark.parametrize(("m", "r"), SIZES)
+def test_every_size_holds_its_bound(isa: str, m: int, r: int) -> None:
+    needs(isa)
+    target = target_of(isa)
+    spec = layer(kh=r, kw=r, padding=Padding(r // 2, r // 2, r // 2, r // 2))
+    prove_right(lower(spec, schedule(target.isa.lanes, m), target))
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        layer(c=8, oc=1),
+        layer(c=64, oc=16, h=24, w=24),
+        layer(h=1, w=1),
+        layer(h=2, w=30, padding=Padding(0, 3, 2, 0)),
+        layer(padding=Padding()),
+        layer(padding=Padding(4, 0, 5, 1)),
+        layer(batch=3, h=5, w=5),
+        layer(bias=False, weight_layout=WeightLayout.OIHW),
+        layer(weight_layout=WeightLayout.OHWI, activation=Activation(Act.RELU6)),
+        layer(activation=Activation(Act.GELU)),
+        layer(activation=Activation(Act.LEAKY_RELU, alpha=0.25)),
+    ],
+    ids=lambda s: f"{s.h}x{s.w}x{s.c}-{s.oc}-{s.padding.top}-{s.activation.kind}-{s.batch}",
+)
+@pytest.mark.parametrize("part", list(Part))
+def test_edges(spec: ConvSpec, part: Part) -> None:
+    way = Way(part=part)
+    needs("avx512", way)
+    target = target_of("avx512")
+    for m, vectors, rows, strips in ((4, 2, 5, 1), (3, 1, 4, 2)):
+        prove_right(lower(spec, schedule(16, m, vectors, rows, strips), target), way)
+
+
+def test_clang_takes_it_without_a_warning() -> None:
+    way = Way(cc="clang")
+    needs("avx2", way)
+    prove_right(lower(layer(), schedule(8, 4), target_of("avx2")), way)
+
+
+def test_baked_weights_equal_the_packing_in_c() -> None:
+    """The ladder compares the baked image with what <name>_pack writes, bit for bit."""
+    rng = np.random.default_rng(3)
+    spec = layer(weight_layout=WeightLayout.OHWI)
+    needs("avx2")
+    w = rng.normal(size=spec.w_shape).astype(np.float32)
+    weights = Weights(w, rng.normal(size=spec.oc).astype(np.float32))
+    plan = lower(spec, schedule(8, 4), target_of("avx2"))
+    assert pack(plan.packing, weights).nbytes == plan.packed_bytes
+    prove_right(plan, GCC, weights)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sh": 2, "sw": 2},
+        {"dh": 2, "dw": 2},
+        {"kh": 5},
+        {"c": 7},
+        {"layout": Layout.NCHW},
+        {"accuracy": Accuracy.STRICT},
+        {"groups": 1, "kh": 7, "kw": 7, "padding": Padding(3, 3, 3, 3)},
+    ],
+    ids=str,
+)
+def test_other_layers_are_refused(change: dict[str, object]) -> None:
+    spec = layer(**change)
+    assert not winograd.fits(spec)
+    with pytest.raises(ScheduleError, match="use family direct"):
+        lower(spec, schedule(16, 4), target_of("avx512"))
+
+
+@pytest.mark.parametrize(
+    ("bad", "words"),
+    [
+        (schedule(16, 5), "one of"),
+        (schedule(16, 4, vectors=4, rows=9), "do not fit"),
+        (schedule(2, 4), "no vectors of 2 lanes"),
+        (replace(schedule(16, 4), tile_h=2), "one of"),
+    ],
+)
+def test_infeasible_schedules_say_why(bad: Schedule, words: str) -> None:
+    with pytest.raises(ScheduleError, match=words):
+        lower(layer(), bad, target_of("avx512"))
+
+
+def test_strict_accuracy_never_uses_it_and_fast_does() -> None:
+    big = ConvSpec("big", 56, 56, 64, 64, 3, 3, padding=Padding(1, 1, 1, 1))
+    target = target_of("avx512")
+    assert choose(big, target).schedule.family is Family.WINOGRAD
+    strict = replace(big, accuracy=Accuracy.STRICT)
+    assert choose(strict, target).schedule.family is Family.DIRECT
+
+
+def test_workspace_holds_every_array() -> None:
+    """v, m and both patches of every body fit the bytes that the header promises."""
+    plan = lower(layer(), schedule(16, 4), target_of("avx512"))
+    for body in plan.bodies:
+        assert isinstance(body, WinogradBody)
+        square = body.alpha**2
+        assert body.v_plane >= body.block * body.v_pitch
+        assert body.m_plane >= body.block * body.tile.vectors * body.isa.lanes
+        assert plan.workspace_bytes >= 4 * square * (body.v_plane + body.m_plane)
+
+
+def test_schedule_reads_back() -> None:
+    pinned = schedule(16, 4)
+    assert str(pinned).endswith("block: [3, 2]}")
+    assert Schedule.from_mapping(pinned.to_mapping()) == pinned
