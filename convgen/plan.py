@@ -25,6 +25,7 @@ class Tile:
     """A register tile: ``h`` x ``w`` output pixels (MR) times ``vectors`` of channels (NV).
 
     ``tail``: channels that the last vector stores, the number of lanes when it is full.
+    ``taps``: taps of a row that are unrolled, 0 where a loop counts them.
     """
 
     h: int
@@ -32,11 +33,13 @@ class Tile:
     vectors: int
     lanes: int
     tail: int
+    taps: int = 0
 
     @property
     def name(self) -> str:
         part = "" if self.full else f"_tail{self.tail}"
-        return f"{self.h}x{self.w}x{self.vectors}{part}"
+        unrolled = f"_taps{self.taps}" if self.taps else ""
+        return f"{self.h}x{self.w}x{self.vectors}{unrolled}{part}"
 
     @property
     def pixels(self) -> int:
@@ -122,6 +125,7 @@ class View:
 
     ``oc`` and ``ic`` are per group; a depthwise layer is walked as one group. ``x_lane``: what one
     output channel adds to the input's address, 1 where channels meet channels, else 0.
+    ``unrolled``: taps of a full row that tiles unroll, 0 for none.
     """
 
     groups: int
@@ -138,6 +142,7 @@ class View:
     y_channel: int
     y_group: int
     x_lane: int = 0
+    unrolled: int = 0
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ class Family(StrEnum):
 
     DIRECT = "direct"  # output channels in lanes, MR x NV register tile
     DEPTHWISE = "depthwise"  # one input channel per output channel, channels in lanes
+    GROUPED = "grouped"  # small groups, several side by side in lanes
     WINOGRAD = "winograd"  # minimal filtering: fewer products, transforms before and after
 
 

@@ -43,8 +43,11 @@ class Zone:
         return any(a.oh <= r < a.oh + a.rows and a.ow <= c < a.ow + a.cols for a in self.areas)
 
 
-def tile_lines(plan: KernelPlan) -> list[str]:
-    """What one step of the micro-kernel holds in registers, and that block as a small drawing."""
+def tile_lines(plan: KernelPlan, pixels: str = "output pixels") -> list[str]:
+    """What one step of the micro-kernel holds in registers, and that block as a small drawing.
+
+    ``pixels``: what its rows and columns are.
+    """
     tile = max(plan.body.tiles, key=lambda t: (t.pixels * t.vectors, t.full))
     isa = plan.body.isa
     held = tile.pixels * tile.vectors
@@ -52,7 +55,7 @@ def tile_lines(plan: KernelPlan) -> list[str]:
     if tile.lanes == 1:
         unit = f"{tile.vectors} channel{'s' * (tile.vectors > 1)}"
     lines = [
-        f"{tile.h} x {tile.w} output pixels x {unit}: {held} accumulators "
+        f"{tile.h} x {tile.w} {pixels} x {unit}: {held} accumulators "
         f"of {isa.registers} {isa.name} registers",
     ]
     if not tile.full:

@@ -74,10 +74,8 @@ def sections(decided: Decided, everything: bool = False) -> list[tuple[str, list
         ("Bytes", [*map(str, byte_steps(spec)), *_kernel_bytes(plan)]),
         ("Target", _target_lines(plan.target)),
         ("Schedule", _schedule_lines(decided)),
-        ("Register tile", _tile_lines(plan)),
-        ("Output, cut into rectangles whose windows meet the same taps",
-         _region_lines(plan, everything)),
-    ]  # fmt: skip
+        *_kernel_sections(plan, everything),
+    ]
 
 
 def _kernel_bytes(plan: KernelPlan) -> list[str]:
@@ -113,10 +111,25 @@ def _schedule_lines(decided: Decided) -> list[str]:
     ]
 
 
-def _tile_lines(plan: KernelPlan) -> list[str]:
+def _kernel_sections(plan: KernelPlan, everything: bool) -> list[tuple[str, list[str]]]:
+    """The part that depends on the algorithm: its tile in registers, and how it cuts the output."""
     from convgen.cli.draw_plan import tile_lines
+    from convgen.cli.draw_winograd import grid_lines, patch_lines
+    from convgen.winograd import WinogradBody
 
-    return tile_lines(plan)
+    match plan.body:
+        case WinogradBody() as body:
+            return [
+                ("Winograd tile", patch_lines(plan, body)),
+                ("Register tile of the products", tile_lines(plan, "Winograd tiles")),
+                ("Output, cut into tiles", grid_lines(plan, body)),
+            ]
+        case _:
+            return [
+                ("Register tile", tile_lines(plan)),
+                ("Output, cut into rectangles whose windows meet the same taps",
+                 _region_lines(plan, everything)),
+            ]  # fmt: skip
 
 
 def _region_lines(plan: KernelPlan, everything: bool) -> list[str]:
@@ -128,6 +141,13 @@ def _region_lines(plan: KernelPlan, everything: bool) -> list[str]:
     lines += plain_table(head, rows).splitlines()
     hidden = len(zones(plan)) - len(rows)
     return [*lines, f"and {hidden} more (-v lists them)"] if hidden else lines
+
+
+def _winograd(plan: KernelPlan) -> dict[str, Any] | None:
+    from convgen.cli.draw_winograd import winograd_facts
+    from convgen.winograd import WinogradBody
+
+    return winograd_facts(plan.body) if isinstance(plan.body, WinogradBody) else None
 
 
 def explain_facts(decided: Decided) -> dict[str, Any]:
@@ -163,5 +183,6 @@ def explain_facts(decided: Decided) -> dict[str, Any]:
         "reason": decided.reason,
         "bound": cost(plan).bound,
         "regions": region_facts(plan),
+        "winograd": _winograd(plan),
         "drawing": "\n".join(input_drawing(spec)),
     }

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from convgen.families import depthwise, direct, winograd
+from convgen.families import direct, winograd
 from convgen.families.base import AlgorithmFamily, Cost
+from convgen.families.lanewise import Lanewise
 from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec
@@ -12,7 +13,8 @@ from convgen.target import Target
 __all__ = ["FAMILIES", "Cost", "cost", "lower"]
 
 FAMILIES: dict[Family, AlgorithmFamily] = {
-    Family.DEPTHWISE: depthwise,
+    Family.DEPTHWISE: Lanewise(Family.DEPTHWISE, (1,)),
+    Family.GROUPED: Lanewise(Family.GROUPED, (2, 4, 8)),
     Family.DIRECT: direct,
     Family.WINOGRAD: winograd,
 }

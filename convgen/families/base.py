@@ -23,7 +23,8 @@ class Cost:
 class AlgorithmFamily(Protocol):
     """One way of computing convolutions. ``lower`` raises ScheduleError where it cannot."""
 
-    name: Family
+    @property
+    def name(self) -> Family: ...
 
     def fits(self, spec: ConvSpec) -> bool:
         """Whether this family can compute the layer at all."""

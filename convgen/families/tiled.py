@@ -26,33 +26,46 @@ from convgen.spec.model import ConvSpec, WeightLayout
 from convgen.target import Target, VectorIsa
 
 Walk = Callable[[ConvSpec, Schedule], tuple[View, list[Rectangle]]]
+MostPixels = Callable[[VectorIsa, int], int]
 Reduce = Callable[[ConvSpec, View, Packing, bool], tuple[Loop, ...]]
 
 PLAIN_TILE = (1, 4, 4)  # pixels and channels of the plain body: 16 scalar accumulators
 
 
+def most_pixels(isa: VectorIsa, vectors: int) -> int:
+    """The most pixels of a tile: accumulators, NV weights and one input stay in registers."""
+    return max(1, (isa.registers - 1 - vectors) // vectors)
+
+
 def tiled_plan(
-    spec: ConvSpec, schedule: Schedule, target: Target, walk: Walk, reduce: Reduce
+    spec: ConvSpec,
+    schedule: Schedule,
+    target: Target,
+    walk: Walk,
+    reduce: Reduce,
+    most: MostPixels = most_pixels,
 ) -> KernelPlan:
     """Lower to a plan with the schedule's body first and a plain C body after it.
 
     ``reduce(spec, view, packing, some_empty)`` gives the loops over taps and channels;
     ``some_empty``: there are outputs without any tap, so even a 1x1 filter needs a counted loop.
+    ``most(isa, vectors)``: how many pixels the registers hold.
     """
-    isa = check(schedule, target)
+    isa = check(schedule, target, most)
     view, areas = walk(spec, schedule)
     packing = packing_of(spec, view, isa.lanes)
     some_empty = any(not area.kh_taps for area in areas)
     loops = reduce(spec, view, packing, some_empty)
 
     def body(isa: VectorIsa, how: Schedule, areas: Sequence[Rectangle]) -> Body:
-        regions = regions_of(spec, view, packing, how, areas, isa)
+        regions = regions_of(spec, view, packing, how, areas, isa, most)
         return Body(isa, how.family, regions, loops, _operations(spec, view, regions))
 
     bodies = [body(isa, schedule, areas)]
     if isa.lanes > 1:
         height, width, vectors = PLAIN_TILE
-        plain = Schedule(schedule.family, 1, height, width, min(vectors, isa.lanes))
+        together = view.ic if view.x_lane and view.ic > 1 else isa.lanes  # channels of one input
+        plain = Schedule(schedule.family, 1, height, width, min(vectors, together))
         bodies.append(body(target.isas[-1], plain, areas))
     return KernelPlan(spec, schedule, target, view, packing, tuple(bodies))
 
@@ -68,21 +81,16 @@ def check_lanes(schedule: Schedule, target: Target) -> VectorIsa:
     return isa
 
 
-def check(schedule: Schedule, target: Target) -> VectorIsa:
+def check(schedule: Schedule, target: Target, fitting: MostPixels) -> VectorIsa:
     """The instruction set that carries the schedule. Raises ScheduleError where none can."""
     isa = check_lanes(schedule, target)
-    most = most_pixels(isa, schedule.vectors)
+    most = fitting(isa, schedule.vectors)
     if schedule.tile_h * schedule.tile_w > most:
         raise ScheduleError(
             f"schedule: a {schedule.tile_h}x{schedule.tile_w} tile of {schedule.vectors} vectors "
             f"does not fit {isa.registers} registers; at most {most} pixels do"
         )
     return isa
-
-
-def most_pixels(isa: VectorIsa, vectors: int) -> int:
-    """The most pixels of a tile: accumulators, NV weights and one input stay in registers."""
-    return max(1, (isa.registers - 1 - vectors) // vectors)
 
 
 def peel(spec: ConvSpec) -> list[Rectangle]:
@@ -111,18 +119,20 @@ def regions_of(
     schedule: Schedule,
     areas: Sequence[Rectangle],
     isa: VectorIsa,
+    most: MostPixels,
 ) -> tuple[Region, ...]:
     """Every rectangle covered by tiles, for every run of channels; equal tiles stand together."""
     found: list[Region] = []
     for oc, blocks, vectors, tail in channel_runs(view.oc, schedule.lanes, schedule.vectors):
         pixels = schedule.tile_h * schedule.tile_w
         if vectors < schedule.vectors:  # the last, narrower block has registers for more pixels
-            pixels = max(pixels, most_pixels(isa, vectors))
+            pixels = max(pixels, most(isa, vectors))
         for area in areas:
             for row, rows, col, cols, h, w in _pieces(
                 area.rows, area.cols, *_main_tile(area, schedule, pixels), pixels
             ):
-                tile = Tile(h, w, vectors, schedule.lanes, tail)
+                unrolled = view.unrolled if (h, area.kw_taps) == (1, view.unrolled) else 0
+                tile = Tile(h, w, vectors, schedule.lanes, tail, unrolled)
                 part = area.part(row, rows, col, cols)
                 found.append(_region(spec, view, packing, tile, part, oc, blocks))
     order = {tile: i for i, tile in enumerate(dict.fromkeys(r.tile for r in found))}
@@ -155,7 +165,11 @@ def _operations(spec: ConvSpec, view: View, regions: Sequence[Region]) -> tuple[
     if not all(t.full for t in tiles):
         used |= set() if scattered else {"store_part"}
         used |= {"load_part"} if view.x_lane else set()
-    return tuple(sorted(used if view.x_lane else used | {"set1"}))
+    if not view.x_lane:
+        used.add("set1")
+    elif view.ic > 1 and tiles[0].lanes > 1:
+        used |= {f"spread_{view.ic}_{i}" for i in range(view.ic)}
+    return tuple(sorted(used))
 
 
 def _main_tile(area: Rectangle, schedule: Schedule, pixels: int) -> tuple[int, int]:

@@ -14,8 +14,9 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 from convgen.errors import ConvgenError, UsageError
-from convgen.package.layer import Session, build_in
+from convgen.package.layer import build_in
 from convgen.package.result import BuildEvent, BuildOptions, BuildResult, OnEvent, Stage
+from convgen.package.session import Session
 from convgen.spec.model import Layer
 from convgen.toolchain import Stopped
 

@@ -15,6 +15,7 @@ import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from convgen.errors import UsageError
@@ -26,16 +27,28 @@ MARKED = ("__init__.py", "__init__.pyi", "selftest.c", "CMakeLists.txt")
 LOCK_SECONDS = 900.0
 
 
+@dataclass(frozen=True)
 class Place:
     """Where one layer is built: ``out/<name>/``, and what stands beside it while that happens."""
 
-    def __init__(self, out: Path, name: str) -> None:
-        self.out = out
-        self.name = name
-        self.package = out / name
-        self.work = out / f".{name}.work"
-        self.failed = out / f"{name}.failed"
-        self.lock = out / f".{name}.lock"
+    out: Path
+    name: str
+
+    @property
+    def package(self) -> Path:
+        return self.out / self.name
+
+    @property
+    def work(self) -> Path:
+        return self.out / f".{self.name}.work"
+
+    @property
+    def failed(self) -> Path:
+        return self.out / f"{self.name}.failed"
+
+    @property
+    def lock(self) -> Path:
+        return self.out / f".{self.name}.lock"
 
 
 @contextmanager

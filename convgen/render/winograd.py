@@ -55,7 +55,6 @@ class WinogradText(BodyText):
     inner: str
     w_index: str
     x_index: str
-    x_lane: int
     input_words: str
     bias_param: str
     finish: str
@@ -88,7 +87,6 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
         inner="    ",
         w_index=f" + ic * {packing.lanes}",
         x_index=" + ic",
-        x_lane=0,
         input_words="one input of each tile",
         bias_param="",
         finish="",
@@ -107,8 +105,7 @@ def _product(plan: KernelPlan, body: WinogradBody, tile: Tile) -> SimpleNamespac
         comment=f"{tile.pixels} tiles x {tile.channels} channels: {accumulators} accumulators.",
         pixels=[
             SimpleNamespace(
-                index=i, x=plus(i * body.v_pitch), x_first=i * body.v_pitch, y=plus(i * m_pitch)
-            )
+                index=i, x=i * body.v_pitch, y=plus(i * m_pitch))
             for i in range(tile.pixels)
         ],
         vectors=[

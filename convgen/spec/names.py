@@ -21,10 +21,16 @@ _C_WORDS = """
 """
 _C_KEYWORDS = frozenset(_C_WORDS.split())
 _WINDOWS = ("con", "prn", "aux", "nul", *(f"{k}{n}" for k in ("com", "lpt") for n in range(1, 10)))
+_CMAKE = """
+    all clean depend edit_cache help install list_install_components package package_source
+    preinstall rebuild_cache uninstall
+"""
 _SYSTEM_WORDS = {
     **dict.fromkeys(("linux", "unix", "i386", "arm", "mips", "sparc"), "a macro of compilers"),
     **dict.fromkeys(("main", "errno", "null", "offsetof"), "a name of the C language"),
     **dict.fromkeys(_WINDOWS, "a device on Windows"),
+    **dict.fromkeys(_CMAKE.split(), "a target that CMake keeps for itself"),
+    "selftest": "the file of the generated self test",
 }
 _MODULE_WORDS = """
     cffi convgen filelock hypothesis jinja2 jsonschema markupsafe matplotlib mypy numpy onnx

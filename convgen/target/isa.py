@@ -12,6 +12,7 @@ never a new template. The meaning of each operation, lane by lane:
     fma(a, b, c)      a * b + c; fused where the instruction set has it
     max(a, b)         a > b ? a : b, so a NaN in b comes through
     min(a, b)         a < b ? a : b, likewise
+    spread_W_I(a)     lane i of the result is lane i / W * W + I of a: lane I of every W lanes
     exp2i(t)          2^n, where t = n + 1.5 * 2^23 and n is an integer in -126..127
 """
 
@@ -74,9 +75,10 @@ OPERATIONS = tuple(_SHAPES)
 
 
 def _table(prefix: str, bodies: dict[str, str]) -> tuple[Operation, ...]:
-    assert set(bodies) == set(_SHAPES)
+    assert set(_SHAPES) <= set(bodies)
     table = []
-    for name, (params, result) in _SHAPES.items():
+    for name in bodies:
+        params, result = _SHAPES.get(name, ("V a", "V"))
         text = bodies[name]
         body = text if text.endswith((";", "}")) else f"return {text};"
         if result == "void" and not text.endswith((";", "}")):
@@ -137,6 +139,25 @@ _STORE_8 = (
     "  }\n"
     "  if (n & 1) _mm_store_ss(p, q);"
 )
+
+
+def _groups(lanes: int) -> list[tuple[int, int]]:
+    """(W, I) of every spread within vectors of this many lanes."""
+    return [(w, i) for w in (2, 4, 8) if w <= lanes for i in range(w)]
+
+
+def _spreads(lanes: int, within_four: str, within_eight: str) -> dict[str, str]:
+    """Spreads by an immediate inside 128 bits, by a vector of indices across them."""
+    found = {}
+    for w, i in _groups(lanes):
+        places = [lane // w * w + i for lane in range(lanes)]
+        immediate = sum(place % 4 << 2 * lane for lane, place in enumerate(places[:4]))
+        form = within_four if w <= 4 else within_eight
+        indices = ", ".join(map(str, places))
+        found[f"spread_{w}_{i}"] = form.format(imm=f"0x{immediate:02x}", indices=indices)
+    return found
+
+
 _X86 = "defined(__GNUC__) && defined(__x86_64__)"
 
 AVX512 = VectorIsa(
@@ -158,6 +179,11 @@ AVX512 = VectorIsa(
             {
                 "load_part": "_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p)",
                 "store_part": "_mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), a)",
+                **_spreads(
+                    16,
+                    "_mm512_permute_ps(a, {imm})",
+                    "_mm512_permutexvar_ps(_mm512_setr_epi32({indices}), a)",
+                ),
             },
             "_mm512_fmadd_ps(a, b, c)",
         ),
@@ -184,6 +210,11 @@ AVX2 = VectorIsa(
                 "load_part": "_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), "
                 "_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)))",
                 "store_part": "__m256 h = a;\n" + _STORE_8,
+                **_spreads(
+                    8,
+                    "_mm256_permute_ps(a, {imm})",
+                    "_mm256_permutevar8x32_ps(a, _mm256_setr_epi32({indices}))",
+                ),
             },
             "_mm256_fmadd_ps(a, b, c)",
         ),
@@ -210,6 +241,7 @@ AVX2_HALF = VectorIsa(
                 "load_part": "_mm_maskload_ps(p, _mm_cmpgt_epi32(_mm_set1_epi32(n), "
                 "_mm_setr_epi32(0, 1, 2, 3)))",
                 "store_part": "__m128 q = a;\n" + _STORE_4,
+                **_spreads(4, "_mm_shuffle_ps(a, a, {imm})", ""),
             },
             "_mm_fmadd_ps(a, b, c)",
         ),
@@ -235,6 +267,7 @@ SSE2 = VectorIsa(
             {
                 "load_part": "_mm_setr_ps(p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, 0.0f)",
                 "store_part": "__m128 q = a;\n" + _STORE_4,
+                **_spreads(4, "_mm_shuffle_ps(a, a, {imm})", ""),
             },
             "_mm_add_ps(_mm_mul_ps(a, b), c)",
         ),
@@ -305,6 +338,10 @@ def model(isa: VectorIsa) -> VectorIsa:
                 "store": "memcpy(p, a.lane, sizeof a.lane);",
                 "store_part": "memcpy(p, a.lane, (size_t)n * sizeof *p);",
                 "set1": lanewise("s", "{{s}}"),
+                **{
+                    f"spread_{w}_{i}": lanewise(f"a.lane[i / {w} * {w} + {i}]")
+                    for w, i in _groups(n)
+                },
                 "add": lanewise("a.lane[i] + b.lane[i]"),
                 "sub": lanewise("a.lane[i] - b.lane[i]"),
                 "mul": lanewise("a.lane[i] * b.lane[i]"),

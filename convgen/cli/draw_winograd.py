@@ -1,0 +1,100 @@
+"""Winograd's algorithm on one layer in text: patch, products, tile, and the output in tiles."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from convgen.cli.draw import beside
+from convgen.plan import KernelPlan
+from convgen.winograd import WinogradBody
+
+LARGEST = 8  # tiles along one side of the map; more are cut short
+
+
+def patch_lines(plan: KernelPlan, body: WinogradBody) -> list[str]:
+    """What one tile costs and what it reads and writes, as three squares side by side."""
+    m, r, alpha = body.m, body.r, body.alpha
+    top = plan.spec.padding.top
+    products, direct = alpha * alpha, m * m * r * r
+    squares = beside(
+        [
+            [f"input patch {alpha} x {alpha}", *_square("i", alpha)],
+            [f"products {alpha} x {alpha}", *_square("p", alpha)],
+            [f"output tile {m} x {m}", *_square("o", m)],
+        ]
+    )
+    return [
+        f"F({m} x {m}, {r} x {r}): an input patch is transformed, multiplied point by point with",
+        "the transformed filter, summed over the input channels, and transformed back to outputs",
+        f"tile 0 reads input rows {_rows(-top, alpha)}, the next one down {_rows(m - top, alpha)}: "
+        f"neighbours share {r - 1}",
+        f"{products} products for each pair of channels instead of {direct}: "
+        f"{direct / products:.2f} times fewer",
+        "",
+        *squares,
+        "",
+        f"error bound: {body.error_factor:g} times direct summation's, with each input replaced by "
+        "its patch's largest",
+        "(checked at every build; accuracy: strict in the spec avoids this algorithm)",
+    ]
+
+
+def _rows(first: int, count: int) -> str:
+    return f"{first}..{first + count - 1}"
+
+
+def _square(mark: str, side: int) -> list[str]:
+    return [" ".join(mark * side)] * side
+
+
+def grid_lines(plan: KernelPlan, body: WinogradBody) -> list[str]:
+    """The output cut into tiles, and how many of them go through the kernel together."""
+    spec, m = plan.spec, body.m
+    over_rows, over_cols = body.rows * m - spec.oh, body.cols * m - spec.ow
+    lines = [
+        f"{spec.oh} x {spec.ow} outputs in {body.rows} x {body.cols} tiles"
+        + (f", {spec.batch} images" if spec.batch > 1 else ""),
+        f"{body.count} tiles in {body.blocks} blocks of at most {body.block}, which stay in the "
+        "cache from one transform to the other",
+    ]
+    if over_rows or over_cols:
+        lines.append(
+            f"the last tiles reach {over_rows} rows and {over_cols} columns beyond the output: "
+            "computed and dropped"
+        )
+    return [*lines, "", *_grid(body)]
+
+
+def _grid(body: WinogradBody) -> list[str]:
+    """Each tile by the number of its block."""
+    rows, cols = _shown(body.rows), _shown(body.cols)
+    cell = max(2, len(str(body.blocks - 1))) + 1
+    lines = ["block of each tile of the first image:"]
+    for r in rows:
+        marks = []
+        for c in cols:
+            if r is None:
+                marks.append(":" if c is not None else "")
+            else:
+                marks.append(".." if c is None else str((r * body.cols + c) // body.block))
+        lines.append("".join(mark.rjust(cell) for mark in marks).rstrip())
+    return lines
+
+
+def _shown(count: int) -> list[int | None]:
+    if count <= LARGEST:
+        return list(range(count))
+    return [*range(LARGEST - 2), None, count - 1]
+
+
+def winograd_facts(body: WinogradBody) -> dict[str, Any]:
+    """The body as plain data for --json."""
+    return {
+        "outputs": body.m,
+        "filter": body.r,
+        "patch": body.alpha,
+        "tiles": [body.rows, body.cols],
+        "blocks": body.blocks,
+        "tiles_in_block": body.block,
+        "error_factor": body.error_factor,
+    }

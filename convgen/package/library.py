@@ -1,0 +1,161 @@
+"""A layer's compiled library: out of the cache, or compiled, and verified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from convgen.errors import MismatchError, ToolchainError, UsageError
+from convgen.package.binding import Bound
+from convgen.package.cache import Entry
+from convgen.package.commit import Place, keep_failed, writing
+from convgen.package.result import Stage, State
+from convgen.package.session import Session
+from convgen.toolchain import Unit, compile_shared
+from convgen.verify import Report, tiling_of, verify_in_child
+
+if TYPE_CHECKING:
+    from convgen.package.emit import Decided
+
+
+@dataclass(frozen=True)
+class Library:
+    """A compiled library and what is known of it. ``report``: None when it was not verified."""
+
+    content: bytes
+    commands: tuple[str, ...]
+    warnings: tuple[str, ...]
+    code_bytes: int | None
+    report: Report | None
+
+
+def make_library(
+    session: Session,
+    decided: Decided,
+    place: Place,
+    work: Path,
+    texts: Mapping[str, str],
+    bound: Bound,
+    key: str,
+) -> tuple[Library, State, tuple[str, ...]]:
+    """The compiled layer: from the cache if it is there, else compiled; verified if that is wanted.
+
+    ``texts`` are written to ``work``, ``bound`` says how they become a library, ``key`` names that
+    library in the cache. The last value: what went wrong with the cache, worth a warning.
+    """
+    layer, verify = decided.layer, session.options.verify
+    if verify:
+        _refuse_unverifiable(decided)
+    made = _cached(session, key)
+    state: State = "built" if made is None else "cached"
+    if made is not None and (made.report is not None or not verify):
+        return made, state, ()
+    with writing(work):
+        for name, text in texts.items():
+            (work / name).write_text(text, encoding="utf-8", newline="\n")
+        if made is not None:
+            (work / bound.library).write_bytes(made.content)
+    if made is None:
+        session.say(layer, Stage.COMPILE, None)
+        made = _compiled(session, decided, place, work, bound)
+    if verify:
+        session.say(layer, Stage.VERIFY, None)
+        made = _verified(decided, place, work, bound, made)
+    return made, state, _stored(session, key, made)
+
+
+def _refuse_unverifiable(decided: Decided) -> None:
+    from convgen.target.cpu import cpu_features
+
+    isa = decided.plan.body.isa
+    missing = sorted(set(isa.features) - cpu_features())
+    if missing:
+        raise UsageError(
+            f"this CPU lacks {', '.join(missing)}, so a kernel for {isa.name} cannot be verified "
+            "here; build it with --no-verify, or emit its C and run selftest.c where it belongs"
+        )
+
+
+def _compiled(
+    session: Session, decided: Decided, place: Place, work: Path, bound: Bound
+) -> Library:
+    name = decided.layer.spec.name
+    units = (Unit(f"{name}.c"), Unit(f"{name}_glue.c"), *bound.units)
+    try:
+        done = compile_shared(
+            session.compiler,
+            work,
+            units,
+            bound.library,
+            link=bound.link,
+            timeout=session.options.timeout,
+            processes=session.processes,
+        )
+    except ToolchainError as error:
+        kept = keep_failed(place, work, str(error))
+        message, _, _ = str(error).partition("\n")
+        raise ToolchainError(
+            f"{message}; the generated C is kept in {kept}, where the command can be run again",
+            error.command,
+            error.stderr,
+        ) from None
+    library = done.library.read_bytes()
+    return Library(library, done.commands, done.warnings, done.code_bytes, None)
+
+
+def _verified(decided: Decided, place: Place, work: Path, bound: Bound, made: Library) -> Library:
+    plan = decided.plan
+    report = verify_in_child(
+        work / bound.library,
+        plan.spec,
+        packed_bytes=plan.packed_bytes,
+        workspace_bytes=plan.workspace_bytes,
+        align=plan.align,
+        weights=decided.weights,
+        tiling=tiling_of(plan),
+    )
+    if report.passed:
+        return Library(made.content, made.commands, made.warnings, made.code_bytes, report)
+    lines = [f"{check.name}: {check.detail or 'failed'}" for check in report.failures]
+    findings = "\n".join(f"  {line}" for line in lines or ["no check ran"])
+    text = f"{findings}\nschedule: {plan.schedule}\ncompiler commands:\n"
+    kept = keep_failed(place, work, text + "\n".join(made.commands) + "\n")
+    raise MismatchError(
+        f"the kernel of {plan.spec.name} failed its verification and is not used\n"
+        f"{findings}\nThis is convgen's fault or the compiler's. The generated C and the report "
+        f"are kept in {kept}; an earlier build, if any, is as it was"
+    )
+
+
+def _cached(session: Session, key: str) -> Library | None:
+    entry = session.cache.get(key) if session.cache is not None else None
+    if entry is None:
+        return None
+    facts = entry.facts
+    report = facts["report"]
+    return Library(
+        entry.library,
+        tuple(facts["commands"]),
+        tuple(facts["warnings"]),
+        facts["code_bytes"],
+        None if report is None else Report.from_mapping(report),
+    )
+
+
+def _stored(session: Session, key: str, made: Library) -> tuple[str, ...]:
+    """Put the library into the cache; a cache that cannot be written is worth a warning."""
+    if session.cache is None:
+        return ()
+    facts = {
+        "commands": made.commands,
+        "warnings": made.warnings,
+        "code_bytes": made.code_bytes,
+        "report": None if made.report is None else made.report.to_mapping(),
+    }
+    try:
+        session.cache.put(key, Entry(made.content, facts))
+    except OSError as error:
+        return (f"cache {session.cache.root}: not written ({error.strerror or error})",)
+    return ()
