@@ -25,7 +25,7 @@ class Tile:
     """A register tile: ``h`` x ``w`` output pixels (MR) times ``vectors`` of channels (NV).
 
     ``tail``: channels that the last vector stores, the number of lanes when it is full.
-    ``taps``: taps of a row that are unrolled, 0 where a loop counts them.
+    ``taps``: taps of a row that are unrolled, ``tap_rows``: rows of them; 0 where a loop counts.
     """
 
     h: int
@@ -34,11 +34,14 @@ class Tile:
     lanes: int
     tail: int
     taps: int = 0
+    tap_rows: int = 0
 
     @property
     def name(self) -> str:
         part = "" if self.full else f"_tail{self.tail}"
         unrolled = f"_taps{self.taps}" if self.taps else ""
+        if self.tap_rows:
+            unrolled = f"_taps{self.tap_rows}x{self.taps}"
         return f"{self.h}x{self.w}x{self.vectors}{unrolled}{part}"
 
     @property
@@ -125,7 +128,7 @@ class View:
 
     ``oc`` and ``ic`` are per group; a depthwise layer is walked as one group. ``x_lane``: what one
     output channel adds to the input's address, 1 where channels meet channels, else 0.
-    ``unrolled``: taps of a full row that tiles unroll, 0 for none.
+    ``unrolled``: taps of a full row that tiles unroll, 0 for none; ``windows``: whole windows are.
     """
 
     groups: int
@@ -143,6 +146,7 @@ class View:
     y_group: int
     x_lane: int = 0
     unrolled: int = 0
+    windows: bool = False
 
 
 @dataclass(frozen=True)

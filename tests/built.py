@@ -1,4 +1,4 @@
-"""Built packages for tests: one build per layer and binding, in a folder that tests may spoil."""
+"""Built packages for tests: layers, bindings, compilers that misbehave; what to compare with."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from convgen import oracle
 from convgen.api import import_package
 from convgen.package.binding import this_python
 from convgen.package.build import BuildOptions, BuildResult, build_layer
@@ -90,3 +91,56 @@ def packages(root: Path, binding: str, **others: Any) -> Package:
         return import_package(build(root, LAYERS[name], binding=binding, **others).path)
 
     return package
+
+
+ROOT = Path(__file__).resolve().parents[1]
+TINY = Layer(ConvSpec("tiny", 4, 4, 1, 2, 3, 3), "<t>")
+TINY_RELU = Layer(ConvSpec("tiny", 4, 4, 1, 2, 3, 3, activation=Activation(Act.RELU)), "<t>")
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    """Every file of a package and its bytes, bytecode aside."""
+    return {p.name: p.read_bytes() for p in folder.iterdir() if p.is_file()}
+
+
+def works(out: Path, layer: Layer) -> bool:
+    """Whether the package computes ``layer``; a fresh import of what is on disk."""
+    x, w, b = arrays(layer.spec)
+    y = import_package(out / layer.spec.name).conv(x, w, b)
+    want, bound = oracle.reference(layer.spec, x, w, b), oracle.error_bound(layer.spec, x, w, b)
+    return bool((np.abs(y - want) <= bound).all())
+
+
+def fake_cc(path: Path, body: str) -> str:
+    """A compiler that answers -v like the real one; ``body`` sees its arguments, and $REAL."""
+    real = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    text = f'#!/bin/sh\nREAL={real}\nif [ "$1" = -v ]; then exec $REAL -v; fi\n{body}\n'
+    path.write_text(text)
+    path.chmod(0o755)
+    return str(path)
+
+
+CHILD = f"""
+import sys
+sys.path.insert(0, {str(ROOT)!r})
+from pathlib import Path
+from convgen.package.build import BuildOptions, build_layer, build_many
+from convgen.spec.model import Act, Activation, ConvSpec, Layer
+from convgen.target import host_target
+TINY = Layer(ConvSpec("tiny", 4, 4, 1, 2, 3, 3), "<t>")
+TINY_RELU = Layer(ConvSpec("tiny", 4, 4, 1, 2, 3, 3, activation=Activation(Act.RELU)), "<t>")
+def options(out, **others):
+    return BuildOptions(out, host_target(), cache_root=out / "the-cache", **others)
+"""
+
+
+def holds(name: str, y: Any, x: Any, w: Any, b: Any) -> bool:
+    """Every element within the oracle's error bound for direct sums; Winograd is allowed more."""
+    spec = LAYERS[name].spec
+    bound = oracle.error_bound(spec, x, w, b) * (20 if name == "roomy" else 1)
+    return bool((np.abs(y - oracle.reference(spec, x, w, b)) <= bound).all())
+
+
+def folder_of(module: ModuleType) -> Path:
+    assert module.__file__ is not None
+    return Path(module.__file__).parent

@@ -1,9 +1,13 @@
-"""Shared by all tests: ``--update-golden`` rewrites committed expectations instead of comparing."""
+"""Shared by all tests: ``--update-golden`` rewrites committed expectations instead of comparing.
+
+Also the built packages of tests/built.py, which is imported only where they are asked for.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -23,3 +27,34 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
         assert found == text, f"{path.name} is not current: run pytest --update-golden and look"
 
     return check
+
+
+@pytest.fixture(scope="session", params=["api", "abi"])
+def package(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], ModuleType]:
+    """``package(name)``: the module of a layer of tests/built.py, with and without Python.h."""
+    from built import packages
+
+    from convgen.package.binding import this_python
+
+    if request.param == "api" and not this_python().include:
+        pytest.skip("no Python.h here")
+    return packages(tmp_path_factory.mktemp(request.param), request.param)
+
+
+@pytest.fixture
+def layer(package: Callable[[str], ModuleType]) -> ModuleType:
+    """The package of the layer named ``layer``."""
+    return package("layer")
+
+
+@pytest.fixture(scope="module")
+def convgen_stands_still() -> Iterator[None]:
+    """Whoever edits convgen while its tests run would make every build stale."""
+    from convgen.package import session
+
+    digest = session.own_digest()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(session, "own_digest", lambda: digest)
+        yield

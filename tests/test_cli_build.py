@@ -166,6 +166,26 @@ def test_verify_runs_the_ladder_again() -> None:
     assert layer["bound_ratio"] < 1
 
 
+def test_verify_holds_winograd_to_its_own_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    import convgen.verify as ladder
+
+    asked: list[object] = []
+    real = ladder.verify_in_child
+
+    def noting(*args: object, **kwargs: object) -> object:
+        asked.append(kwargs["tiling"])
+        return real(*args, **kwargs)  # type: ignore[arg-type]
+
+    Path("w.yaml").write_text(
+        "input: 12x12x16\nk: 16\nf: 3\np: 1\n"
+        "schedule: {family: winograd, lanes: 1, tile: [2, 2], vectors: 4, block: [2, 2]}\n"
+    )
+    assert run("build", "-q", "--isa", "plain", "w.yaml").code == 0
+    monkeypatch.setattr(ladder, "verify_in_child", noting)
+    assert run("verify", "w.yaml").code == 0
+    assert [tiling is not None for tiling in asked] == [True]
+
+
 def test_verify_of_a_layer_that_is_not_built_says_so() -> None:
     ran = run("verify", "a.yaml")
     assert ran.code == 2
@@ -216,10 +236,10 @@ def test_verify_refuses_a_package_of_another_spec() -> None:
 
 
 def test_verify_of_abi_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    from convgen.package import layer as package_layer
+    from convgen.package import session
     from convgen.package.binding import Binding
 
-    monkeypatch.setattr(package_layer, "choose_binding", lambda *_: Binding.ABI)
+    monkeypatch.setattr(session, "choose_binding", lambda *_: Binding.ABI)
     assert run("build", "--json", "a.yaml").json["layers"][0]["binding"] == "abi"
     assert run("verify", "a.yaml").code == 0
 

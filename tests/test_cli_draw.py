@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from spec_strategies import specs
 
 from convgen.cli.draw import WHOLE_COLS, WHOLE_ROWS, WIDTH, beside, input_drawing, panel, windows
 from convgen.cli.draw_plan import INTERIOR, flattened, region_map, region_rows, tile_lines, zones
+from convgen.cli.draw_winograd import grid_lines, patch_lines, winograd_facts
 from convgen.families import lower
 from convgen.package.emit import decide
 from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
-from convgen.spec.model import ConvSpec, Layer, Padding
+from convgen.spec.model import Accuracy, ConvSpec, Layer, Padding
 from convgen.target import TARGETS
+from convgen.winograd import WinogradBody
 
 FIVE_PADDED = ConvSpec("a", 5, 5, 1, 1, 3, 3, padding=Padding(1, 1, 1, 1))
 
 
 def plan_of(spec: ConvSpec, target: str = "x86-64-avx2") -> KernelPlan:
-    return decide(Layer(spec, "a.yaml"), TARGETS[target]).plan
+    """The plan of direct summation: ``strict`` keeps Winograd out."""
+    strict = replace(spec, accuracy=Accuracy.STRICT)
+    return decide(Layer(strict, "a.yaml"), TARGETS[target]).plan
 
 
 def test_five_by_five_with_padding_one_is_drawn_whole() -> None:
@@ -168,3 +174,36 @@ def test_the_tile_names_every_accumulator_once(name: str) -> None:
     names = [word for word in text.split() if word.startswith("acc_")]
     assert len(names) == len(set(names)) == count
     assert f"of {target.isa.registers} {target.isa.name} registers" in text
+
+
+def winograd_plan() -> tuple[KernelPlan, WinogradBody]:
+    spec = ConvSpec("a", 16, 17, 16, 16, 3, 3, padding=Padding(1, 1, 1, 1))
+    plan = lower(spec, Schedule(Family.WINOGRAD, 8, 4, 4, 2, 4, 2), TARGETS["x86-64-avx2"])
+    assert isinstance(plan.body, WinogradBody)
+    return plan, plan.body
+
+
+def test_winograd_patches_are_counted_and_placed() -> None:
+    lines = patch_lines(*winograd_plan())
+    text = "\n".join(lines)
+    assert text.startswith("F(4 x 4, 3 x 3):")
+    assert "tile 0 reads input rows -1..4, the next one down 3..8: neighbours share 2" in text
+    assert "36 products for each pair of channels instead of 144: 4.00 times fewer" in text
+    assert sum(line.count("i i i i i i") for line in lines) == 6
+    assert sum(line.rstrip().endswith("o o o o") for line in lines) == 4
+
+
+def test_winograd_tiles_are_numbered_by_block() -> None:
+    lines = grid_lines(*winograd_plan())
+    assert lines[0] == "16 x 17 outputs in 4 x 5 tiles"
+    assert "20 tiles in 3 blocks of at most 8" in lines[1]
+    assert "0 rows and 3 columns beyond" in lines[2]
+    grid = [line.split() for line in lines[-4:]]
+    assert [mark for row in grid for mark in row] == [str(i // 8) for i in range(20)]
+
+
+def test_winograd_facts() -> None:
+    plan, body = winograd_plan()
+    facts = winograd_facts(body)
+    assert (facts["patch"], facts["tiles"], facts["blocks"]) == (6, [4, 5], 3)
+    assert "4 Winograd tiles x 2 vectors of 8 channels" in tile_lines(plan, "Winograd tiles")[0]

@@ -240,6 +240,19 @@ def test_explain_json_resolves_to_the_same_layer() -> None:
     assert layer["drawing"].startswith("padded input 7 x 7")
 
 
+def test_explain_of_a_winograd_schedule() -> None:
+    pinned = "{family: winograd, lanes: 8, tile: [4, 4], vectors: 2, block: [4, 2]}"
+    text = f"input: 16x16x16\nk: 16\nf: 3\np: 1\nschedule: {pinned}\n"
+    ran = run("explain", "--isa", "avx2", write("a.yaml", text))
+    assert ran.code == 0
+    for heading in ("Winograd tile", "Register tile of the products", "Output, cut into tiles"):
+        assert f"\n{heading}\n" in ran.out
+    (layer,) = run("explain", "--isa", "avx2", "--json", "a.yaml").json["layers"]
+    assert layer["regions"] == []
+    assert layer["winograd"]["patch"] == 6
+    assert layer["bytes"]["workspace"] > 0
+
+
 def test_a_schedule_that_does_not_fit_the_target_is_a_spec_error() -> None:
     pinned = TINY + "schedule: {family: direct, lanes: 16, tile: [1, 4], vectors: 1}\n"
     ran = run("explain", "--isa", "sse2", write("a.yaml", pinned), write("b.yaml", TINY))

@@ -15,6 +15,7 @@ from built import LAYERS, needs_cc, posix_only
 
 from convgen import oracle
 from convgen.package.emit import decide, emit_files
+from convgen.package.python_text import glue_files
 from convgen.package.selftest import MOST_SAMPLES, choose_scale, fills, samples, selftest_text
 from convgen.spec import parse_file
 from convgen.spec.model import (
@@ -274,6 +275,20 @@ def test_fill_of_a_large_layer_stays_quick() -> None:
     start = time.perf_counter()
     selftest_text(decide(layer, TARGETS["x86-64-avx2"]).plan, None)
     assert time.perf_counter() - start < 5
+
+
+@needs_cc
+@pytest.mark.parametrize("name", ["x", "y", "work", "pool", "run", "fill", "job", "glue", "poison"])
+def test_no_name_of_a_layer_clashes_with_what_stands_around_it(tmp_path: Path, name: str) -> None:
+    layer = Layer(replace(SMALL, name=name), "<t>")
+    write(tmp_path, layer)
+    for file, text in glue_files(decide(layer, host_target()).plan).items():
+        (tmp_path / file).write_text(text)
+    units = [f"{name}.c", f"{name}_glue.c", "selftest.c"]
+    command = ["cc", "-Wall", "-Wextra", "-Werror", *units, "-pthread", "-o", "selftest"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert subprocess.run([tmp_path / "selftest"], stdout=subprocess.DEVNULL).returncode == 0
 
 
 # -- CMake ---------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The generated Python package: what it computes, what it refuses, threads, fork, CPU, types."""
+"""The generated Python package: what it computes, Packed, import, CPU, type hints."""
 
 from __future__ import annotations
 
@@ -8,43 +8,28 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
-import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import numpy as np
 import pytest
-from built import BINDINGS, LAYERS, Package, arrays, build, needs_cc, packages, posix_only
+from built import (
+    LAYERS,
+    Package,
+    arrays,
+    build,
+    folder_of,
+    holds,
+    needs_cc,
+    packages,
+    posix_only,
+)
 
-from convgen import __version__, oracle
-from convgen.api import import_package
+from convgen import __version__
 from convgen.spec import parse_mapping
-from convgen.spec.model import ConvSpec, Layer
 from convgen.target import TARGETS
 
 pytestmark = needs_cc
-ROOT = Path(__file__).resolve().parents[1]
-
-
-@pytest.fixture(scope="module", params=BINDINGS)
-def package(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Package:
-    """Both bindings: every test here runs with and without Python.h."""
-    return packages(tmp_path_factory.mktemp(request.param), request.param)
-
-
-@pytest.fixture
-def layer(package: Package) -> ModuleType:
-    return package("layer")
-
-
-def holds(name: str, y: Any, x: Any, w: Any, b: Any) -> bool:
-    """Every element within the oracle's error bound."""
-    spec = LAYERS[name].spec
-    wrong = np.abs(y - oracle.reference(spec, x, w, b)) > oracle.error_bound(spec, x, w, b)
-    return not wrong.any()
 
 
 # -- what it computes ----------------------------------------------------------------------------
@@ -160,205 +145,6 @@ def test_no_images_and_an_out_for_another_number(package: Package) -> None:
         module.conv(x, w, b, out=np.empty((3, 5, 3, 8), np.float32))
 
 
-# -- what it refuses: the arrays of the threat list ----------------------------------------------
-
-GOOD = np.ones((1, 12, 11, 3), np.float32)
-
-
-def misaligned(shape: tuple[int, ...]) -> Any:
-    count = int(np.prod(shape)) * 4
-    return np.frombuffer(bytearray(count + 1), np.uint8)[1:].view(np.float32).reshape(shape)
-
-
-class Subclass(np.ndarray[Any, Any]):
-    pass
-
-
-BAD_ARRAYS = {
-    "list": (GOOD.tolist(), TypeError, r"must be a numpy.ndarray, not list; numpy.asarray"),
-    "none": (None, TypeError, "must be a numpy.ndarray, not NoneType"),
-    "bytes": (GOOD.tobytes(), TypeError, "not bytes"),
-    "wrong dtype": (GOOD.astype(np.float64), TypeError, "has dtype float64, expected float32"),
-    "int dtype": (GOOD.astype(np.int32), TypeError, "has dtype int32, expected float32"),
-    "objects": (GOOD.astype(object), TypeError, "has dtype object"),
-    "structured": (GOOD.view([("a", "<f4")]), TypeError, "has dtype"),
-    "byte order": (GOOD.astype(">f4"), TypeError, r"other byte order \(>f4\).*astype"),
-    "3-D": (GOOD[0], ValueError, r"shape \(12, 11, 3\), expected \(1, 12, 11, 3\): pass x\[None\]"),
-    "5-D": (GOOD[None], ValueError, r"expected \(1, 12, 11, 3\)"),
-    "wrong shape": (np.ones((1, 11, 12, 3), np.float32), ValueError, r"has shape \(1, 11, 12, 3\)"),
-    "wrong batch": (np.ones((2, 12, 11, 3), np.float32), ValueError, r"has shape \(2, 12, 11, 3\)"),
-    "zero size": (GOOD[:0], ValueError, r"\(no element at all\), expected"),
-    "fortran order": (np.asfortranarray(GOOD), ValueError, "not C-contiguous.*ascontiguousarray"),
-    "strided": (np.ones((1, 12, 22, 3), np.float32)[:, :, ::2], ValueError, "not C-contiguous"),
-    "reversed": (GOOD[:, ::-1], ValueError, "not C-contiguous"),
-    "broadcast": (np.broadcast_to(np.float32(1), GOOD.shape), ValueError, "not C-contiguous"),
-    "misaligned": (misaligned(GOOD.shape), ValueError, "not a multiple of 4 bytes"),
-    "masked": (np.ma.masked_array(GOOD), TypeError, "is a MaskedArray.*numpy.asarray"),
-    "subclass": (GOOD.view(Subclass), TypeError, "is a Subclass"),
-}
-
-
-@pytest.mark.parametrize("case", sorted(BAD_ARRAYS))
-def test_threat_array(layer: ModuleType, case: str) -> None:
-    bad, error, message = BAD_ARRAYS[case]
-    _, w, b = arrays(LAYERS["layer"].spec)
-    packed = layer.pack(w, b)
-    for call in (
-        lambda: layer.conv(bad, w, b),
-        lambda: layer.run(bad, packed),
-        lambda: layer.bind(bad, packed),
-    ):
-        with pytest.raises(error, match=f"layer: x .*{message}"):
-            call()
-
-
-OUT_SHAPE = (1, 12, 11, 10)
-BAD_OUTS = {
-    "wrong dtype": (np.empty(OUT_SHAPE), TypeError, "out has dtype float64"),
-    "wrong shape": (
-        np.empty((1, 12, 11, 9), np.float32),
-        ValueError,
-        r"expected \(1, 12, 11, 10\)",
-    ),
-    "3-D": (np.empty(OUT_SHAPE[1:], np.float32), ValueError, r"pass out\[None\]"),
-    "fortran order": (np.empty(OUT_SHAPE, np.float32, "F"), ValueError, "not C-contiguous"),
-    "misaligned": (misaligned(OUT_SHAPE), ValueError, "not a multiple"),
-    "byte order": (np.empty(OUT_SHAPE, ">f4"), TypeError, "byte order"),
-    "list": ([1.0], TypeError, "must be a numpy.ndarray"),
-    "masked": (np.ma.empty(OUT_SHAPE, np.float32), TypeError, "MaskedArray"),
-}
-
-
-@pytest.mark.parametrize("case", sorted(BAD_OUTS))
-def test_threat_out(layer: ModuleType, case: str) -> None:
-    bad, error, message = BAD_OUTS[case]
-    x, w, b = arrays(LAYERS["layer"].spec)
-    packed = layer.pack(w, b)
-    for call in (
-        lambda: layer.conv(x, w, b, out=bad),
-        lambda: layer.run(x, packed, out=bad),
-        lambda: layer.bind(x, packed, out=bad),
-    ):
-        with pytest.raises(error, match=message):
-            call()
-
-
-def test_threat_read_only_out(layer: ModuleType) -> None:
-    x, w, b = arrays(LAYERS["layer"].spec)
-    out = np.zeros(OUT_SHAPE, np.float32)
-    out.flags.writeable = False
-    packed = layer.pack(w, b)
-    for call in (
-        lambda: layer.conv(x, w, b, out=out),
-        lambda: layer.run(x, packed, out=out),
-        lambda: layer.bind(x, packed, out=out),
-    ):
-        with pytest.raises(ValueError, match="layer: out is read-only"):
-            call()
-    assert not out.any()
-
-
-def overlapping(shift: int) -> tuple[Any, Any]:
-    """x and out in one block; out begins ``shift`` elements after x."""
-    x_size, y_size = 12 * 11 * 3, 12 * 11 * 10
-    room = np.zeros(x_size + 2 * y_size, np.float32)
-    x = room[y_size : y_size + x_size].reshape(GOOD.shape)
-    out = room[y_size + shift :][:y_size].reshape(OUT_SHAPE)
-    return x, out
-
-
-@pytest.mark.parametrize("shift", [0, 1, 12 * 11 * 3 - 1, -1, 1 - 12 * 11 * 10])
-def test_threat_overlap(layer: ModuleType, shift: int) -> None:
-    x, out = overlapping(shift)
-    _, w, b = arrays(LAYERS["layer"].spec)
-    packed = layer.pack(w, b)
-    for call in (
-        lambda: layer.run(x, packed, out=out),
-        lambda: layer.run(x, packed, out=out, threads=2),
-        lambda: layer.conv(x, w, b, out=out),
-        lambda: layer.bind(x, packed, out=out),
-    ):
-        with pytest.raises(ValueError, match="out overlaps x"):
-            call()
-    assert not out.any()  # refused before anything was written
-
-
-@pytest.mark.parametrize("shift", [12 * 11 * 3, -12 * 11 * 10])
-def test_neighbours_do_not_overlap(layer: ModuleType, shift: int) -> None:
-    x, out = overlapping(shift)
-    _, w, b = arrays(LAYERS["layer"].spec)
-    x[:] = 1
-    assert np.array_equal(layer.run(x, layer.pack(w, b), out=out), layer.conv(GOOD, w, b))
-
-
-def test_threat_out_overlaps_the_weights(layer: ModuleType) -> None:
-    x, w, b = arrays(LAYERS["layer"].spec)
-    room = np.zeros(5000, np.float32)
-    w_in = room[: w.size].reshape(w.shape)
-    b_in = room[2000:2010]
-    with pytest.raises(ValueError, match="out overlaps w"):
-        layer.conv(x, w_in, b, out=room[700 : 700 + 1320].reshape(OUT_SHAPE))
-    with pytest.raises(ValueError, match="out overlaps b"):
-        layer.conv(x, w, b_in, out=room[1000 : 1000 + 1320].reshape(OUT_SHAPE))
-
-
-def test_weights_are_checked_like_x(layer: ModuleType) -> None:
-    x, w, b = arrays(LAYERS["layer"].spec)
-    for bad_w, message in (
-        (w.astype(np.float64), "w has dtype float64"),
-        (w[..., :-1], r"w has shape \(5, 5, 3, 9\), expected \(5, 5, 3, 10\)"),
-        (np.asfortranarray(w), "w is not C-contiguous"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=message):
-            layer.conv(x, bad_w, b)
-    for bad_b, message in (
-        (None, r"b is missing; the layer has a bias of shape \(10,\)"),
-        (b[:9], r"b has shape \(9,\), expected \(10,\)"),
-        (b[:, None], r"b has shape \(10, 1\)"),
-        (b[::-1], "b is not C-contiguous"),
-        (0.5, "b must be a numpy.ndarray, not float"),
-    ):
-        with pytest.raises((TypeError, ValueError), match=message):
-            layer.pack(w, bad_b)
-
-
-def test_bias_for_a_layer_without(package: Package) -> None:
-    x, w, _ = arrays(LAYERS["plain"].spec)
-    with pytest.raises(TypeError, match="the layer has no bias"):
-        package("plain").conv(x, w, np.zeros(4, np.float32))
-
-
-@pytest.mark.parametrize("threads", [0, -1, 1025, 10**30])
-def test_threads_out_of_range(layer: ModuleType, threads: int) -> None:
-    x, w, b = arrays(LAYERS["layer"].spec)
-    with pytest.raises(ValueError, match=rf"threads is {threads}, it must lie in 1\.\.1024"):
-        layer.conv(x, w, b, threads=threads)
-
-
-@pytest.mark.parametrize("threads", [2.0, "2", True, None])
-def test_threads_of_another_type(layer: ModuleType, threads: Any) -> None:
-    x, w, b = arrays(LAYERS["layer"].spec)
-    with pytest.raises(TypeError, match="threads must be an int"):
-        layer.conv(x, w, b, threads=threads)
-
-
-def test_what_is_close_enough_is_taken(layer: ModuleType, tmp_path: Path) -> None:
-    """A file mapping, an equal dtype object, a NumPy int and a size-1 axis with any stride."""
-    x, w, b = arrays(LAYERS["layer"].spec)
-    want, packed = layer.conv(x, w, b), layer.pack(w, b)
-    mapped = np.memmap(tmp_path / "x", np.float32, "w+", shape=x.shape)
-    mapped[:] = x
-    assert np.array_equal(layer.run(mapped, packed, threads=np.int64(2)), want)
-    out = np.memmap(tmp_path / "y", np.float32, "w+", shape=want.shape)
-    assert layer.run(x, packed, out=out) is out
-    assert np.array_equal(out, want)
-    other = x.view(np.dtype("f4", metadata={"unit": "lux"}))
-    assert other.dtype is not x.dtype
-    assert np.array_equal(layer.run(other, packed), want)
-    odd = np.lib.stride_tricks.as_strided(x, x.shape, (12345 * 4, *x.strides[1:]))
-    assert np.array_equal(layer.run(odd, packed), want)
-
-
 # -- Packed --------------------------------------------------------------------------------------
 
 
@@ -393,129 +179,6 @@ def test_packed_keeps_its_own_copy(layer: ModuleType) -> None:
     assert np.array_equal(layer.run(x, packed), want)
 
 
-# -- threads, fork, the GIL ----------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("threads", [1, 2, 3, 4, 7, 16, 64])
-def test_threat_threads_any_number_gives_the_same_bits(layer: ModuleType, threads: int) -> None:
-    x, w, b = arrays(LAYERS["layer"].spec)
-    packed = layer.pack(w, b)
-    want = layer.run(x, packed)
-    for _ in range(20):
-        assert np.array_equal(layer.run(x, packed, threads=threads), want)
-
-
-@pytest.mark.parametrize("name", ["layer", "roomy"])
-def test_threat_threads_many_callers_at_once(package: Package, name: str) -> None:
-    """``roomy`` needs a workspace: one for each thread that is in a call."""
-    layer, spec = package(name), LAYERS[name].spec
-    jobs = [arrays(spec, seed) for seed in range(8)]
-    wants = [layer.conv(*job) for job in jobs]
-
-    def hammer(i: int) -> bool:
-        x, w, b = jobs[i % 8]
-        packed = layer.pack(w, b)
-        call = layer.bind(x, packed, threads=1 + i % 3)
-        return all(
-            np.array_equal(layer.run(x, packed, threads=1 + n % 4), wants[i % 8])
-            and np.array_equal(call(), wants[i % 8])
-            for n in range(60)
-        )
-
-    with ThreadPoolExecutor(8) as pool:
-        assert all(pool.map(hammer, range(16)))
-
-
-def test_threads_of_python_where_the_glue_has_none(tmp_path: Path) -> None:
-    """As on Windows: the same results without the C pool."""
-    names = " ".join(f"-D{name.upper()}_NO_POOL" for name in ("layer", "many"))
-    package = packages(tmp_path, "abi", cc=f"cc {names}")
-    for name, images in (("layer", None), ("many", 5)):
-        module = package(name)
-        assert not module._pooled
-        x, w, b = arrays(LAYERS[name].spec, images=images)
-        packed = module.pack(w, b)
-        want = module.run(x, packed)
-        assert holds(name, want, x, w, b)
-        for threads in (2, 3, 9):
-            assert np.array_equal(module.run(x, packed, threads=threads), want)
-            assert np.array_equal(module.bind(x, packed, threads=threads)(), want)
-
-
-@posix_only
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
-@pytest.mark.filterwarnings("ignore:.*multi-threaded.*fork.*:DeprecationWarning")
-def test_threat_fork_while_the_pool_is_busy(layer: ModuleType) -> None:
-    x, w, b = arrays(LAYERS["layer"].spec)
-    packed = layer.pack(w, b)
-    want = layer.run(x, packed, threads=3)
-    stop = threading.Event()
-
-    def keep_busy() -> None:
-        while not stop.is_set():
-            layer.run(x, packed, threads=3)
-
-    thread = threading.Thread(target=keep_busy)
-    thread.start()
-    try:
-        for _ in range(5):
-            child = os.fork()
-            if child == 0:
-                good = all(np.array_equal(layer.run(x, packed, threads=t), want) for t in (1, 3, 4))
-                os._exit(0 if good else 1)
-            assert waited(child, 20) == 0
-    finally:
-        stop.set()
-        thread.join()
-
-
-def waited(child: int, seconds: float) -> int:
-    """Exit code of a child process, killed after ``seconds``."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        pid, status = os.waitpid(child, os.WNOHANG)
-        if pid:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.01)
-    os.kill(child, 9)
-    os.waitpid(child, 0)
-    pytest.fail("the forked child hangs")
-
-
-@pytest.mark.parametrize("binding", BINDINGS)
-@pytest.mark.parametrize("threads", [1, 2])
-def test_the_gil_is_released(
-    tmp_path_factory: pytest.TempPathFactory, binding: str, threads: int
-) -> None:
-    """While a long call runs in one thread, another one runs Python."""
-    spec = ConvSpec("long_one", 64, 64, 64, 64, 5, 5)
-    out = tmp_path_factory.getbasetemp() / f"gil-{binding}-{os.getpid()}"
-    target = TARGETS["generic"]  # plain C: some tenths of a second
-    module = import_package(
-        build(out, Layer(spec, "<t>"), target=target, binding=binding, verify=False).path
-    )
-    x, w, b = arrays(spec)
-    call = module.bind(x, module.pack(w, b), threads=threads)
-    call()
-    span: list[float] = []
-
-    def timed() -> None:
-        span.append(time.perf_counter())
-        call()
-        span.append(time.perf_counter())
-
-    thread = threading.Thread(target=timed)
-    ticks = []
-    thread.start()
-    while thread.is_alive():
-        ticks.append(time.perf_counter())
-        time.sleep(0.002)
-    start, end = span
-    early, late = start + 0.2 * (end - start), start + 0.8 * (end - start)
-    assert end - start > 0.05, "too short a call to show anything"
-    assert [t for t in ticks if early < t < late]
-
-
 # -- import --------------------------------------------------------------------------------------
 
 
@@ -524,11 +187,6 @@ def run_python(code: str, build_folder: Path, *flags: str) -> subprocess.Complet
     head = f"import sys; sys.path.insert(0, {str(build_folder)!r})\n"
     command = [sys.executable, *flags, "-I", "-c", head + code]
     return subprocess.run(command, capture_output=True, text=True, cwd="/", timeout=120)
-
-
-def folder_of(module: ModuleType) -> Path:
-    assert module.__file__ is not None
-    return Path(module.__file__).parent
 
 
 def test_needs_numpy_and_cffi_runtime_only(package: Package, tmp_path: Path) -> None:
@@ -587,6 +245,7 @@ def test_compiled_part_that_does_not_load(package: Package, tmp_path: Path) -> N
 
 # -- types ---------------------------------------------------------------------------------------
 
+
 TYPED = """
 from collections.abc import Callable
 from typing import Any
@@ -615,6 +274,7 @@ plain.run(x, plain.pack(w), out=plain.conv(x, w))
 nothing: None = plain.BIAS_SHAPE
 anything: None = many.INPUT_SHAPE[0]
 """
+
 
 BADLY_TYPED = {
     "layer.conv(x, w)": "b",

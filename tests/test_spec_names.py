@@ -140,3 +140,9 @@ def test_two_layers_never_clash_with_each_other() -> None:
     for suffixes in (FUNCTIONS, MACROS[:26]):
         for one, other in itertools.permutations(suffixes, 2):
             assert not one.endswith(f"_{other}")
+
+
+@pytest.mark.parametrize("name", ["selftest", "install", "all", "package_source"])
+def test_names_of_files_and_targets_in_the_package(name: str) -> None:
+    found = refuse_name(name)
+    assert found is not None and found[0] == "E131"

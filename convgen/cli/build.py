@@ -7,11 +7,22 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from convgen.cli.options import Compiler, Isa, Json, OutDir, Quiet, Specs, TargetName, Verbose
+from convgen.cli.options import (
+    Compiler,
+    Isa,
+    Jobs,
+    Json,
+    NoCache,
+    NoVerify,
+    OutDir,
+    Quiet,
+    Specs,
+    TargetName,
+    Timeout,
+    Verbose,
+)
 from convgen.cli.output import Output, is_terminal, session
 from convgen.errors import ConvgenError
 
@@ -29,27 +40,10 @@ def build(
     isa: Isa = None,
     target: TargetName = None,
     cc: Compiler = None,
-    jobs: Annotated[
-        int | None,
-        typer.Option(
-            "--jobs",
-            "-j",
-            min=1,
-            metavar="N",
-            help="Layers built at once; without it, one a CPU.",
-            show_default=False,
-        ),
-    ] = None,
-    no_verify: Annotated[
-        bool, typer.Option("--no-verify", help="Skip the checks of the built kernel.")
-    ] = False,
-    timeout: Annotated[
-        float,
-        typer.Option("--timeout", min=0.1, metavar="S", help="Limit of one compiler call, in s."),
-    ] = TIMEOUT,
-    no_cache: Annotated[
-        bool, typer.Option("--no-cache", help="Neither take nor keep a cached build.")
-    ] = False,
+    jobs: Jobs = None,
+    no_verify: NoVerify = False,
+    timeout: Timeout = TIMEOUT,
+    no_cache: NoCache = False,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -58,7 +52,7 @@ def build(
 
     \b
     Example:  convgen build layer.yaml
-    """  # fmt: skip
+    """
     with session("build", json=json, verbose=verbose, quiet=quiet) as out:
         from convgen.cli.sources import distinct, read_layers
         from convgen.package.build import BuildOptions

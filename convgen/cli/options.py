@@ -40,3 +40,19 @@ Compiler = Annotated[
         "--cc", metavar="COMMAND", help="C compiler to use, as in 'clang'.", show_default=False
     ),
 ]
+Jobs = Annotated[
+    int | None,
+    typer.Option(
+        "--jobs",
+        "-j",
+        min=1,
+        metavar="N",
+        help="Layers built at once; without it, one a CPU.",
+        show_default=False,
+    ),
+]
+NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip the checks of the built kernel.")]
+Timeout = Annotated[
+    float, typer.Option("--timeout", min=0.1, metavar="S", help="Limit of one compiler call, in s.")
+]
+NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither take nor keep a cached build.")]

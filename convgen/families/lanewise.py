@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 from convgen.errors import ScheduleError
 from convgen.families.base import Cost, view_of
 from convgen.families.tiled import peel, tiled_plan
-from convgen.plan import KernelPlan, Loop, Packing, Rectangle, View
+from convgen.plan import KernelPlan, Loop, Packing, Rectangle, Region, View
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec, Layout
 from convgen.target import Target, VectorIsa
 
 _MOST_TAPS = 7  # of a row that is unrolled; longer rows take a counted loop
+_MOST_WINDOW = 25  # taps of a window that is unrolled whole
+_MOST_PRODUCTS = 800  # multiply-adds of one unrolled tile: about 6 KiB of code
 
 
 @dataclass(frozen=True)
@@ -37,15 +39,27 @@ class Lanewise:
         )
 
     def candidates(self, spec: ConvSpec, target: Target) -> Iterator[Schedule]:
-        """Rows of every width that the registers hold, for each vector that holds whole groups."""
+        """Every tile that the registers hold, for each vector that holds whole groups."""
         for isa in target.isas:
             half_empty = isa.lanes >= 2 * spec.oc and isa is not target.isas[-1]
             if half_empty or not self._carries(isa, spec):
                 continue
+            if _windows(spec, isa, 1):
+                yield from self._windowed(spec, isa)
             most = min(4, -(-spec.oc // isa.lanes)) if spec.icg == 1 else 1
-            for vectors in range(1, most + 1):
+            for vectors in range(2 if _windows(spec, isa, 1) else 1, most + 1):
                 for width in range(1, _most_pixels(spec, isa, vectors) + 1):
                     yield Schedule(self.name, isa.lanes, 1, width, vectors)
+
+    def _windowed(self, spec: ConvSpec, isa: VectorIsa) -> Iterator[Schedule]:
+        """Tiles whose accumulators in flight, with the weights, fit the registers."""
+        taps = spec.kh * spec.kw
+        alive = -(-((spec.kw - 1) * spec.dw + 1) // spec.sw)
+        free = isa.registers - 2 - min(taps, isa.registers // 2)
+        for height in range(1, min(spec.oh, max(1, free // alive), 8) + 1):
+            most = max(1, min(spec.ow, _MOST_PRODUCTS // (height * taps), 16))
+            for width in range(min(2, most), most + 1):
+                yield Schedule(self.name, isa.lanes, height, width, 1)
 
     def lower(self, spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
         """Raises ScheduleError for a layer of another kind, or a tile that does not fit."""
@@ -76,6 +90,9 @@ class Lanewise:
             tile, area = region.tile, region.area
             products = tile.pixels * tile.vectors * area.kw_taps * spec.icg
             columns = tile.pixels * area.kw_taps
+            if tile.tap_rows:
+                cycles += _window_cycles(plan, region)
+                continue
             if tile.taps:
                 columns = (tile.w - 1) * spec.sw + (tile.taps - 1) * spec.dw + 1
             inputs = columns * tile.vectors
@@ -93,8 +110,37 @@ class Lanewise:
         return isa.lanes == 1 or isa.lanes % spec.icg == 0
 
 
+def _windows(spec: ConvSpec, isa: VectorIsa, vectors: int) -> bool:
+    """Whether whole windows are unrolled: depthwise, few taps, one vector at a time."""
+    few = spec.kh * spec.kw <= _MOST_WINDOW
+    return spec.icg == 1 and few and vectors == 1 and isa.lanes > 1
+
+
+def _window_cycles(plan: KernelPlan, region: Region) -> float:
+    """Of all tiles of a region: products, loads (each input once) and stores share the core."""
+    spec, tile = plan.spec, region.tile
+    rows = (tile.h - 1) * spec.sh + (tile.tap_rows - 1) * spec.dh + 1
+    columns = (tile.w - 1) * spec.sw + (tile.taps - 1) * spec.dw + 1
+    products = tile.pixels * tile.taps * tile.tap_rows / plan.target.fma_ports
+    # A vector of inputs seldom starts at a line of the cache: it costs two accesses.
+    loads = (2 * rows * columns + tile.taps * tile.tap_rows) / plan.target.load_ports
+    tiles = region.row_tiles * region.col_tiles * region.blocks
+    # Pixels 2 KiB apart share two sets of the first cache, rows 4 KiB apart one: hardly any line
+    # stays until its neighbouring channels come.
+    crowded = plan.view.x_pixel % 512 == 0 or (plan.view.x_row % 1024 == 0 and rows > 8)
+    evicted = 1.5 * (rows * columns + tile.pixels) if crowded else 0.0
+    work = max(products, loads) + 0.5 * tile.pixels + evicted + 12
+    return tiles * work + 20.0 * region.row_tiles
+
+
 def _most_pixels(spec: ConvSpec, isa: VectorIsa, vectors: int) -> int:
-    """Registers left for accumulators beside a row of weights, an input and its spread."""
+    """Registers left for accumulators beside a row of weights, an input and its spread.
+
+    Where whole windows are unrolled an accumulator lives only until its last tap, so what counts
+    is the length of the code.
+    """
+    if _windows(spec, isa, vectors):
+        return max(1, _MOST_PRODUCTS // (spec.kh * spec.kw))
     weights = min(spec.kw, _MOST_TAPS) * spec.icg * vectors
     free = isa.registers - 2 - min(weights, isa.registers // 2)
     return max(1, free // vectors)
@@ -103,7 +149,9 @@ def _most_pixels(spec: ConvSpec, isa: VectorIsa, vectors: int) -> int:
 def _walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
     """Channels count over all groups; full rows of taps are unrolled where they are short."""
     view = replace(view_of(spec), groups=1, oc=spec.oc, x_lane=1)
-    return replace(view, unrolled=spec.kw if spec.kw <= _MOST_TAPS else 0), peel(spec)
+    windows = spec.icg == 1 and spec.kh * spec.kw <= _MOST_WINDOW and schedule.vectors == 1
+    unrolled = spec.kw if spec.kw <= _MOST_TAPS else 0
+    return replace(view, unrolled=unrolled, windows=windows), peel(spec)
 
 
 def _reduce(spec: ConvSpec, view: View, packing: Packing, some_empty: bool) -> tuple[Loop, ...]:

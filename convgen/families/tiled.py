@@ -131,12 +131,19 @@ def regions_of(
             for row, rows, col, cols, h, w in _pieces(
                 area.rows, area.cols, *_main_tile(area, schedule, pixels), pixels
             ):
-                unrolled = view.unrolled if (h, area.kw_taps) == (1, view.unrolled) else 0
-                tile = Tile(h, w, vectors, schedule.lanes, tail, unrolled)
+                taps = _unrolled(view, area, h, vectors * schedule.lanes)
+                tile = Tile(h, w, vectors, schedule.lanes, tail, *taps)
                 part = area.part(row, rows, col, cols)
                 found.append(_region(spec, view, packing, tile, part, oc, blocks))
     order = {tile: i for i, tile in enumerate(dict.fromkeys(r.tile for r in found))}
     return tuple(sorted(found, key=lambda r: order[r.tile]))
+
+
+def _unrolled(view: View, area: Rectangle, height: int, width: int) -> tuple[int, int]:
+    """(taps of a row, rows of taps) that a tile of this height unrolls."""
+    if view.windows and area.kh_taps and width > PLAIN_TILE[2]:
+        return area.kw_taps, area.kh_taps
+    return (view.unrolled if (height, area.kw_taps) == (1, view.unrolled) else 0), 0
 
 
 def packing_of(spec: ConvSpec, view: View, lanes: int) -> Packing:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pprint import pformat
-from typing import Any
 
 from convgen import __version__
 from convgen.plan import KernelPlan
@@ -61,7 +59,7 @@ class PackageText:
     align: int
     macs: int
     schedule: str
-    spec: str
+    spec: tuple[str, ...]
     conv_params: str
     run_params: str
     input_words: str
@@ -134,7 +132,7 @@ def package_text(layer: Layer, plan: KernelPlan, extension: str) -> PackageText:
         align=plan.align,
         macs=spec.macs,
         schedule=str(plan.schedule),
-        spec=pformat(_spec_literal(layer), sort_dicts=False, width=96),
+        spec=_spec_lines(layer),
         conv_params="x" if baked else "x, w, b=None",
         run_params="x" if baked else "x, packed",
         input_words=_words(spec, x_shape, spec.layout),
@@ -168,12 +166,14 @@ def _public(baked: bool) -> tuple[str, ...]:
     return tuple(sorted((*shapes, "WEIGHT_SHAPE", "bind", "conv", "run", *packing)))
 
 
-def _spec_literal(layer: Layer) -> dict[str, Any]:
-    """The spec as data; weights of a file are in the C already, and a path is nobody else's."""
+def _spec_lines(layer: Layer) -> tuple[str, ...]:
+    """The spec as entries of a Python dict; weights of a file are in the C already, and a path is
+    nobody else's."""
     data = resolved_mapping(layer)
     if not isinstance(layer.weights, InitWeights):
         data.pop("weights", None)
-    return data
+    # No value holds a quote: words of the schema, numbers and the layer's name.
+    return tuple(f"{key!r}: {value!r},".replace("'", '"') for key, value in data.items())
 
 
 def _batched(spec: ConvSpec, shape: tuple[int, int, int, int]) -> tuple[int | None, ...]:

@@ -138,6 +138,7 @@ def _options(plan: KernelPlan, reading: Reading) -> tuple[str, ...]:
         *_kept_apart(plan),
         "-eva-no-show-progress",
         "-eva-no-print",
+        "-kernel-warn-key=parser:decimal-float=inactive",  # 0.1 is no float: intended
         "-kernel-verbose", "0",
         "-warn-special-float", "none",  # NaN and Inf are values like any other
         "-warn-invalid-pointer",

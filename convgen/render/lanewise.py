@@ -1,0 +1,155 @@
+"""Words of the lanewise families' tiles: which input meets which taps, in loading order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from convgen.plan import Body, KernelPlan, Tile
+from convgen.render.body import plus
+from convgen.render.tile import TileText, loop_text, tap_args, tap_params, tile_text
+
+
+@dataclass(frozen=True)
+class SlideText(TileText):
+    """A tile of a lanewise family. ``columns``: the inputs in the order they are loaded, each with
+    what it is multiplied by; ``weights``: name and place of every vector of weights."""
+
+    tap_params: str
+    loops: tuple[SimpleNamespace, ...]
+    inner: str
+    x_index: str
+    w_index: str
+    weights: tuple[SimpleNamespace, ...]
+    columns: tuple[SimpleNamespace, ...]
+    spread: bool
+
+    @property
+    def kind(self) -> str:
+        return "slide"
+
+
+@dataclass(frozen=True)
+class WindowText(TileText):
+    """A depthwise tile with its windows unrolled. ``steps``: the inputs in the order they are
+    loaded, each with its products and the outputs that are then complete."""
+
+    weights: tuple[SimpleNamespace, ...]
+    steps: tuple[SimpleNamespace, ...]
+    store: str
+    store_count: str
+
+    @property
+    def kind(self) -> str:
+        return "window"
+
+
+def lanewise_text(plan: KernelPlan, body: Body, tile: Tile) -> SlideText | WindowText:
+    """The words of a tile, by how much of its windows is unrolled."""
+    if tile.tap_rows:
+        return window_text(plan, body, tile)
+    return slide_text(plan, body, tile)
+
+
+def slide_text(plan: KernelPlan, body: Body, tile: Tile) -> SlideText:
+    """A lanewise tile: its rows of taps unrolled, or counted by the loop over kw."""
+    loops = tuple(x for x in body.loops if not (tile.taps and x.var == "kw"))
+    base = tile_text(plan, body, tile)
+    weights = [
+        SimpleNamespace(name=f"{kw}_{ic}_{j}", place=plus(_weight_place(plan, body, kw, ic, j)))
+        for kw in range(max(1, tile.taps))
+        for ic in range(plan.view.ic)
+        for j in range(tile.vectors)
+    ]
+    return SlideText(
+        **{**vars(base), "tap_args": tap_args(loops)},
+        tap_params=tap_params(loops),
+        **loop_text(loops),
+        weights=tuple(weights),
+        columns=tuple(_columns(plan, body, tile)),
+        spread=plan.view.ic > 1 and body.isa.lanes > 1,
+    )
+
+
+def _weight_place(plan: KernelPlan, body: Body, kw: int, ic: int, j: int) -> int:
+    packing = plan.packing
+    return (kw * packing.ic + ic) * packing.lanes + packing.offset(j * body.isa.lanes)
+
+
+def _columns(plan: KernelPlan, body: Body, tile: Tile) -> list[SimpleNamespace]:
+    """Every place that the tile's windows read in one row of taps, and the products made there."""
+    spec, view, lanes = plan.spec, plan.view, body.isa.lanes
+    met: dict[int, list[tuple[int, int]]] = {}
+    for m in range(tile.pixels):
+        row, col = tile.pixel(m)
+        for kw in range(max(1, tile.taps)):
+            place = row * spec.sh * view.x_row + (col * spec.sw + kw * spec.dw) * view.x_pixel
+            met.setdefault(place, []).append((m, kw))
+    found = []
+    for place, hits in sorted(met.items()):
+        if lanes == 1 and view.ic > 1:  # each input of the group in turn, for all its outputs
+            for ic in range(view.ic):
+                pairs = [_pair(m, kw, ic, j) for m, kw in hits for j in range(tile.vectors)]
+                use = SimpleNamespace(spread="", input="a", pairs=pairs)
+                found.append(SimpleNamespace(load=f"load(s{plus(place + ic)})", uses=[use]))
+            continue
+        for j in range(tile.vectors):
+            part = tile.stored(j)
+            at = f"s{plus(place + j * lanes)}"
+            load = f"load({at})" if part == lanes else f"load_part({at}, {part})"
+            uses = [
+                SimpleNamespace(
+                    spread=f"spread_{view.ic}_{ic}(a)" if view.ic > 1 else "",
+                    input="e" if view.ic > 1 else "a",
+                    pairs=[_pair(m, kw, ic, j) for m, kw in hits],
+                )
+                for ic in range(view.ic)
+            ]
+            found.append(SimpleNamespace(load=load, uses=uses))
+    return found
+
+
+def _pair(m: int, kw: int, ic: int, j: int) -> SimpleNamespace:
+    return SimpleNamespace(acc=f"{m}_{j}", weight=f"{kw}_{ic}_{j}")
+
+
+def window_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
+    """A tile that goes over its inputs along the longer side: few outputs are open at a time."""
+    spec, view, lanes = plan.spec, plan.view, plan.packing.lanes
+    base = tile_text(plan, body, tile)
+    met: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+    for m in range(tile.pixels):
+        row, col = tile.pixel(m)
+        for kh in range(tile.tap_rows):
+            for kw in range(tile.taps):
+                place = (row * spec.sh + kh * spec.dh, col * spec.sw + kw * spec.dw)
+                met.setdefault(place, []).append((m, kh, kw))
+    taps = tile.tap_rows * tile.taps
+    done = dict.fromkeys(range(tile.pixels), 0)
+    steps = []
+    along_columns = tile.w >= tile.h
+    for place in sorted(met, key=lambda p: (p[1], p[0]) if along_columns else p):
+        products, finished = [], []
+        for m, kh, kw in met[place]:
+            name = "{}_{}".format(*tile.pixel(m))
+            products.append(SimpleNamespace(acc=name, weight=f"{kh}_{kw}", first=done[m] == 0))
+            done[m] += 1
+            if done[m] == taps:
+                finished.append(SimpleNamespace(name=name, y=base.pixels[m].y))
+        at = f"x{plus(place[0] * view.x_row + place[1] * view.x_pixel)}"
+        load = f"load({at})" if tile.full else f"load_part({at}, {tile.tail})"
+        steps.append(SimpleNamespace(load=load, products=products, finished=finished))
+    weights = tuple(
+        SimpleNamespace(name=f"{kh}_{kw}", place=plus((kh * spec.kw + kw) * lanes))
+        for kh in range(tile.tap_rows)
+        for kw in range(tile.taps)
+    )
+    vector = base.vectors[0]
+    return WindowText(
+        **{**vars(base), "tap_args": "", "comment": f"{base.comment.partition(':')[0]}, whole "
+           f"windows of {tile.tap_rows}x{tile.taps} taps."},
+        weights=weights,
+        steps=tuple(steps),
+        store=vector.store,
+        store_count=vector.store_count,
+    )  # fmt: skip
