@@ -47,7 +47,9 @@ class Lanewise:
             if _windows(spec, isa, 1):
                 yield from self._windowed(spec, isa)
             most = min(4, -(-spec.oc // isa.lanes)) if spec.icg == 1 else 1
-            for vectors in range(2 if _windows(spec, isa, 1) else 1, most + 1):
+            least = min(2, most) if _windows(spec, isa, 1) else 1
+            # Pixels 2 KiB apart share two sets of the first cache: a long stretch of each, then.
+            for vectors in range(most if spec.c % 512 == 0 else least, most + 1):
                 for width in range(1, _most_pixels(spec, isa, vectors) + 1):
                     yield Schedule(self.name, isa.lanes, 1, width, vectors)
 
@@ -110,6 +112,11 @@ class Lanewise:
         return isa.lanes == 1 or isa.lanes % spec.icg == 0
 
 
+def _slides(spec: ConvSpec, vectors: int) -> bool:
+    """Whether rows of taps are unrolled: short ones, whose weights leave room for accumulators."""
+    return spec.kw <= _MOST_TAPS and vectors <= 2
+
+
 def _windows(spec: ConvSpec, isa: VectorIsa, vectors: int) -> bool:
     """Whether whole windows are unrolled: depthwise, few taps, one vector at a time."""
     few = spec.kh * spec.kw <= _MOST_WINDOW
@@ -141,7 +148,7 @@ def _most_pixels(spec: ConvSpec, isa: VectorIsa, vectors: int) -> int:
     """
     if _windows(spec, isa, vectors):
         return max(1, _MOST_PRODUCTS // (spec.kh * spec.kw))
-    weights = min(spec.kw, _MOST_TAPS) * spec.icg * vectors
+    weights = (spec.kw if _slides(spec, vectors) else 1) * spec.icg * vectors
     free = isa.registers - 2 - min(weights, isa.registers // 2)
     return max(1, free // vectors)
 
@@ -150,7 +157,7 @@ def _walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
     """Channels count over all groups; full rows of taps are unrolled where they are short."""
     view = replace(view_of(spec), groups=1, oc=spec.oc, x_lane=1)
     windows = spec.icg == 1 and spec.kh * spec.kw <= _MOST_WINDOW and schedule.vectors == 1
-    unrolled = spec.kw if spec.kw <= _MOST_TAPS else 0
+    unrolled = spec.kw if _slides(spec, schedule.vectors) else 0
     return replace(view, unrolled=unrolled, windows=windows), peel(spec)
 
 
