@@ -44,12 +44,16 @@ class Lanewise:
             half_empty = isa.lanes >= 2 * spec.oc and isa is not target.isas[-1]
             if half_empty or not self._carries(isa, spec):
                 continue
-            if _windows(spec, isa, 1):
-                yield from self._windowed(spec, isa)
             most = min(4, -(-spec.oc // isa.lanes)) if spec.icg == 1 else 1
-            least = min(2, most) if _windows(spec, isa, 1) else 1
-            # Pixels 2 KiB apart share two sets of the first cache: a long stretch of each, then.
-            for vectors in range(most if spec.c % 512 == 0 else least, most + 1):
+            if spec.c % 512 == 0:
+                # Pixels 2 KiB apart share two sets of the first cache: long stretches of each.
+                counts = range(most, most + 1)
+            elif _windows(spec, isa, 1):
+                yield from self._windowed(spec, isa)
+                counts = range(2, most + 1)
+            else:
+                counts = range(1, most + 1)
+            for vectors in counts:
                 for width in range(1, _most_pixels(spec, isa, vectors) + 1):
                     yield Schedule(self.name, isa.lanes, 1, width, vectors)
 
@@ -132,9 +136,9 @@ def _window_cycles(plan: KernelPlan, region: Region) -> float:
     # A vector of inputs seldom starts at a line of the cache: it costs two accesses.
     loads = (2 * rows * columns + tile.taps * tile.tap_rows) / plan.target.load_ports
     tiles = region.row_tiles * region.col_tiles * region.blocks
-    # Pixels 2 KiB apart share two sets of the first cache, rows 4 KiB apart one: hardly any line
-    # stays until its neighbouring channels come.
-    crowded = plan.view.x_pixel % 512 == 0 or (plan.view.x_row % 1024 == 0 and rows > 8)
+    # Rows 4 KiB apart share one set of the first cache: hardly any line stays until its
+    # neighbouring channels come.
+    crowded = plan.view.x_row % 1024 == 0 and rows > 8
     evicted = 1.5 * (rows * columns + tile.pixels) if crowded else 0.0
     work = max(products, loads) + 0.5 * tile.pixels + evicted + 12
     return tiles * work + 20.0 * region.row_tiles
