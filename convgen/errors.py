@@ -1,4 +1,4 @@
-"""What can go wrong, as types: one class per exit code, each message naming the place and the fix."""
+"""What can go wrong, as types: one class per exit code; messages name the place and the fix."""
 
 from __future__ import annotations
 

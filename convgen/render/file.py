@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from fractions import Fraction
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -100,11 +101,17 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
 
 def winograd_words(body: WinogradBody) -> SimpleNamespace:
     """Sizes, and G as double literals, for the head of the file and the packing."""
-    rows = [[repr(float(entry)) for entry in row] for row in matrices(body.m, body.r).g]
+    rows = [[_quotient(entry) for entry in row] for row in matrices(body.m, body.r).g]
     return SimpleNamespace(
         m=body.m, r=body.r, alpha=body.alpha, square=body.alpha**2,
         direct=(body.m * body.r) ** 2, g=rows,
     )  # fmt: skip
+
+
+def _quotient(value: Fraction) -> str:
+    """A fraction as a C double: IEEE division rounds it as exactly as a literal would."""
+    top = f"{value.numerator}.0"
+    return top if value.denominator == 1 else f"{top} / {value.denominator}"
 
 
 def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], ...]:

@@ -96,8 +96,11 @@ def _table(prefix: str, bodies: dict[str, str]) -> tuple[Operation, ...]:
 
 def _x86(mm: str, ps: str, si: str, part: dict[str, str], fma: str) -> dict[str, str]:
     """The snippets that the x86 widths share; ``mm``: _mm, _mm256 or _mm512."""
-    bits = f"{mm}_castps_{si}(t)"
-    shifted = f"{mm}_slli_epi32({bits}, 23)"
+    whole = "__m128i" if mm == "_mm" else f"__m{mm[3:]}i"
+    exp2i = (
+        f"const {whole} n = {mm}_slli_epi32({mm}_castps_{si}(t), 23);\n"
+        f"  return {mm}_cast{si}_ps({mm}_add_epi32(n, {mm}_set1_epi32(0x3f800000)));"
+    )
     return {
         "load": f"{mm}_loadu_{ps}(p)",
         "store": f"{mm}_storeu_{ps}(p, a)",
@@ -109,7 +112,7 @@ def _x86(mm: str, ps: str, si: str, part: dict[str, str], fma: str) -> dict[str,
         "fma": fma,
         "max": f"{mm}_max_{ps}(a, b)",
         "min": f"{mm}_min_{ps}(a, b)",
-        "exp2i": f"{mm}_cast{si}_ps({mm}_add_epi32({shifted}, {mm}_set1_epi32(0x3f800000)))",
+        "exp2i": exp2i,
         **part,
     }
 
