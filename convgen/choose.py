@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from convgen.errors import ScheduleError
 from convgen.families import FAMILIES, cost
-from convgen.schedule import Schedule
+from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec
 from convgen.target import Target
 
@@ -48,13 +48,17 @@ def choose(spec: ConvSpec, target: Target) -> Choice:
 def _reason(spec: ConvSpec, target: Target, schedule: Schedule, rivals: int) -> str:
     isa = target.lanes(schedule.lanes)
     assert isa is not None
-    pixels = schedule.tile_h * schedule.tile_w
-    tile = (
-        f"{pixels} pixels x {schedule.vectors * schedule.lanes} channels, "
-        f"{pixels * schedule.vectors} accumulators of {isa.registers} registers"
-    )
+    rows, channels = schedule.tile_h * schedule.tile_w, schedule.vectors * schedule.lanes
+    tile = f"{rows} pixels x {channels} channels"
+    if schedule.family is Family.WINOGRAD:
+        rows = schedule.rows
+        size = f"F({schedule.tile_h}x{schedule.tile_w}, {spec.kh}x{spec.kw})"
+        tile = f"{size} in products of {rows} tiles x {channels} channels"
+    in_flight = f", {rows * schedule.vectors} accumulators of {isa.registers} registers"
+    if rows * schedule.vectors > isa.registers:  # windows unrolled: an accumulator's life is short
+        in_flight = ", each accumulator alive only while its window is under way"
     width = f"{schedule.lanes} lanes ({isa.name})"
     if schedule.lanes < target.isa.lanes:
-        width += f", narrower than {target.isa.name}'s {target.isa.lanes} because a group has only "
-        width += f"{spec.ocg} output channel{'s' if spec.ocg > 1 else ''}"
-    return f"least predicted cost of {rivals} schedules: {width}; {tile}"
+        outputs = "1 output channel" if spec.ocg == 1 else f"{spec.ocg} output channels"
+        width += f", narrower than {target.isa.name}'s {target.isa.lanes}: a group has {outputs}"
+    return f"least predicted cost of {rivals} schedules: {width}; {tile}{in_flight}"

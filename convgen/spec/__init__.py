@@ -14,7 +14,6 @@ __all__ = [
     "ConvSpec",
     "Layer",
     "Weights",
-    "derivation",
     "json_schema",
     "load_weights",
     "parse_bytes",
@@ -25,7 +24,6 @@ __all__ = [
 
 if TYPE_CHECKING:
     from convgen.spec.codes import CODES
-    from convgen.spec.derive import derivation
     from convgen.spec.parse import parse_bytes, parse_file, parse_mapping, parse_text
     from convgen.spec.schema import json_schema
     from convgen.spec.weights import Weights, load_weights
@@ -33,7 +31,6 @@ if TYPE_CHECKING:
 _HOME = {
     "CODES": "convgen.spec.codes",
     "Weights": "convgen.spec.weights",
-    "derivation": "convgen.spec.derive",
     "json_schema": "convgen.spec.schema",
     "load_weights": "convgen.spec.weights",
     "parse_bytes": "convgen.spec.parse",
