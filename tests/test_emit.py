@@ -90,7 +90,7 @@ def test_files_and_their_bytes() -> None:
         assert text.endswith("\n") and text.isascii(), name
         assert "carries no licence obligation" in text or name == "CMakeLists.txt"
         assert str(ROOT) not in text
-        assert max(map(len, text.splitlines())) <= 130, name
+        assert max(map(len, text.splitlines())) <= 100, name
 
 
 def test_bytes_do_not_hang_on_the_hash_seed(tmp_path: Path) -> None:

@@ -1,0 +1,131 @@
+"""Targets: named machines as data, the host's among them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from kernels import ISAS
+
+from convgen.errors import UsageError
+from convgen.target import ISA_NAMES, TARGETS, Target, VectorIsa, host_target, resolve_target
+from convgen.target.cpu import cpu_features, cpu_name
+from convgen.target.isa import OPERATIONS, model
+
+WIDTHS = [(target.name, isa) for target in TARGETS.values() for isa in target.isas]
+each_width = pytest.mark.parametrize(
+    "isa", [isa for _, isa in WIDTHS], ids=[f"{name}-{isa.lanes}" for name, isa in WIDTHS]
+)
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
+def test_a_target_lists_widths_from_wide_to_plain(target: Target) -> None:
+    lanes = [isa.lanes for isa in target.isas]
+    assert lanes == sorted(set(lanes), reverse=True)
+    assert target.isas[-1].lanes == 1 and target.isas[-1].features == ()
+    assert target.isa is target.isas[0]
+    assert [target.lanes(n) for n in lanes] == list(target.isas)
+    assert target.lanes(3) is None
+
+
+@pytest.mark.parametrize("target", TARGETS.values(), ids=list(TARGETS))
+def test_narrower_widths_need_nothing_more(target: Target) -> None:
+    """A package is checked for the widest one's features: a CPU that has them must do for all.
+
+    Every AVX-512 processor has AVX2 and FMA, in the reverse direction nothing is promised.
+    """
+    implied = {"avx512f": {"avx512f", "avx2", "fma"}}
+    have = {f for feature in target.isa.features for f in implied.get(feature, {feature})}
+    for isa in target.isas:
+        assert set(isa.features) <= have
+
+
+@each_width
+def test_every_operation_is_there_under_its_name(isa: VectorIsa) -> None:
+    assert tuple(op.name for op in isa.operations) == OPERATIONS
+    assert model(isa).lanes == isa.lanes and model(isa).prefix == isa.prefix
+    assert tuple(op.name for op in model(isa).operations) == OPERATIONS
+    with pytest.raises(StopIteration):
+        isa.operation("sqrt")
+
+
+@each_width
+def test_only_simd_has_conditions(isa: VectorIsa) -> None:
+    vectorised = isa.lanes > 1
+    for fact in (isa.condition, isa.attribute, isa.header, isa.features):
+        assert bool(fact) is vectorised
+    assert not model(isa).features and not model(isa).header
+    assert isa.registers >= 16
+
+
+def test_a_target_is_a_frozen_value() -> None:
+    target = TARGETS["generic"]
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        target.name = "other"  # type: ignore[misc]
+    assert hash(target) == hash(TARGETS["generic"])
+
+
+def test_isa_names_cover_the_targets() -> None:
+    assert sorted(ISA_NAMES.values()) == sorted(TARGETS)
+    assert {TARGETS[name].isa.name: name for name in TARGETS} == dict(
+        zip(ISAS, map(ISA_NAMES.__getitem__, ISAS), strict=True)
+    )
+
+
+def test_the_host_gets_the_widest_target_it_can_run() -> None:
+    host = host_target()
+    assert set(host.isa.features) <= cpu_features()
+    wider = list(TARGETS.values())[: list(TARGETS).index(host.name)]
+    assert all(not set(target.isa.features) <= cpu_features() for target in wider)
+
+
+@pytest.mark.parametrize(
+    ("features", "name"),
+    [
+        ({"sse2", "avx2", "fma", "avx512f"}, "x86-64-avx512"),
+        ({"sse2", "avx2", "fma"}, "x86-64-avx2"),
+        ({"sse2", "avx2"}, "x86-64-sse2"),
+        ({"sse2"}, "x86-64-sse2"),
+        (set(), "generic"),
+    ],
+)
+def test_host_targets_of_other_machines(
+    features: set[str], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("convgen.target.cpu_features", lambda: frozenset(features))
+    assert host_target().name == name
+
+
+def test_features_off_x86_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    cpu_features.cache_clear()
+    try:
+        assert cpu_features() == frozenset()
+    finally:
+        monkeypatch.undo()
+        cpu_features.cache_clear()
+
+
+def test_the_processor_has_a_name() -> None:
+    assert cpu_name()
+
+
+def test_resolving() -> None:
+    assert resolve_target() is host_target()
+    assert resolve_target("generic").name == "generic"
+    assert resolve_target(isa="avx2").name == "x86-64-avx2"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("z80", None), "--target z80: unknown; there are .*generic"),
+        ((None, "mmx"), "--isa mmx: unknown; there are .*avx512"),
+        (("generic", "plain"), "give one of them"),
+    ],
+)
+def test_wrong_names_say_what_there_is(
+    arguments: tuple[str | None, str | None], words: str
+) -> None:
+    with pytest.raises(UsageError, match=words):
+        resolve_target(*arguments)
