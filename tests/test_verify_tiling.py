@@ -175,15 +175,17 @@ def test_the_tiles_bound_is_the_published_formula(
         assert bound[0, oh, ow, oc] == pytest.approx(want, rel=1e-5)
 
 
-def test_the_tiles_over_a_place_are_those_that_read_it() -> None:
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+def test_the_tiles_over_a_place_are_those_that_read_it(dilation: int) -> None:
     for size, before, taps, out in ((4, 1, 3, 10), (2, 0, 5, 7), (6, 2, 3, 14), (3, 5, 3, 9)):
         for place in range(12):
-            reads = [
-                o for o in range(out)
-                if o // size * size - before <= place <= o // size * size - before + size + taps - 2
-            ]  # fmt: skip
-            found = range(*Tiling(size, 1.0).tiles_over(place, before, taps, out))
-            assert list(found) == reads
+            reads = []
+            for o in range(out):
+                corner = o - o // dilation % size * dilation
+                steps = range(corner - before, out + 99, dilation)[: size + taps - 1]
+                if place in steps:
+                    reads.append(o)
+            assert list(Tiling(size, 1.0).tiles_over(place, before, taps, out, dilation)) == reads
 
 
 def test_direct_sums_lie_within_the_tiles_bound() -> None:

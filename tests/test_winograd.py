@@ -85,8 +85,10 @@ def test_every_size_holds_its_bound(isa: str, m: int, r: int) -> None:
         layer(weight_layout=WeightLayout.OHWI, activation=Activation(Act.RELU6)),
         layer(activation=Activation(Act.GELU)),
         layer(activation=Activation(Act.LEAKY_RELU, alpha=0.25)),
+        layer(dh=2, dw=2, padding=Padding(2, 2, 2, 2)),
+        layer(dh=3, dw=3, padding=Padding(3, 0, 1, 2), batch=2),
     ],
-    ids=lambda s: f"{s.h}x{s.w}x{s.c}-{s.oc}-{s.padding.top}-{s.activation.kind}-{s.batch}",
+    ids=lambda s: f"{s.h}x{s.w}x{s.c}-{s.oc}-{s.padding.top}-{s.activation.kind}-{s.batch}-{s.dh}",
 )
 @pytest.mark.parametrize("part", list(Part))
 def test_edges(spec: ConvSpec, part: Part) -> None:
@@ -119,7 +121,8 @@ def test_baked_weights_equal_the_packing_in_c() -> None:
     "change",
     [
         {"sh": 2, "sw": 2},
-        {"dh": 2, "dw": 2},
+        {"dh": 2, "dw": 2},  # padding 1 is not a multiple of the dilation
+        {"dh": 2, "dw": 1, "padding": Padding(2, 2, 2, 2)},
         {"kh": 5},
         {"c": 7},
         {"layout": Layout.NCHW},

@@ -2,11 +2,12 @@
 
 Tiles of m x m outputs are transformed in blocks that stay in the cache, multiplied with the
 transformed filters as (m+r-1)^2 small matrix products, and transformed back. Takes NHWC layers with
-one group and dense taps whose spec allows it (``accuracy: fast``).
+one group whose spec allows it (``accuracy: fast``); a dilated one goes as dense phases.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -24,11 +25,15 @@ _OUTPUTS = {3: (2, 3, 4, 6), 5: (2, 4)}  # r: the m whose errors stay small
 
 
 def fits(spec: ConvSpec) -> bool:
-    steps = (spec.sh, spec.sw, spec.dh, spec.dw, spec.groups)
+    # Dilation d is d*d dense layers on every d-th pixel, when padding keeps them apart.
+    phases = spec.dh == spec.dw and spec.padding.top % spec.dh == spec.padding.left % spec.dw == 0
+    filled = spec.dh <= min(spec.h, spec.w, spec.oh, spec.ow)  # no phase without a pixel
     return (
         spec.kh == spec.kw
         and spec.kh in _OUTPUTS
-        and steps == (1, 1, 1, 1, 1)
+        and (spec.sh, spec.sw, spec.groups) == (1, 1, 1)
+        and phases
+        and filled
         and spec.c >= LEAST_CHANNELS
         and spec.layout is Layout.NHWC
         and spec.dtype is DType.FLOAT32
@@ -42,9 +47,9 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     if isa.lanes == 1 or spec.icg < isa.lanes or spec.oc < isa.lanes:
         return
     for m in _OUTPUTS[spec.kh]:
-        if m > 2 and m > max(spec.oh, spec.ow):
+        if m > 2 and m * spec.dh > max(spec.oh, spec.ow):
             continue
-        count = spec.batch * -(-spec.oh // m) * -(-spec.ow // m)
+        count = math.prod(_tiles(spec, m))
         square = (m + spec.kh - 1) ** 2
         for vectors in range(1, min(4, -(-spec.oc // isa.lanes)) + 1):
             most = most_pixels(isa, vectors)
@@ -60,8 +65,9 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """Raises ScheduleError for a layer this family does not take, or a tile that does not fit."""
     if not fits(spec):
         raise ScheduleError(
-            "schedule: family winograd takes NHWC layers with a 3x3 or 5x5 filter, stride 1, "
-            f"dilation 1, one group, C >= {LEAST_CHANNELS} and accuracy fast; use family direct"
+            "schedule: family winograd takes NHWC layers with a 3x3 or 5x5 filter, stride 1, one "
+            "group, equal dilations that divide the padding at top and left, "
+            f"C >= {LEAST_CHANNELS} and accuracy fast; use family direct"
         )
     m = schedule.tile_h
     if m != schedule.tile_w or m not in _OUTPUTS[spec.kh]:
@@ -107,7 +113,8 @@ def cost(plan: KernelPlan) -> Cost:
     inward = (_terms(mats.bt) * 2 * body.alpha + 5 * square) / 2
     outward = (_terms(mats.at) * (body.alpha + body.m) + 3 * square) / 2
     # A tile that leaves the image goes through a buffer, and is moved twice.
-    edge = 1 - _inner(spec.oh, body, spec.h) * _inner(spec.ow, body, spec.w)
+    d = spec.dh
+    edge = 1 - _inner(spec.oh // d, body, spec.h // d) * _inner(spec.ow // d, body, spec.w // d)
     transforms = body.count * (1 + edge) * (inward * ic_vectors + outward * oc_vectors)
     bound = "FMA" if products > stream else "weights from L3" if rate > 6 else "weights from memory"
     return Cost(max(products, stream) + transforms, bound)
@@ -120,13 +127,19 @@ def _strip(spec: ConvSpec, target: Target, mr: int, nv: int) -> float:
     return spec.icg * (step + 0.25) + 12 + 1.5 * mr * nv
 
 
+def _tiles(spec: ConvSpec, m: int) -> tuple[int, int, int]:
+    """Images (each phase of a dilated layer is one), and rows and columns of tiles in one."""
+    d = spec.dh
+    return spec.batch * d * d, -(-spec.oh // (d * m)), -(-spec.ow // (d * m))
+
+
 def _terms(matrix: tuple[tuple[object, ...], ...]) -> int:
     return sum(1 for row in matrix for entry in row if entry)
 
 
 def _inner(out: int, body: WinogradBody, size: int) -> float:
     """The share of tiles along one axis that lie whole inside the image."""
-    tiles = -(-out // body.m)
+    tiles = max(1, -(-out // body.m))
     outside = (1 if out >= size else 0) + (1 if tiles * body.m + body.r - 1 > size + 1 else 0)
     return max(0, tiles - outside) / tiles
 
@@ -134,7 +147,7 @@ def _inner(out: int, body: WinogradBody, size: int) -> float:
 def _body(spec: ConvSpec, packing: Packing, how: Schedule, isa: VectorIsa) -> WinogradBody:
     m, r = how.tile_h, spec.kh
     square = (m + r - 1) ** 2
-    rows, cols = -(-spec.oh // m), -(-spec.ow // m)
+    images, rows, cols = _tiles(spec, m)
     block = how.rows * how.strips
     width = how.vectors * isa.lanes
     pitch = -(-spec.icg // isa.lanes) * isa.lanes
@@ -154,6 +167,6 @@ def _body(spec: ConvSpec, packing: Packing, how: Schedule, isa: VectorIsa) -> Wi
     assert square * packing.ic == packing.depth
     return WinogradBody(
         isa=isa, family=name, operations=tuple(sorted(used)), m=m, r=r, rows=rows, cols=cols,
-        count=spec.batch * rows * cols, block=block, tile=tile, last=None if last == tile else last,
+        count=images * rows * cols, block=block, tile=tile, last=None if last == tile else last,
         v_pitch=pitch, v_plane=plane, m_plane=m_plane,
     )  # fmt: skip

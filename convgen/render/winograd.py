@@ -39,6 +39,13 @@ class WinogradText(BodyText):
     oc: int
     pt: int
     pl: int
+    d: int
+    rows_in: str
+    cols_in: str
+    rows_out: str
+    cols_out: str
+    phase_params: str
+    phase_args: str
     x_image: int
     x_row: int
     x_pixel: int
@@ -66,6 +73,7 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
     """The words of one body of a Winograd plan."""
     spec, view, packing, isa = plan.spec, plan.view, plan.packing, body.isa
     mats = matrices(body.m, body.r)
+    d = spec.dh
     m_pitch = body.tile.vectors * isa.lanes
     return WinogradText(
         **common(body),
@@ -75,9 +83,13 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
         oc_blocks=-(-spec.oc // m_pitch),
         v_pitch=body.v_pitch, v_plane=body.v_plane, m_pitch=m_pitch, m_plane=body.m_plane,
         h=spec.h, w=spec.w, c=spec.c, oh=spec.oh, ow=spec.ow, oc=spec.oc,
-        pt=spec.padding.top, pl=spec.padding.left,
-        x_image=view.x_image, x_row=view.x_row, x_pixel=view.x_pixel,
-        y_image=view.y_image, y_row=view.y_row, y_pixel=view.y_pixel,
+        pt=spec.padding.top // d, pl=spec.padding.left // d, d=d,
+        rows_in="rows" if d > 1 else str(spec.h), cols_in="cols" if d > 1 else str(spec.w),
+        rows_out="rows" if d > 1 else str(spec.oh), cols_out="cols" if d > 1 else str(spec.ow),
+        phase_params="ptrdiff_t rows, ptrdiff_t cols, " if d > 1 else "",
+        phase_args="rows, cols, " if d > 1 else "",
+        x_image=view.x_image, x_row=d * view.x_row, x_pixel=d * view.x_pixel,
+        y_image=view.y_image, y_row=d * view.y_row, y_pixel=d * view.y_pixel,
         inward=_combinations(isa.prefix, mats.bt),
         outward=_combinations(isa.prefix, mats.at),
         products=tuple(_product(plan, body, tile) for tile in body.tiles),

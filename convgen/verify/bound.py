@@ -111,11 +111,11 @@ def judge_special(
 
 def tiled_bound(spec: ConvSpec, fill: Fill, points: Points, tiling: Tiling) -> Array:
     """The error bound of sums made in tiles (see ``Tiling``), [n, oh, ow, oc] of ``points``."""
-    assert spec.groups == 1 and (spec.sh, spec.sw, spec.dh, spec.dw) == (1, 1, 1, 1), spec
+    assert (spec.groups, spec.sh, spec.sw) == (1, 1, 1), spec
     image = np.abs(image_nhwc(spec, fill.x))[points.n]
     p = spec.padding
-    rows = _tile_maxima(image, 1, points.oh, p.top, spec.kh, tiling.size)
-    tiles = _tile_maxima(rows, 2, points.ow, p.left, spec.kw, tiling.size)
+    rows = _tile_maxima(image, 1, points.oh, p.top, spec.kh, spec.dh, tiling.size)
+    tiles = _tile_maxima(rows, 2, points.ow, p.left, spec.kw, spec.dw, tiling.size)
     weights = np.abs(weights_hwio(spec, fill.w)).sum((0, 1), np.float64)[:, points.oc]
     size = tiles.astype(np.float64) @ weights
     if fill.b is not None:
@@ -126,14 +126,16 @@ def tiled_bound(spec: ConvSpec, fill: Fill, points: Points, tiling: Tiling) -> A
 
 
 def _tile_maxima(
-    image: Array, axis: int, places: Indices, before: int, taps: int, size: int
+    image: Array, axis: int, places: Indices, before: int, taps: int, dilation: int, size: int
 ) -> Array:
     """For each output place the largest value among what its tile reads along one axis."""
-    tiles, which = np.unique(places // size, return_inverse=True)
+    corners = places - (places // dilation % size) * dilation  # each place's first in its tile
+    firsts, which = np.unique(corners, return_inverse=True)
     found = []
-    for tile in tiles.tolist():
-        first = tile * size - before
-        reads = slice(max(0, first), max(0, first + size + taps - 1))
+    for corner in firsts.tolist():
+        first = corner - before
+        stop = first + dilation * (size + taps - 1)
+        reads = slice(first if first >= 0 else first % dilation, max(0, stop), dilation)
         found.append(image[(slice(None),) * axis + (reads,)].max(axis, keepdims=True, initial=0))
     return np.take(np.concatenate(found, axis), which, axis)
 

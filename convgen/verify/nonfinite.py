@@ -131,8 +131,8 @@ def _judge_region(
 def _tiles_over(spec: ConvSpec, row: int, column: int, tiling: Tiling) -> tuple[Indices, Indices]:
     """All outputs of the tiles that read one input pixel, as an index for rows and columns."""
     p = spec.padding
-    rows = np.arange(*tiling.tiles_over(row, p.top, spec.kh, spec.oh))
-    columns = np.arange(*tiling.tiles_over(column, p.left, spec.kw, spec.ow))
+    rows = np.array(tiling.tiles_over(row, p.top, spec.kh, spec.oh, spec.dh), dtype=np.intp)
+    columns = np.array(tiling.tiles_over(column, p.left, spec.kw, spec.ow, spec.dw), dtype=np.intp)
     return rows[:, None], columns
 
 

@@ -11,9 +11,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tiling:
-    """Outputs made in tiles of ``size`` x ``size``, the first at output (0, 0); stride 1, dense.
+    """Outputs made in tiles of ``size`` x ``size``, the first at output (0, 0); stride 1.
 
-    A tile reads the ``size + KH - 1`` rows and ``size + KW - 1`` columns under it. Its sums may be
+    A tile reads the ``size + KH - 1`` rows and ``size + KW - 1`` columns under it; with dilation
+    d both its outputs and its inputs lie d apart. Its sums may be
     off by ``factor`` * gamma_{K+2} * (sum over c of max|x_c| in the tile * sum|w_c| + |b|), plus
     64 (K+1) underflows; ``factor`` is the published c_F. Non-finite values may spread over it.
     """
@@ -21,11 +22,13 @@ class Tiling:
     size: int
     factor: float
 
-    def tiles_over(self, place: int, before: int, taps: int, out: int) -> tuple[int, int]:
-        """Outputs (first, one past the last) of the tiles that read input ``place`` on one axis."""
-        last = (place + before) // self.size
-        first = -((self.size + taps - 2 - place - before) // self.size)
-        return max(0, first * self.size), min(out, (last + 1) * self.size)
+    def tiles_over(self, place: int, before: int, taps: int, out: int, dilation: int) -> range:
+        """Outputs of the tiles that read input ``place`` on one axis."""
+        step, phase = divmod(place + before, dilation)
+        last = step // self.size
+        first = max(0, -((self.size + taps - 2 - step) // self.size))
+        stop = phase + dilation * (last + 1) * self.size
+        return range(phase + dilation * first * self.size, min(out, stop), dilation)
 
 
 def tiling_of(plan: KernelPlan) -> Tiling | None:
