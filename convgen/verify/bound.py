@@ -137,7 +137,8 @@ def _tile_maxima(
         stop = first + dilation * (size + taps - 1)
         reads = slice(first if first >= 0 else first % dilation, max(0, stop), dilation)
         found.append(image[(slice(None),) * axis + (reads,)].max(axis, keepdims=True, initial=0))
-    return np.take(np.concatenate(found, axis), which, axis)
+    maxima: Array = np.take(np.concatenate(found, axis), which, axis)
+    return maxima
 
 
 def _without_infinity(values: Array) -> Array:
