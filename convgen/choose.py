@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from convgen.errors import ScheduleError
-from convgen.families import FAMILIES, cost
+from convgen.families import FAMILIES, Cost, cost
+from convgen.families.tiled import peel
+from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec
 from convgen.target import Target
+
+_MOST_REGIONS = 40_000  # costed in all: about a second
+_LEAST_CANDIDATES = 8
 
 
 @dataclass(frozen=True)
@@ -25,21 +31,33 @@ class Choice:
     rivals: int
 
 
+def costed(spec: ConvSpec, target: Target) -> Iterator[tuple[KernelPlan, Cost]]:
+    """The candidates of every family that fits, lowered, with their predicted costs.
+
+    All of them, unless padding as wide as the filter cuts the output into very many regions: each
+    takes its time in every candidate, so then every n-th stands for its neighbours.
+    """
+    most = max(_LEAST_CANDIDATES, _MOST_REGIONS // len(peel(spec)))
+    for family in FAMILIES.values():
+        if not family.fits(spec):
+            continue
+        schedules = list(family.candidates(spec, target))
+        for schedule in schedules[:: -(-len(schedules) // most)] if schedules else ():
+            try:
+                plan = family.lower(spec, schedule, target)
+                yield plan, cost(plan)
+            except ScheduleError:
+                continue
+
+
 def choose(spec: ConvSpec, target: Target) -> Choice:
     """The schedule of least predicted cost; ties go to the one named first (the simplest)."""
     best: tuple[float, Schedule, str] | None = None
     rivals = 0
-    for family in FAMILIES.values():
-        if not family.fits(spec):
-            continue
-        for schedule in family.candidates(spec, target):
-            try:
-                predicted = cost(family.lower(spec, schedule, target))
-            except ScheduleError:
-                continue
-            rivals += 1
-            if best is None or predicted.cycles < best[0]:
-                best = (predicted.cycles, schedule, predicted.bound)
+    for plan, predicted in costed(spec, target):
+        rivals += 1
+        if best is None or predicted.cycles < best[0]:
+            best = (predicted.cycles, plan.schedule, predicted.bound)
     assert best is not None, "the direct family takes every layer"
     cycles, schedule, bound = best
     return Choice(schedule, _reason(spec, target, schedule, rivals), bound, cycles, rivals)

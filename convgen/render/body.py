@@ -42,7 +42,7 @@ def common(body: Body | WinogradBody) -> dict[str, Any]:
         "header": isa.header,
         "condition": isa.condition,
         "words": f"{isa.name}: vectors of {isa.lanes} floats" if isa.lanes > 1 else "plain C99",
-        "features": " && ".join(f'__builtin_cpu_supports("{f}")' for f in isa.features),
+        "features": " && ".join(f'__builtin_cpu_supports("{f}") != 0' for f in isa.features),
         "function": f"{v}_OP",
         "driver": f"{v}_SWEEP",
         "sweep": f"static __attribute__(({isa.attribute}))" if isa.attribute else "static",

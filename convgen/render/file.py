@@ -146,7 +146,7 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         f"{_affine('ow', s.sw, p.left, 'kw', s.dw)}, {group}] * w[kh,kw,ic,oc]"
     )
     opening, closing = (f"{act}(", ")") if act is not Act.NONE else ("", "")
-    tile = plan.body.tiles[0]
+    tile = max(plan.body.tiles, key=lambda t: t.pixels * t.channels)
     return (
         f"{left}{opening}{inner}",
         f"    {taps}{closing}",
@@ -156,8 +156,8 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         f"{s.weight_layout}, y {'x'.join(map(str, s.y_shape))} {s.layout}, {s.dtype}",
         f"Spec {spec_id(plan)}, target {plan.target.name}",
         f"Schedule {plan.schedule}",
-        f"Cost: {s.macs} multiply-adds; {tile.pixels * tile.vectors} accumulators of "
-        f"{tile.lanes} lanes; {plan.packed_bytes} bytes of packed weights",
+        f"Cost: {s.macs} multiply-adds; tiles of up to {tile.pixels} pixels x {tile.channels} "
+        f"channels; {plan.packed_bytes} bytes of packed weights",
     )
 
 

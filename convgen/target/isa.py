@@ -185,7 +185,7 @@ AVX512 = VectorIsa(
                 **_spreads(
                     16,
                     "_mm512_permute_ps(a, {imm})",
-                    "_mm512_permutexvar_ps(_mm512_setr_epi32({indices}), a)",
+                    "_mm512_permutexvar_ps(\n      _mm512_setr_epi32({indices}), a)",
                 ),
             },
             "_mm512_fmadd_ps(a, b, c)",
@@ -210,7 +210,8 @@ AVX2 = VectorIsa(
             "ps",
             "si256",
             {
-                "load_part": "_mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), "
+                "load_part": "_mm256_maskload_ps(\n"
+                "      p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), "
                 "_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)))",
                 "store_part": "__m256 h = a;\n" + _STORE_8,
                 **_spreads(
