@@ -14,9 +14,12 @@ lint:
 deep:
 	$(PYTHON) -m pytest -n 2 -m deep
 
-# The README's table and what a call from Python costs; wants a quiet machine.
+# The README's table and what a call from Python costs; wants a quiet machine. Peers that live in
+# another environment: make bench BENCH="--peer-python torch=PATH".
 bench:
-	$(PYTHON) benchmarks/compare.py && $(PYTHON) benchmarks/call_overhead.py
+	$(PYTHON) -m convgen bench benchmarks/layers.yaml --against all --save benchmarks/results.json $(BENCH)
+	$(PYTHON) benchmarks/publish.py
+	$(PYTHON) benchmarks/call_overhead.py
 
 # Write the committed expectations and generated pages anew, to be looked at with git diff.
 golden:

@@ -84,3 +84,9 @@ class MismatchError(ConvgenError):
     """A built kernel failed its verification: convgen's fault or the compiler's, never used."""
 
     exit_code = Exit.MISMATCH
+
+
+class RegressionError(ConvgenError):
+    """A layer became slower than in the benchmark it is compared with, beyond noise."""
+
+    exit_code = Exit.REGRESSION

@@ -73,6 +73,19 @@ class Schedule:
         return data | {"block": [self.rows, self.strips]} if self._blocked else data
 
     @classmethod
+    def from_text(cls, text: str) -> Schedule:
+        """Read what ``str`` gave. Raises ``ScheduleError``."""
+        import yaml
+
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError:
+            data = None
+        if not isinstance(data, dict):
+            raise ScheduleError(f"schedule: {text!r} is not a map")
+        return cls.from_mapping(data)
+
+    @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Schedule:
         """Read what ``to_mapping`` or ``explain`` printed. Raises ``ScheduleError``."""
         keys = ("family", "lanes", "tile", "vectors")

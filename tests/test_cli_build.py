@@ -190,6 +190,8 @@ def test_verify_of_a_layer_that_is_not_built_says_so() -> None:
     ran = run("verify", "a.yaml")
     assert ran.code == 2
     assert "build/a: not built; run convgen build a.yaml first" in ran.err
+    ran = run("verify", "a.yaml", "-o", "my out")
+    assert "my out/a: not built; run convgen build a.yaml -o 'my out' first" in ran.err
 
 
 def test_verify_notices_a_touched_file_before_it_runs_anything() -> None:

@@ -176,6 +176,14 @@ def test_the_tile_names_every_accumulator_once(name: str) -> None:
     assert f"of {target.isa.registers} {target.isa.name} registers" in text
 
 
+def test_the_tile_is_the_one_that_does_most_of_the_work() -> None:
+    """Strips of the border may hold as many accumulators; they are not what is drawn."""
+    spec = ConvSpec("a", 224, 224, 3, 64, 7, 7, sh=2, sw=2, padding=Padding(3, 3, 2, 2))
+    schedule = Schedule(Family.DIRECT, 16, 2, 7, 2)
+    lines = tile_lines(lower(spec, schedule, TARGETS["x86-64-avx512"]))
+    assert lines[0].startswith("2 x 7 output pixels x 2 vectors of 16 channels: 28 accumulators")
+
+
 def winograd_plan() -> tuple[KernelPlan, WinogradBody]:
     spec = ConvSpec("a", 16, 17, 16, 16, 3, 3, padding=Padding(1, 1, 1, 1))
     plan = lower(spec, Schedule(Family.WINOGRAD, 8, 4, 4, 2, 4, 2), TARGETS["x86-64-avx2"])

@@ -305,6 +305,15 @@ def test_emit_leaves_a_built_package_alone() -> None:
     assert Path("build/a/a.c").read_text() == "/* built */"
 
 
+def test_emit_leaves_files_of_others_alone() -> None:
+    write("src/a/a.c", "/* mine */")
+    ran = run("emit", write("a.yaml", TINY), "-o", "src")
+    assert ran.code == 2
+    assert "src/a/a.c: convgen did not write this file" in ran.err
+    assert [path.name for path in Path("src/a").iterdir()] == ["a.c"]
+    assert Path("src/a/a.c").read_text() == "/* mine */"
+
+
 def test_two_layers_of_one_name_do_not_share_a_folder() -> None:
     write("x/a.yaml", TINY)
     write("y/a.yaml", TINY)

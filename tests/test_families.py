@@ -25,7 +25,7 @@ def test_every_family_is_registered_under_its_name() -> None:
 @pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("label", EDGES)
 def test_candidates_are_distinct_and_can_be_lowered(label: str, isa: str) -> None:
-    """A sample of them: a candidate that the registers cannot hold is a waste of the tuner's time."""
+    """A sample: a candidate that the registers cannot hold would waste the tuner's time."""
     spec, target = EDGES[label], target_of(isa)
     for name, family in FAMILIES.items():
         if not family.fits(spec):

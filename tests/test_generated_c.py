@@ -243,5 +243,6 @@ def test_plain_body_is_what_a_foreign_compiler_reads(cc: str, tmp_path: Path) ->
 def test_cpu_check_names_what_the_build_needs() -> None:
     source = render_c(planned(LAYER, target_of("avx2")))["layer.c"]
     assert re.search(
-        r'return __builtin_cpu_supports\("avx2"\) && __builtin_cpu_supports\("fma"\)', source
+        r'return __builtin_cpu_supports\("avx2"\) != 0 && __builtin_cpu_supports\("fma"\) != 0;',
+        source,
     )

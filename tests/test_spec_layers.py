@@ -79,6 +79,11 @@ def test_checks_go_on_after_a_mistake_elsewhere() -> None:
     assert [code for code, _, _ in found(text)] == ["E202", "E120", "E203", "E204"]
 
 
+def test_groups_are_checked_whatever_the_kernel() -> None:
+    text = "input: 8x8x4\nk: 4\nf: 017\ngroups: 3\n"
+    assert [code for code, _, _ in found(text)] == ["E111", "E203", "E204"]
+
+
 def test_checks_that_need_a_bad_value_are_left_out() -> None:
     assert [c for c, _, _ in found("input: 8x8x4\nk: 4\nf: 9\ns: 0\n")] == ["E113"]
 

@@ -258,7 +258,7 @@ def test_output_that_is_no_text_and_much_of_it() -> None:
 
 @posix_only
 def test_what_holds_the_pipes_after_the_kill_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convgen.toolchain.process.GRACE", 0.2)
+    monkeypatch.setattr("convgen.toolchain.command.GRACE", 0.2)
     if shutil.which("setsid") is None:
         pytest.skip("no setsid here")
     start = time.monotonic()

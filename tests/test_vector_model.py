@@ -51,7 +51,7 @@ RUN(fma, @v_fma(A, B, C))
 RUN(set1, @v_set1(a[i]))
 RUN(exp2i, @v_exp2i(A))
 RUN(load, A)
-@parts
+@spreads@parts
 """
 PART = """
 RUN(load_part_@n, @v_load_part(a + i, @n))
@@ -70,7 +70,9 @@ def source(isa: VectorIsa, side: str) -> str:
         f"{{\n  {op.body}\n}}"
         for op in isa.operations
     )
-    text = SOURCE.replace("@parts", "".join(PART.replace("@n", str(n)) for n in parts(isa)))
+    spread = "".join(f"RUN({name}, @v_{name}(A))\n" for name in spreads(isa))
+    text = SOURCE.replace("@spreads", spread)
+    text = text.replace("@parts", "".join(PART.replace("@n", str(n)) for n in parts(isa)))
     for mark, value in {
         "@include": f"#include <{isa.header}>" if isa.header else "",
         "@operations": operations,
@@ -82,6 +84,10 @@ def source(isa: VectorIsa, side: str) -> str:
     }.items():
         text = text.replace(mark, value)
     return text
+
+
+def spreads(isa: VectorIsa) -> list[str]:
+    return [op.name for op in isa.operations if op.name.startswith("spread_")]
 
 
 def parts(isa: VectorIsa) -> range:
@@ -187,6 +193,15 @@ def test_loads_and_broadcast(library: ctypes.CDLL, isa: VectorIsa) -> None:
         assert alike(run(library, side, "set1", a), broadcast).all()
 
 
+def test_spreads_repeat_one_lane_of_each_group(library: ctypes.CDLL, isa: VectorIsa) -> None:
+    a = operands(6)[0]
+    for name in spreads(isa):
+        width, lane = map(int, name.split("_")[1:])
+        want = np.repeat(a.view(np.uint32)[lane::width], width)
+        for side in ("real", "model"):
+            assert alike(run(library, side, name, a), want).all(), (side, name)
+
+
 def test_partial_loads_fill_up_with_zeros(library: ctypes.CDLL, isa: VectorIsa) -> None:
     a = operands(5)[0]
     for n in parts(isa):
@@ -228,4 +243,5 @@ def test_exp2i_makes_every_power_of_two(library: ctypes.CDLL) -> None:
 
 def test_every_operation_is_compared(isa: VectorIsa) -> None:
     compared = {*ARITHMETIC, "fma", "set1", "exp2i", "load", "load_part", "store", "store_part"}
-    assert {op.name for op in isa.operations} == set(OPERATIONS) == compared
+    assert set(OPERATIONS) == compared
+    assert {op.name for op in isa.operations} == {*compared, *spreads(isa)}

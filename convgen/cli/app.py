@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from convgen import __version__
-from convgen.cli import build, check, clean, doctor, emit, explain, init, schema, verify
+from convgen.cli import (
+    bench,
+    build,
+    check,
+    clean,
+    doctor,
+    emit,
+    explain,
+    init,
+    schema,
+    tune,
+    verify,
+)
 
 VERBS = (
     init.init,
@@ -16,6 +28,8 @@ VERBS = (
     build.build,
     emit.emit,
     verify.verify,
+    bench.bench,
+    tune.tune,
     schema.schema,
     doctor.doctor,
     clean.clean,

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convgen.cli.options import (
+    BuildTuned,
     Compiler,
     Isa,
     Jobs,
@@ -21,6 +23,7 @@ from convgen.cli.options import (
     Specs,
     TargetName,
     Timeout,
+    TuneFirst,
     Verbose,
 )
 from convgen.cli.output import Output, is_terminal, session
@@ -29,6 +32,7 @@ from convgen.errors import ConvgenError
 if TYPE_CHECKING:
     from convgen.package.build import BuildEvent, BuildOptions, BuildResult
     from convgen.package.result import OnEvent
+    from convgen.schedule import Schedule
     from convgen.spec.model import Layer
 
 TIMEOUT = 120.0  # seconds for one compiler call
@@ -44,6 +48,8 @@ def build(
     no_verify: NoVerify = False,
     timeout: Timeout = TIMEOUT,
     no_cache: NoCache = False,
+    tuned: BuildTuned = False,
+    tune: TuneFirst = False,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -68,8 +74,29 @@ def build(
             use_cache=not no_cache,
         )
         layers = distinct(read_layers(specs, out), out)
+        if layers and (tuned or tune):
+            options = replace(options, tuned=_tuned(layers, options, tune, out))
         if layers:
             _build_all(layers, options, jobs, out)
+
+
+def _tuned(
+    layers: Sequence[Layer], options: BuildOptions, tune_first: bool, out: Output
+) -> Mapping[str, Schedule]:
+    """Stored winners by layer name, searched for first if that was asked for."""
+    from convgen.cli.tune import BUDGET, CANDIDATES
+    from convgen.cli.tuning import Search, refuse_foreign, stored_schedules, tune_all
+    from convgen.toolchain import find_compiler
+    from convgen.tune import Setting, Store, default_store_path
+
+    compiler = find_compiler(options.cc)
+    with Store(default_store_path()) as store:
+        if tune_first:
+            refuse_foreign(options.target)
+            setting = Setting(options.target, budget=BUDGET)
+            free = [layer for layer in layers if layer.schedule is None]
+            tune_all(free, Search(setting, compiler, CANDIDATES, options.timeout), store, out)
+        return stored_schedules(layers, options.target, compiler, store, out)
 
 
 def _build_all(

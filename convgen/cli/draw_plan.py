@@ -44,11 +44,16 @@ class Zone:
 
 
 def tile_lines(plan: KernelPlan, pixels: str = "output pixels") -> list[str]:
-    """What one step of the micro-kernel holds in registers, and that block as a small drawing.
+    """What one step of the busiest micro-kernel holds in registers, also as a small drawing.
 
     ``pixels``: what its rows and columns are.
     """
-    tile = max(plan.body.tiles, key=lambda t: (t.pixels * t.vectors, t.full))
+    work = dict.fromkeys(plan.body.tiles, 0)  # in units that all tiles share
+    for region in plan.body.regions:
+        a = region.area
+        channels = region.blocks * region.tile.channels
+        work[region.tile] += a.rows * a.cols * a.kh_taps * a.kw_taps * channels
+    tile = max(work, key=lambda t: (work[t], t.pixels * t.vectors, t.full))
     isa = plan.body.isa
     held = tile.pixels * tile.vectors
     unit = f"{tile.vectors} vector{'s' * (tile.vectors > 1)} of {tile.lanes} channels"

@@ -90,9 +90,10 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
     """Write the files that differ from what is there, each whole; the names of those written.
 
     Raises ``UsageError`` rather than change the C of a built package: its compiled part and its
-    manifest would no longer belong to it.
+    manifest would no longer belong to it. Nor is a file replaced that convgen did not write.
     """
     from convgen.package.cache import write_whole
+    from convgen.package.commit import Place, refuse_foreign
     from convgen.package.manifest import NAME
 
     changed = [name for name, text in files.items() if _content(place / name) != text.encode()]
@@ -101,6 +102,7 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
             f"{place} holds a built package, and the C to emit differs from it ({changed[0]}): "
             "emit into another folder with -o, or build again"
         )
+    refuse_foreign(Place(place.parent, place.name))
     place.mkdir(parents=True, exist_ok=True)
     for name in changed:
         write_whole(place / name, files[name].encode())

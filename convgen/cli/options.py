@@ -56,3 +56,7 @@ Timeout = Annotated[
     float, typer.Option("--timeout", min=0.1, metavar="S", help="Limit of one compiler call, in s.")
 ]
 NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither take nor keep a cached build.")]
+BuildTuned = Annotated[
+    bool, typer.Option("--tuned", help="Use the winners that convgen tune has stored.")
+]
+TuneFirst = Annotated[bool, typer.Option("--tune", help="Tune first, then build with the winners.")]

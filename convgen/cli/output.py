@@ -166,6 +166,7 @@ def error_facts(error: ConvgenError, layer: str | None = None) -> list[dict[str,
         Exit.USAGE: "usage",
         Exit.TOOLCHAIN: "toolchain",
         Exit.MISMATCH: "mismatch",
+        Exit.REGRESSION: "regression",
     }
     facts = {"kind": kind[error.exit_code], "layer": layer, "message": str(error)}
     if isinstance(error, ToolchainError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +17,13 @@ if TYPE_CHECKING:
     from convgen.spec.model import Layer
     from convgen.verify import Check, Report
 
+OUT = "build"
 HEAD = ("layer", "check", "result", "detail")
 
 
 def verify(
     specs: Specs,
-    out_dir: OutDir = "build",
+    out_dir: OutDir = OUT,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -64,7 +66,7 @@ def verify_layer(layer: Layer, place: Path) -> Report:
 
     manifest = read_manifest(place)
     if manifest is None:
-        raise UsageError(f"{place}: not built; run convgen build {layer.source} first")
+        raise UsageError(f"{place}: not built; run {_build_command(layer, place)} first")
     touched = changed_files(place, manifest)
     if touched:
         detail = f"changed since the build: {', '.join(touched)}; build again"
@@ -73,6 +75,14 @@ def verify_layer(layer: Layer, place: Path) -> Report:
     report = _run(layer, place, manifest)
     files = Check("files", True, f"{len(manifest.files)} files are as the build wrote them")
     return replace(report, checks=(files, *report.checks))
+
+
+def _build_command(layer: Layer, place: Path) -> str:
+    """What a user types so that the layer stands at ``place``."""
+    words = ["convgen", "build", layer.source]
+    if place.parent != Path(OUT):
+        words += ["-o", str(place.parent)]
+    return shlex.join(words)
 
 
 def changed_files(place: Path, manifest: Manifest) -> list[str]:
@@ -89,18 +99,20 @@ def _digest(path: Path) -> str | None:
 
 def _run(layer: Layer, place: Path, manifest: Manifest) -> Report:
     """The ladder on the compiled library, once its C is known to be what the spec gives."""
-    from convgen.package.emit import decide, kernel_files
+    from convgen.package.emit import TUNED, decide, kernel_files
+    from convgen.schedule import Schedule
     from convgen.target import TARGETS
     from convgen.verify import tiling_of, verify_in_child
 
     target = TARGETS.get(manifest.target)
-    decided = None if target is None else decide(layer, target)
+    tuned = Schedule.from_text(manifest.schedule) if manifest.reason == TUNED else None
+    decided = None if target is None else decide(layer, target, tuned)
     if decided is None or any(
         (place / name).read_bytes() != text.encode() for name, text in kernel_files(decided).items()
     ):
         raise UsageError(
             f"{place} was built from another spec, other weights or another version of convgen "
-            f"than these; run convgen build {layer.source} first"
+            f"than these; run {_build_command(layer, place)} first"
         )
     plan = decided.plan
     return verify_in_child(

@@ -28,7 +28,8 @@ def fits(spec: ConvSpec) -> bool:
 def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     """Every tile that the registers hold, for each vector width that is not mostly empty."""
     for isa in target.isas:
-        if isa.lanes >= 2 * spec.ocg > 2 and isa is not target.isas[-1]:
+        narrower = any(1 < i.lanes < isa.lanes for i in target.isas)
+        if isa.lanes > 1 and (spec.ocg == 1 or (narrower and isa.lanes >= 2 * spec.ocg)):
             continue  # half of every vector would be empty: a narrower one does as well
         for vectors in range(1, min(4, -(-spec.ocg // isa.lanes)) + 1):
             most = most_pixels(isa, vectors)

@@ -20,7 +20,7 @@ from convgen.target import Target, VectorIsa
 
 _MOST_TAPS = 7  # of a row that is unrolled; longer rows take a counted loop
 _MOST_WINDOW = 25  # taps of a window that is unrolled whole
-_MOST_PRODUCTS = 800  # multiply-adds of one unrolled tile: about 6 KiB of code
+_MOST_PRODUCTS = 400  # multiply-adds of one unrolled tile: about 3 KiB of code
 
 
 @dataclass(frozen=True)

@@ -165,7 +165,8 @@ def packing_of(spec: ConvSpec, view: View, lanes: int) -> Packing:
 def _operations(spec: ConvSpec, view: View, regions: Sequence[Region]) -> tuple[str, ...]:
     """Vector operations that this body's text calls; a compiler warns of any other."""
     tiles = [region.tile for region in regions]
-    scattered = view.y_channel != 1  # channels far apart in y are stored one by one
+    # Vectors whose channels lie far apart in y are stored lane by lane.
+    scattered = view.y_channel != 1 and tiles[0].lanes > 1
     used = {"load", "fma", *activation_operations(spec)}
     if scattered or any(t.full or t.vectors > 1 for t in tiles):
         used.add("store")

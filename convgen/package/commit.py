@@ -103,7 +103,7 @@ def writing(where: Path) -> Iterator[None]:
 
 
 def refuse_foreign(place: Place) -> None:
-    """Raise ``UsageError`` where a build would overwrite files that convgen did not write."""
+    """Raise ``UsageError`` where files that convgen did not write would be overwritten."""
     if place.package.exists() and not place.package.is_dir():
         raise UsageError(f"{place.package}: a file stands where the package would go; move it")
     if (place.package / MANIFEST).exists():
@@ -114,7 +114,7 @@ def refuse_foreign(place: Place) -> None:
             data = path.read_bytes()
             if data.strip() and MARK not in data[:4096]:
                 raise UsageError(
-                    f"{path}: convgen did not write this file and would overwrite it; build into "
+                    f"{path}: convgen did not write this file and would overwrite it; choose "
                     "another folder with -o, or rename the layer"
                 )
 

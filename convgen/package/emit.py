@@ -11,12 +11,15 @@ from convgen.families import lower
 from convgen.package.selftest import selftest_file
 from convgen.plan import KernelPlan
 from convgen.render import environment, render_c
+from convgen.schedule import Schedule
 from convgen.spec import load_weights
 from convgen.spec.model import Layer
 from convgen.target import Target
 
 if TYPE_CHECKING:
     from convgen.spec.weights import Weights
+
+TUNED = "measured quickest on this machine (convgen tune)"
 
 
 @dataclass(frozen=True)
@@ -37,17 +40,19 @@ class CMakeText:
     version: str
 
 
-def decide(layer: Layer, target: Target) -> Decided:
-    """Choose (or take the pinned) schedule, lower it, read the weights.
+def decide(layer: Layer, target: Target, tuned: Schedule | None = None) -> Decided:
+    """Take the pinned schedule, else the ``tuned`` one, else choose; lower it, read the weights.
 
-    Raises ``ScheduleError`` for a pinned schedule that cannot be carried out on this target,
+    Raises ``ScheduleError`` for a given schedule that cannot be carried out on this target,
     ``SpecError`` for weights.
     """
-    if layer.schedule is None:
+    if layer.schedule is not None:
+        schedule, reason = layer.schedule, "pinned in the spec"
+    elif tuned is not None:
+        schedule, reason = tuned, TUNED
+    else:
         choice = choose(layer.spec, target)
         schedule, reason = choice.schedule, choice.reason
-    else:
-        schedule, reason = layer.schedule, "pinned in the spec"
     plan = lower(layer.spec, schedule, target)
     return Decided(layer, plan, reason, load_weights(layer))
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from convgen import __version__
 from convgen.package.binding import Binding, Python
 from convgen.render import templates_folder
+from convgen.schedule import Schedule
 from convgen.spec.model import InitWeights, Layer, NpyWeights, NpzWeights
 from convgen.target import Target
 from convgen.toolchain import COMPILE_FLAGS, Compiler, link_flags
@@ -35,15 +36,18 @@ def inputs_digest(
     binding: Binding,
     python: Python,
     own: str,
+    tuned: Schedule | None = None,
 ) -> str:
     """SHA-256 of everything that decides a package's bytes; ``own`` is ``own_digest()``.
 
-    Where the spec stands is not among it. Raises ``OSError`` for weights that cannot be read.
+    ``tuned``: the schedule to take where the layer pins none. Where the spec stands is not among
+    what counts. Raises ``OSError`` for weights that cannot be read.
     """
     parts = (
         own,
         repr(layer.spec),
         repr(layer.schedule),
+        repr(tuned if layer.schedule is None else None),
         repr(_weights_content(layer)),
         repr(target),
         compiler.id,

@@ -64,7 +64,9 @@ def _brought_up_to_date(session: Session, layer: Layer) -> tuple[Manifest, State
 def _inputs(session: Session, layer: Layer) -> str:
     s = session
     try:
-        return inputs_digest(layer, s.options.target, s.compiler, s.binding, s.python, s.own)
+        return inputs_digest(
+            layer, s.options.target, s.compiler, s.binding, s.python, s.own, s.tuned(layer)
+        )
     except OSError:
         return ""  # weights that cannot be read: loading them says so properly
 
@@ -85,7 +87,7 @@ def _rebuilt(
     from convgen.package.python_text import glue_files, python_files
 
     session.say(layer, Stage.GENERATE, None)
-    decided = decide(layer, session.options.target)
+    decided = decide(layer, session.options.target, session.tuned(layer))
     name, plan = layer.spec.name, decided.plan
     kernel, glue = kernel_files(decided), glue_files(plan)
     key = _key({**kernel, **glue}, inputs)

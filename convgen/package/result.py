@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Literal
 
 from convgen.errors import ConvgenError
 from convgen.package.binding import BindingName
+from convgen.schedule import Schedule
 from convgen.target import Target
 from convgen.toolchain import TIMEOUT
 from convgen.verify import Report
@@ -20,7 +21,8 @@ State = Literal["built", "cached", "unchanged"]
 @dataclass(frozen=True)
 class BuildOptions:
     """``out``: the folder that gets ``<name>/``. ``cc``: a compiler command, None finds one.
-    ``timeout``: seconds for one compiler call. ``cache_root``: None for the user's cache folder."""
+    ``timeout``: seconds for one compiler call. ``cache_root``: None for the user's cache folder.
+    ``tuned``: by layer name, the schedule to take in the chooser's place; a pinned one stands."""
 
     out: Path
     target: Target
@@ -30,6 +32,7 @@ class BuildOptions:
     binding: BindingName = "auto"
     use_cache: bool = True
     cache_root: Path | None = None
+    tuned: Mapping[str, Schedule] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

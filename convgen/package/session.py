@@ -9,6 +9,7 @@ from convgen.package.binding import Binding, Python, choose_binding, this_python
 from convgen.package.cache import Cache, default_cache_root
 from convgen.package.inputs import own_digest
 from convgen.package.result import BuildEvent, BuildOptions, BuildResult, OnEvent, Stage
+from convgen.schedule import Schedule
 from convgen.spec.model import Layer
 from convgen.toolchain import Compiler, Processes, find_compiler
 
@@ -35,6 +36,10 @@ class Session:
         compiler = find_compiler(options.cc, processes)
         cache = Cache(options.cache_root or default_cache_root()) if options.use_cache else None
         return cls(options, compiler, python, binding, own_digest(), cache, processes, on_event)
+
+    def tuned(self, layer: Layer) -> Schedule | None:
+        """What to take in the chooser's place, where the layer pins no schedule."""
+        return self.options.tuned.get(layer.spec.name)
 
     def say(self, layer: Layer, stage: Stage, outcome: BuildResult | ConvgenError | None) -> None:
         if self.on_event is not None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from convgen import __version__
 from convgen.activations import ActivationText, activation_text, float_literal
 from convgen.plan import KernelPlan, Packing
-from convgen.spec.model import Act
+from convgen.spec.model import Act, ConvSpec
 from convgen.winograd import WinogradBody, matrices
 
 if TYPE_CHECKING:
@@ -137,27 +137,42 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
     bias = "b[oc] + " if s.bias else ""
     act = s.activation.kind
     inner = f"{bias}sum over kh, kw, ic of"
-    group = f"oc / {s.ocg} * {s.icg} + ic" if s.groups > 1 else "ic"
-    if s.groups == s.c == s.oc and s.groups > 1:
-        group = "oc"
+    channel, depth = "ic", "ic"
+    if s.icg == 1 and s.groups > 1:
+        inner = f"{bias}sum over kh, kw of"
+        channel, depth = ("oc" if s.ocg == 1 else f"oc / {s.ocg}"), "0"
+    elif s.groups > 1:
+        channel = f"oc / {s.ocg} * {s.icg} + ic"
     left = "y[n,oh,ow,oc] = "
     taps = (
         f"x[n, {_affine('oh', s.sh, p.top, 'kh', s.dh)}, "
-        f"{_affine('ow', s.sw, p.left, 'kw', s.dw)}, {group}] * w[kh,kw,ic,oc]"
+        f"{_affine('ow', s.sw, p.left, 'kw', s.dw)}, {channel}] * w[kh,kw,{depth},oc]"
     )
     opening, closing = (f"{act}(", ")") if act is not Act.NONE else ("", "")
     tile = max(plan.body.tiles, key=lambda t: t.pixels * t.channels)
     return (
         f"{left}{opening}{inner}",
         f"    {taps}{closing}",
-        "Taps outside the image count as nothing. All indices are bounded by the sizes below.",
-        "",
+        "Taps outside the image count as nothing. Indices are logical; the arrays lie as follows:",
         f"x {'x'.join(map(str, s.x_shape))} {s.layout}, w {'x'.join(map(str, s.w_shape))} "
         f"{s.weight_layout}, y {'x'.join(map(str, s.y_shape))} {s.layout}, {s.dtype}",
+        *(("Compiled for one image: for more, call it once for each.",) if s.batch_any else ()),
+        "",
         f"Spec {spec_id(plan)}, target {plan.target.name}",
         f"Schedule {plan.schedule}",
-        f"Cost: {s.macs} multiply-adds; tiles of up to {tile.pixels} pixels x {tile.channels} "
-        f"channels; {plan.packed_bytes} bytes of packed weights",
+        f"Cost: {s.macs} multiply-adds, {plan.packed_bytes} bytes of packed weights; "
+        f"tiles of up to {tile.pixels} x {tile.channels}",
+        *(_winograd_story(plan.body, s) if isinstance(plan.body, WinogradBody) else ()),
+    )
+
+
+def _winograd_story(body: WinogradBody, s: ConvSpec) -> tuple[str, ...]:
+    products = body.alpha**2 * body.count * s.c * s.oc
+    return (
+        f"Winograd's F({body.m}x{body.m}, {body.r}x{body.r}) makes do with {products} products.",
+        f"Error at most {body.error_factor} * gamma(K+2) * (sum over c of max|x| in the tile * "
+        "sum|w| + |b|);",
+        "a NaN or infinity in x may spread over the outputs that share its tiles.",
     )
 
 

@@ -20,8 +20,8 @@ class TileText:
     channels: int
     pixels: tuple[SimpleNamespace, ...]
     vectors: tuple[SimpleNamespace, ...]
-    y_row: int
-    y_col: int
+    y_row: str
+    y_col: str
     tap_args: str
 
     @property
@@ -74,8 +74,8 @@ def tile_text(plan: KernelPlan, body: Body, tile: Tile) -> TileText:
         channels=tile.channels,
         pixels=tuple(pixels),
         vectors=tuple(_vector_text(plan, body.isa, tile, j) for j in range(tile.vectors)),
-        y_row=tile.h * view.y_row,
-        y_col=tile.w * view.y_pixel,
+        y_row=times("row", tile.h * view.y_row),
+        y_col=times("col", tile.w * view.y_pixel),
         tap_args=tap_args(body.loops),
     )
 
@@ -84,8 +84,7 @@ def _vector_text(plan: KernelPlan, isa: VectorIsa, tile: Tile, j: int) -> Any:
     view, part = plan.view, tile.stored(j)
     whole = part == isa.lanes
     v = isa.prefix
-    scattered = view.y_channel != 1
-    if scattered:
+    if view.y_channel != 1 and isa.lanes > 1:
         store, count = f"{v}_scatter", f", {part}"
     else:
         store, count = (f"{v}_store", "") if whole else (f"{v}_store_part", f", {part}")

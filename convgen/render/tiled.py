@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from convgen.plan import Body, KernelPlan, Region
+from convgen.plan import Body, KernelPlan, Packing, Region
 from convgen.render.body import BodyText, block_of, common, times
 from convgen.render.lanewise import lanewise_text
 from convgen.render.tile import TileText, loop_text, tap_params, tile_text
@@ -40,7 +40,6 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
     """The words of one body of a register-tiled plan."""
     isa, view, packing = body.isa, plan.view, plan.packing
     groups, images = view.groups, plan.spec.batch
-    factor = "".join(f"(ptrdiff_t){n} * " for n in (images, groups) if n > 1)
     return TiledText(
         **common(body),
         table=f"{plan.spec.name}_regions",
@@ -55,19 +54,26 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
         **loop_text(body.loops),
         input_words="one input of each pixel",
         bias_param="const float *b, ",
-        finish=f"{isa.prefix}_act",
+        finish=f"{isa.prefix}_act({{}})",
         finish_words="Activation and store.",
         tap_params=tap_params(body.loops),
-        unit_factor=factor,
+        unit_factor=f"{groups * images} * " if groups * images > 1 else "",
         x_unit=(f" + image * {view.x_image}" if images > 1 else "")
         + (f" + group * {view.x_group}" if groups > 1 else "")
         + _lane_offset(plan, body),
         b_unit=(f"group * {packing.group_stride} + " if groups > 1 else "")
-        + block_of("oc", packing.lanes, packing.block_stride),
+        + _block(packing, isa.lanes),
         y_unit=(f" + image * {view.y_image}" if images > 1 else "")
         + (f" + group * {view.y_group}" if groups > 1 else "")
         + f" + {times('oc', view.y_channel)}",
     )
+
+
+def _block(packing: Packing, lanes: int) -> str:
+    """Where the block of channel oc begins: whole vectors of channels, or one lane of a vector."""
+    if lanes == packing.lanes:
+        return times("oc", packing.block_stride // lanes)
+    return block_of("oc", packing.lanes, packing.block_stride)
 
 
 def _lane_offset(plan: KernelPlan, body: Body) -> str:

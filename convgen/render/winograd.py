@@ -101,7 +101,7 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
         x_index=" + ic",
         input_words="one input of each tile",
         bias_param="",
-        finish="",
+        finish="{}",
         finish_words="Store.",
         tap_params="",
     )  # fmt: skip

@@ -200,6 +200,8 @@ def weights(value: object) -> WeightSource:
     """``w.npz``, ``{w: w.npy, b: b.npy}`` or ``{init: truncated_normal, stddev, seed}``."""
     if not isinstance(value, dict):
         return NpzWeights(file_path(value, ".npz", _NPZ))
+    if {"w", "b"} & value.keys() and "init" in value:
+        raise mistake("E119", "they are read or drawn, not both: keep w and b, or keep init")
     if "w" in value or "b" in value:
         files = _NpyMap.model_validate(value)
         return NpyWeights(files.w, files.b)

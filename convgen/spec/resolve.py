@@ -148,9 +148,10 @@ def _geometry(
             problems.append(solved)
         else:
             geometry = solved
+    if not missing & {"input", "filters"} and not sheet.bad("input", "filters", "groups"):
+        problems += group_problems(raw)
     if not missing and not sheet.bad(*_SIZE_KEYS):
         axes = (geometry.height, geometry.width) if geometry else None
-        problems += group_problems(raw)
         problems += size_problems(raw, axes)
         if not sheet.bad("weights"):
             problems += _baked_problems(raw)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convgen.toolchain.command import Finished, Processes, Stopped, shell_line
 from convgen.toolchain.compile import (
     COMPILE_FLAGS,
     TIMEOUT,
@@ -11,7 +12,6 @@ from convgen.toolchain.compile import (
     link_flags,
 )
 from convgen.toolchain.compiler import Compiler, CompilerKind, find_compiler
-from convgen.toolchain.process import Finished, Processes, Stopped, shell_line
 from convgen.toolchain.sections import code_size
 
 __all__ = [

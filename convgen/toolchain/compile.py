@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convgen.errors import ToolchainError
+from convgen.toolchain.command import Finished, Processes, shell_line
 from convgen.toolchain.compiler import Compiler
-from convgen.toolchain.process import Finished, Processes, shell_line
 from convgen.toolchain.sections import code_size
 
 TIMEOUT = 120.0  # seconds for one compiler call

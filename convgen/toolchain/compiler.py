@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from convgen.errors import ToolchainError
-from convgen.toolchain.process import Finished, Processes, shell_line
+from convgen.toolchain.command import Finished, Processes, shell_line
 
 ASK_TIMEOUT = 20.0  # seconds for a compiler to say its version
 

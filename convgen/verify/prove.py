@@ -18,7 +18,7 @@ from pathlib import Path
 
 from convgen.errors import ToolchainError
 from convgen.plan import KernelPlan
-from convgen.toolchain.process import Processes, shell_line
+from convgen.toolchain.command import Processes, shell_line
 from convgen.winograd import WinogradBody
 
 SECONDS = 300.0

@@ -1,0 +1,150 @@
+"""What every peer has in common: its face, the layers it takes, the choice between its ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from convgen.bench.measure import Call, measure
+from convgen.spec.model import Act, ConvSpec, DType, out_size
+
+TRIAL_ROUNDS = 5
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One layer for a peer: ``spec`` in NHWC and HWIO, its arrays, and how many threads to use.
+
+    ``c_flags``: what lets a C compiler use the instruction set that convgen's kernel uses.
+    """
+
+    spec: ConvSpec
+    x: Any
+    w: Any
+    b: Any
+    threads: int = 1
+    c_flags: tuple[str, ...] = ()
+
+    @property
+    def relu(self) -> bool:
+        return self.spec.activation.kind is Act.RELU
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """``call()`` computes the layer once; ``result()`` gives its output in NHWC.
+
+    ``variant``: which of the peer's ways this is, "" where it has one. ``keep``: arrays that are
+    used where they lie, and that the runtime does not hold on to.
+    """
+
+    call: Call
+    result: Callable[[], Any]
+    variant: str = ""
+    keep: tuple[Any, ...] = ()
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A runtime to compare with. ``packages``: what must be installed, the first one's version is
+    the peer's. ``prepare``: everything that its users do once, before the clock starts; raises
+    ``CannotPrepare`` for a layer that the peer does not take."""
+
+    name: str
+    packages: tuple[str, ...]
+    prepare: Callable[[Problem], Prepared]
+    version: Callable[[], str] | None = None
+
+
+class CannotPrepare(Exception):
+    """This peer does not take this layer; the message says why."""
+
+
+def installed_version(peer: Peer) -> str:
+    """What is measured. Raises ``CannotPrepare`` where it is not installed."""
+    if peer.version is not None:
+        return peer.version()
+    found = []
+    for package in peer.packages:
+        try:
+            found.append(version(package))
+        except PackageNotFoundError:
+            raise CannotPrepare(f"not installed (pip install {' '.join(peer.packages)})") from None
+    return found[0]
+
+
+def check_common(spec: ConvSpec) -> None:
+    """Peers are prepared for float32 with no activation or ReLU. Raises ``CannotPrepare``."""
+    if spec.dtype is not DType.FLOAT32:
+        raise CannotPrepare(f"peers are timed on float32 layers, this one is {spec.dtype}")
+    if spec.activation.kind not in (Act.NONE, Act.RELU):
+        raise CannotPrepare(
+            f"peers are timed with no activation or relu, this layer has {spec.activation.kind}"
+        )
+
+
+@dataclass(frozen=True)
+class Pads:
+    """Zeros around the input as a user of a peer would write them."""
+
+    top: int
+    left: int
+    bottom: int
+    right: int
+
+    @property
+    def even(self) -> bool:
+        return self.top == self.bottom and self.left == self.right
+
+
+def pads(spec: ConvSpec) -> Pads:
+    """The padding, with what convgen trimmed (a bottom row that no window reaches) put back.
+
+    So the stem 224 f7 s2 p3 is (3, 3, 3, 3) again: peers have a quicker way for even padding.
+    """
+    p = spec.padding
+    bottom, right = p.bottom, p.right
+    if out_size(spec.h, p.top, p.top, spec.kh, spec.dh, spec.sh) == spec.oh:
+        bottom = p.top
+    if out_size(spec.w, p.left, p.left, spec.kw, spec.dw, spec.sw) == spec.ow:
+        right = p.left
+    return Pads(p.top, p.left, bottom, right)
+
+
+def nchw(x: Any) -> Any:
+    """An NHWC image as a contiguous NCHW one."""
+    import numpy as np
+
+    return np.ascontiguousarray(x.transpose(0, 3, 1, 2))
+
+
+def oihw(w: Any) -> Any:
+    """HWIO weights as contiguous OIHW ones."""
+    import numpy as np
+
+    return np.ascontiguousarray(w.transpose(3, 2, 0, 1))
+
+
+def quickest(ways: Sequence[Callable[[], Prepared]]) -> Prepared:
+    """The quickest of a peer's ways, after a short trial of each, as its users would choose.
+
+    A way that fails is left out; raises its error when all of them do.
+    """
+    ready: list[Prepared] = []
+    failure: Exception | None = None
+    for way in ways:
+        try:
+            made = way()
+            made.call()
+            ready.append(made)
+        except Exception as error:  # foreign code: any exception means that this way is not one
+            failure = error
+    if not ready:
+        assert failure is not None
+        raise failure
+    if len(ready) == 1:
+        return ready[0]
+    timings = measure([made.call for made in ready], TRIAL_ROUNDS)
+    return min(zip(timings, ready, strict=True), key=lambda pair: pair[0].best)[1]

@@ -1,0 +1,76 @@
+"""OpenVINO: a model compiled for latency in float32, with NCHW or NHWC tensors at its ends."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from convgen.bench.peers.base import Peer, Prepared, Problem, nchw, quickest
+
+
+def prepare(problem: Problem) -> Prepared:
+    return quickest([partial(_compiled, problem, layout) for layout in ("NCHW", "NHWC")])
+
+
+def _compiled(problem: Problem, layout: str) -> Prepared:
+    """``layout``: of the tensors that the caller hands over; inside the plugin has its own."""
+    import numpy as np
+    import openvino as ov
+
+    from convgen.bench.peers.onnxruntime import onnx_model
+
+    spec, core = problem.spec, ov.Core()
+    model = core.read_model(onnx_model(problem))
+    if layout == "NHWC":
+        model = _with_nhwc_ends(model)
+    compiled = core.compile_model(
+        model,
+        "CPU",
+        {
+            "PERFORMANCE_HINT": "LATENCY",
+            "INFERENCE_NUM_THREADS": str(problem.threads),
+            "NUM_STREAMS": "1",
+            "INFERENCE_PRECISION_HINT": "f32",  # else bfloat16 where the CPU has it
+        },
+    )
+    request = compiled.create_infer_request()
+    nhwc = layout == "NHWC"
+    x = problem.x if nhwc else nchw(problem.x)
+    y_shape = spec.y_shape if nhwc else (spec.batch, spec.oc, spec.oh, spec.ow)
+    y = np.empty(y_shape, np.float32)
+    ends = (ov.Tensor(x, shared_memory=True), ov.Tensor(y, shared_memory=True))
+    request.set_input_tensor(ends[0])
+    request.set_output_tensor(ends[1])
+
+    def call() -> None:
+        request.start_async()
+        request.wait()
+
+    def result() -> Any:
+        return y if nhwc else y.transpose(0, 2, 3, 1)
+
+    keep = (x, y, *ends, compiled)
+    ways = [Prepared(call, result, layout, keep)]
+    infer = getattr(type(request).__mro__[1], "infer", None)
+    if infer is not None:  # without the copies of inputs and results that Python's face adds
+        ways.append(Prepared(lambda: infer(request, {}, False, False), result, layout, keep))
+    return quickest([partial(_same, way) for way in ways])
+
+
+def _same(way: Prepared) -> Prepared:
+    return way
+
+
+def _with_nhwc_ends(model: Any) -> Any:
+    from openvino import Layout
+    from openvino.preprocess import PrePostProcessor
+
+    steps = PrePostProcessor(model)
+    steps.input().tensor().set_layout(Layout("NHWC"))
+    steps.input().model().set_layout(Layout("NCHW"))
+    steps.output().model().set_layout(Layout("NCHW"))
+    steps.output().tensor().set_layout(Layout("NHWC"))
+    return steps.build()
+
+
+PEER = Peer("openvino", ("openvino", "onnx"), prepare)

@@ -1,0 +1,200 @@
+"""One layer measured: convgen's built package and its peers, checked, then timed in turns."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convgen.bench.measure import ROUNDS, Call, Run, Timing, measure_runs, timed
+from convgen.bench.report import LayerResult, PeerInfo, PeerResult
+from convgen.bench.rival import ProcessRival, Rival, RivalError
+from convgen.bench.wire import RESULT, peer_form, write_arrays
+from convgen.errors import UsageError
+from convgen.spec.model import ConvSpec
+from convgen.target import Target, host_target
+from convgen.target.cpu import cpu_features
+
+if TYPE_CHECKING:
+    from convgen.verify.fills import Fill
+    from convgen.verify.tiling import Tiling
+
+SEED = 7
+PAUSE = 0.005  # seconds: worker threads of most runtimes spin shorter than that
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How to measure. ``threads``: of convgen and of every peer."""
+
+    target: Target
+    threads: int = 1
+    rounds: int = ROUNDS
+
+
+def check_target(target: Target) -> None:
+    """Raises ``UsageError`` where this machine cannot run what is to be measured."""
+    lacks = sorted(set(target.isa.features) - cpu_features())
+    if lacks:
+        raise UsageError(f"this CPU cannot run {target.name}: it lacks {', '.join(lacks)}")
+
+
+def start_rivals(
+    names: Sequence[str], pythons: Mapping[str, str], threads: int
+) -> tuple[list[Rival], list[PeerInfo]]:
+    """The peers that are here, and what is known of each that was asked for.
+
+    ``pythons``: the Python of a peer that has one of its own. They end by ``close``.
+    """
+    rivals: list[Rival] = []
+    infos = []
+    for name in names:
+        own = {"python": pythons[name]} if name in pythons else {}
+        try:
+            rival = ProcessRival(name, threads=threads, **own)
+        except RivalError as error:
+            infos.append(PeerInfo(name, None, str(error)))
+            continue
+        rivals.append(rival)
+        infos.append(PeerInfo(name, rival.version))
+    return rivals, infos
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A built layer to measure. ``weights``: the (w, b) that are baked in, else None; ``tiling``:
+    of its bound. ``start``: fill and threads to what computes it, and its output."""
+
+    spec: ConvSpec
+    schedule: str
+    weights: tuple[Any, Any | None] | None
+    tiling: Tiling | None
+    start: Callable[[Fill, int], tuple[Call, Any]]
+
+
+def bench_layer(
+    subject: Subject,
+    rivals: Sequence[Rival],
+    plan: Plan,
+    on_round: Callable[[], None] | None = None,
+) -> LayerResult:
+    """Check the subject and its rivals on one and the same data, then time them in turns."""
+    from convgen.verify.fills import bounded_fill, with_weights
+
+    spec, fill = subject.spec, bounded_fill(subject.spec, SEED)
+    if subject.weights is not None:
+        fill = with_weights(fill, *subject.weights)
+    call, y = subject.start(fill, plan.threads)
+    worst, bound_ratio, _ = _judged(spec, fill, y, subject.tiling)
+    with tempfile.TemporaryDirectory(prefix="convgen-bench-") as folder:
+        write_arrays(Path(folder), spec, fill.x, fill.w, fill.b)
+        ready, results = _prepared(subject, fill, rivals, plan, Path(folder))
+    timings, failed = _turns(timed(call), ready, plan, on_round)
+    arrays = (fill.x, fill.w, y) if fill.b is None else (fill.x, fill.w, fill.b, y)
+    return LayerResult(
+        name=spec.name,
+        shape=shape_text(spec),
+        macs=spec.macs,
+        moved=sum(array.nbytes for array in arrays),
+        schedule=subject.schedule,
+        timing=timings[""],
+        error=worst,
+        bound_ratio=bound_ratio,
+        peers=tuple(_timed(result, timings, failed) for result in results),
+    )
+
+
+def shape_text(spec: ConvSpec) -> str:
+    """``56x56x64 k64 f3 p1``: what tells layers apart, in the letters that specs take."""
+    batch = f"{spec.batch}x" if spec.batch > 1 else ""
+    words = [f"{batch}{spec.h}x{spec.w}x{spec.c}", f"k{spec.oc}", f"f{_pair(spec.kh, spec.kw)}"]
+    p = spec.padding
+    if (spec.sh, spec.sw) != (1, 1):
+        words.append(f"s{_pair(spec.sh, spec.sw)}")
+    if p.top or p.left or p.bottom or p.right:
+        words.append(f"p{_pair(p.top, p.left)}")
+    if (spec.dh, spec.dw) != (1, 1):
+        words.append(f"d{_pair(spec.dh, spec.dw)}")
+    if spec.groups > 1:
+        words.append(f"g{spec.groups}")
+    return " ".join(words)
+
+
+def _pair(rows: int, columns: int) -> str:
+    return str(rows) if rows == columns else f"{rows}x{columns}"
+
+
+def c_flags(target: Target) -> tuple[str, ...]:
+    """What lets a C compiler use the target's instructions in code of its own."""
+    if target == host_target():
+        return ("-march=native",)
+    return tuple(f"-m{feature}" for feature in target.isa.features)
+
+
+def _judged(spec: ConvSpec, fill: Fill, y: Any, tiling: Tiling | None) -> tuple[float, float, bool]:
+    """Largest error, largest error / bound, and whether all is inside, at sampled outputs."""
+    from convgen.verify.bound import judge_bounded
+    from convgen.verify.points import choose_points
+
+    verdict = judge_bounded(spec, fill, y, choose_points(spec, SEED), tiling)
+    return verdict.max_error, verdict.ratio, verdict.passed
+
+
+def _prepared(
+    subject: Subject, fill: Fill, rivals: Sequence[Rival], plan: Plan, folder: Path
+) -> tuple[list[Rival], list[PeerResult]]:
+    """The rivals that take the layer, and what is known of each before the clock starts."""
+    import numpy as np
+
+    spec, form = subject.spec, peer_form(subject.spec)
+    ready, results = [], []
+    for rival in rivals:
+        try:
+            variant = rival.prepare(form, folder, plan.threads, c_flags(plan.target))
+        except RivalError as error:
+            results.append(PeerResult(rival.name, None, reason=str(error)))
+            continue
+        y = np.load(folder / RESULT)
+        own = y if spec.layout is form.layout else y.transpose(0, 3, 1, 2)
+        worst, ratio, good = _judged(spec, fill, own, subject.tiling)
+        reason = "" if good else "its results are outside the error bound"
+        ready.append(rival)
+        results.append(PeerResult(rival.name, None, worst, ratio, good, variant, reason))
+    return ready, results
+
+
+def _turns(
+    run: Run, ready: Sequence[Rival], plan: Plan, on_round: Callable[[], None] | None
+) -> tuple[dict[str, Timing], dict[str, str]]:
+    """Timings by name, convgen's under "", and the reasons of those that broke on the way."""
+    failed: dict[str, str] = {}
+    while True:
+        taking = [rival for rival in ready if rival.name not in failed]
+        runs = [run, *(_watched(rival, failed) for rival in taking)]
+        pause = PAUSE if plan.threads > 1 else 0.0
+        try:
+            found = measure_runs(runs, plan.rounds, pause=pause, on_round=on_round)
+        except RivalError:
+            continue  # once more without it: everyone's rounds must be the same ones
+        return dict(zip(["", *(rival.name for rival in taking)], found, strict=True)), failed
+
+
+def _watched(rival: Rival, failed: dict[str, str]) -> Run:
+    def run(count: int) -> float:
+        try:
+            return rival.run(count)
+        except RivalError as error:
+            failed[rival.name] = str(error)
+            raise
+
+    return run
+
+
+def _timed(
+    result: PeerResult, timings: Mapping[str, Timing], failed: Mapping[str, str]
+) -> PeerResult:
+    if result.name in failed:
+        return replace(result, counted=False, reason=failed[result.name])
+    return replace(result, timing=timings.get(result.name))

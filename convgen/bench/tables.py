@@ -1,0 +1,184 @@
+"""A benchmark in words: tables for a terminal and for a page, and what they add up to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convgen.bench.compare import Change
+from convgen.bench.report import TIE, LayerResult, PeerResult, Report, summary
+
+NOTHING = "-"
+HEAD = ("layer", "shape", "best us", "median us", "spread", "GFLOP/s", "% peak", "of bound")
+RIGHT = "llrrrrrr"
+CHANGE_HEAD = ("layer", "before us", "after us", "best", "median", "noise", "verdict")
+CHANGE_RIGHT = "lrrrrrl"
+LEFT_MARK, RIGHT_MARK = ":--", "--:"
+BRIEF_HEAD = (
+    "layer", "shape", "convgen us", "GFLOP/s", "% peak", "best peer", "its us", "times convgen's",
+)  # fmt: skip
+BRIEF_MARKS = (":--", ":--", "--:", "--:", "--:", ":--", "--:", "--:")
+UNCOUNTED = "!"  # marks a peer whose results are outside the error bound
+
+
+def head(report: Report) -> tuple[tuple[str, ...], str]:
+    """Column names, and which columns stand to the right."""
+    names = _present(report)
+    peers = tuple(f"{name} us" for name in names)
+    if not names:
+        return HEAD, RIGHT
+    return (*HEAD, *peers, "best peer", "lead"), RIGHT + "r" * len(names) + "lr"
+
+
+def rows(report: Report) -> list[tuple[str, ...]]:
+    """One line for each layer, as ``head`` names its columns."""
+    names = _present(report)
+    return [_row(report, layer, names) for layer in report.layers]
+
+
+def _row(report: Report, layer: LayerResult, names: Sequence[str]) -> tuple[str, ...]:
+    timing = layer.timing
+    own = (
+        layer.name, layer.shape, microseconds(timing.best), microseconds(timing.median),
+        f"{timing.spread:.0%}", f"{layer.gflops():.1f}", f"{report.percent_of_peak(layer):.0f}",
+        f"{layer.bound_ratio:.2f}",
+    )  # fmt: skip
+    if not names:
+        return own
+    by_name = {peer.name: peer for peer in layer.peers}
+    best, lead = layer.best_peer, layer.lead
+    cells = [_cell(layer, by_name.get(name)) for name in names]
+    return (*own, *cells, NOTHING if best is None else best.name, _times(lead))
+
+
+def _cell(layer: LayerResult, peer: PeerResult | None) -> str:
+    if peer is None or peer.timing is None:
+        return NOTHING
+    mark = "" if peer.counted else UNCOUNTED
+    return f"{microseconds(peer.timing.best)} ({_times(layer.ratio(peer))}){mark}"
+
+
+def _present(report: Report) -> list[str]:
+    """The peers that took part."""
+    return [peer.name for peer in report.peers if peer.version is not None]
+
+
+def microseconds(value: float) -> str:
+    """Three digits at least: 7.61, 15.4, 585, 11144."""
+    digits = 2 if value < 10 else 1 if value < 100 else 0
+    return f"{value:.{digits}f}"
+
+
+def _times(ratio: float | None) -> str:
+    return NOTHING if ratio is None else f"{ratio:.2f}x"
+
+
+def condition_lines(report: Report) -> list[str]:
+    """Where, when and with what: every figure depends on it."""
+    c, m = report.conditions, report.machine
+    threads = "one thread" if m.threads == 1 else f"{m.threads} threads"
+    where = f" on core {', '.join(map(str, c.cores))}" if c.cores else ""
+    measured = [peer for peer in report.peers if peer.version is not None]
+    levels = [f"{v.name} reads {v.read:.0f}, copies {v.copy:.0f} GB/s" for v in m.levels]
+    lines = [
+        f"{m.cpu}, {c.system}, {threads}{where}; {c.date}; target {c.target}, {c.compiler}",
+        f"peak {m.peak:.1f} GFLOP/s ({m.isa}); {'; '.join(levels)}",
+        f"convgen {c.convgen}, Python {c.python}, NumPy {c.numpy}, {c.rounds} rounds",
+    ]
+    if measured:
+        lines.append("against " + ", ".join(f"{p.name} {p.version}" for p in measured))
+    lines += [f"without {p.name}: {p.reason}" for p in report.peers if p.version is None]
+    return lines
+
+
+def summary_lines(report: Report) -> list[str]:
+    """Geometric means, and the layers where a peer is ahead."""
+    total = summary(report.layers)
+    if not total["compared"]:
+        return []
+    lines = [
+        f"the best peer of each of {total['compared']} layers takes {total['mean_lead']:.2f}x "
+        f"convgen's time (geometric mean), {total['least_lead']:.2f}x at least"
+    ]
+    lines += [
+        f"{name} takes {found['mean']:.2f}x over {found['layers']} layers, "
+        f"{found['least']:.2f}x at least"
+        for name, found in total["peers"].items()
+    ]
+    if total["behind"]:
+        lines.append(f"a peer is ahead by more than {TIE:.0%} on: {', '.join(total['behind'])}")
+    if any(not p.counted and p.timing for layer in report.layers for p in layer.peers):
+        lines.append(f"{UNCOUNTED} outside the error bound: shown, not counted")
+    return lines
+
+
+def reason_lines(report: Report) -> list[str]:
+    """Why a peer that is here took no part in a layer, or was not counted."""
+    return [
+        f"{layer.name}: {peer.name}: {peer.reason}"
+        for layer in report.layers
+        for peer in layer.peers
+        if peer.reason
+    ]
+
+
+def change_rows(changes: Sequence[Change]) -> list[tuple[str, ...]]:
+    """One line for each layer, as ``CHANGE_HEAD`` names its columns."""
+    return [
+        (
+            change.name, microseconds(change.before), microseconds(change.after),
+            f"{change.best:.2f}x", f"{change.median:.2f}x", f"{change.noise:.0%}",
+            str(change.verdict),
+        )
+        for change in changes
+    ]  # fmt: skip
+
+
+def markdown(report: Report) -> str:
+    """The whole benchmark as a page's tables, with conditions above them and sums below."""
+    names, right = head(report)
+    keep = [i for i, name in enumerate(names) if name not in ("median us", "spread", "of bound")]
+    marks = [RIGHT_MARK if right[i] == "r" else LEFT_MARK for i in keep]
+    table = [[row[i] for i in keep] for row in rows(report)]
+    lines = [*_paragraph(condition_lines(report)), ""]
+    lines += [_line([names[i] for i in keep]), _line(marks), *map(_line, table), ""]
+    lines += _list(summary_lines(report))
+    quiet = ("layer", "median us", "spread", "of bound")
+    places = [names.index(name) for name in quiet]
+    lines += ["", _line((*quiet, "schedule")), _line([LEFT_MARK, *[RIGHT_MARK] * 3, LEFT_MARK])]
+    for row, layer in zip(rows(report), report.layers, strict=True):
+        lines.append(_line([*(row[i] for i in places), f"`{layer.schedule}`"]))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def markdown_brief(report: Report) -> str:
+    """The best peer of each layer alone, as a table."""
+    lines = [*_paragraph(condition_lines(report)[:2]), "", _line(BRIEF_HEAD), _line(BRIEF_MARKS)]
+    for layer in report.layers:
+        best, lead = layer.best_peer, layer.lead
+        rival = (
+            (NOTHING, NOTHING)
+            if best is None or best.timing is None
+            else (best.name, microseconds(best.timing.best))
+        )
+        lines.append(
+            _line(
+                (
+                    layer.name, layer.shape, microseconds(layer.timing.best),
+                    f"{layer.gflops():.0f}", f"{report.percent_of_peak(layer):.0f}", *rival,
+                    _times(lead),
+                )
+            )
+        )  # fmt: skip
+    return "\n".join([*lines, "", *_list(summary_lines(report)[:1])]).rstrip() + "\n"
+
+
+def _paragraph(lines: Sequence[str]) -> list[str]:
+    return [f"{line}." + "  " * (i < len(lines)) for i, line in enumerate(lines, 1)]
+
+
+def _list(lines: Sequence[str]) -> list[str]:
+    return [f"- {line[0].upper()}{line[1:]}." for line in lines]
+
+
+def _line(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,63 @@
+"""Built packages as ``convgen bench`` measures them: called from Python, as their users do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convgen.cli.output import Output
+from convgen.errors import ConvgenError
+
+if TYPE_CHECKING:
+    from convgen.bench.run import Subject
+    from convgen.package.build import BuildResult
+    from convgen.spec.model import Layer
+    from convgen.target import Target
+    from convgen.verify.fills import Fill
+
+
+def build_subjects(
+    layers: Sequence[Layer], folder: Path, target: Target, cc: str | None, out: Output
+) -> list[Subject]:
+    """The layers that could be built, verified, in order; the others' errors go to ``out``."""
+    from convgen.package.build import BuildOptions, build_many
+
+    options = BuildOptions(out=folder, target=target, cc=cc)
+    good = []
+    for layer, outcome in zip(layers, build_many(layers, options), strict=True):
+        if isinstance(outcome, ConvgenError):
+            out.fail(outcome, layer.spec.name)
+        else:
+            good.append(_subject(layer, outcome, target))
+    return good
+
+
+def _subject(layer: Layer, built: BuildResult, target: Target) -> Subject:
+    from convgen.bench.run import Subject
+    from convgen.package.emit import decide
+    from convgen.verify import tiling_of
+
+    decided = decide(layer, target)
+    weights = decided.weights
+    baked = None if weights is None else (weights.w, weights.b)
+    start = _starter(built.path, baked is not None)
+    return Subject(layer.spec, built.schedule, baked, tiling_of(decided.plan), start)
+
+
+def _starter(path: Path, baked: bool) -> Callable[[Fill, int], tuple[Callable[[], Any], Any]]:
+    """The quickest way to call a package: ``bind`` with one thread, ``run`` with several."""
+
+    def start(fill: Fill, threads: int) -> tuple[Callable[[], Any], Any]:
+        from convgen.api import import_package
+
+        layer: Any = import_package(path)
+        arguments: tuple[Any, ...] = (fill.x,)
+        if not baked:
+            arguments = (fill.x, layer.pack(fill.w, fill.b))
+        y = layer.run(*arguments, threads=threads)
+        if threads == 1:
+            return layer.bind(*arguments, out=y), y
+        return lambda: layer.run(*arguments, out=y, threads=threads), y
+
+    return start

@@ -1,0 +1,84 @@
+"""The loops that measure the machine: they compute what they say, for every instruction set."""
+
+from __future__ import annotations
+
+import ctypes
+from pathlib import Path
+
+import numpy as np
+import pytest
+from built import needs_cc
+
+from convgen.bench import machine
+from convgen.bench.machine import (
+    STREAMS,
+    Loops,
+    accumulators,
+    best_seconds,
+    cache_sizes,
+    measure_machine,
+    per_burst,
+    source,
+)
+from convgen.target import ISA_NAMES, TARGETS, host_target
+from convgen.target.cpu import cpu_features
+from convgen.toolchain import Unit, compile_shared, find_compiler
+
+
+@pytest.fixture(params=ISA_NAMES)
+def isa(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
+    found = TARGETS[ISA_NAMES[request.param]].isa
+    if not set(found.features) <= cpu_features():
+        pytest.skip(f"this CPU lacks {found.name}")
+    return found
+
+
+@needs_cc
+def test_loops_compute_what_they_are_timed_for(isa, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "machine.c").write_text(source(isa))
+    made = compile_shared(find_compiler(), tmp_path, [Unit("machine.c")], "machine.so")
+    assert made.warnings == ()
+    library = ctypes.CDLL(str(made.library))
+    library.machine_fma.restype = library.machine_read.restype = ctypes.c_float
+    count = accumulators(isa)
+    values = np.array([2, 1, *range(count)], np.float32)  # a -> 2a + 1, three times: 8a + 7
+    pointer = ctypes.c_void_p(values.ctypes.data)
+    assert library.machine_fma(pointer, ctypes.c_long(3)) == sum(8 * a + 7 for a in range(count))
+    size = 3 * isa.lanes * STREAMS
+    x, y = np.zeros(size, np.float32), np.full(size + 1, 9, np.float32)
+    x[:: isa.lanes] = 1  # lane 0 of every vector
+    place, n, passes = ctypes.c_void_p(x.ctypes.data), ctypes.c_size_t(size), ctypes.c_long(2)
+    assert library.machine_read(place, n, passes) == 2 * 3 * STREAMS
+    library.machine_copy(place, ctypes.c_void_p(y.ctypes.data), n, passes)
+    assert (y[:-1] == x).all() and y[-1] == 9
+
+
+@needs_cc
+def test_peak_and_bandwidth_are_numbers(isa) -> None:  # type: ignore[no-untyped-def]
+    loops = Loops(isa)
+    assert loops.peak(bursts=1) > 0
+    assert loops.peak(threads=2, bursts=1) > 0
+    assert min(loops.bandwidth(1 << 14, bursts=1)) > 0
+    assert min(loops.bandwidth(1, bursts=1)) > 0  # smaller than one step of the loop
+
+
+@needs_cc
+def test_the_machine_has_three_caches_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "BURSTS", 1)
+    monkeypatch.setattr(machine, "MEMORY_BURSTS", 1)
+    monkeypatch.setattr(machine, "MEMORY_BYTES", 1 << 20)
+    found = measure_machine(host_target())
+    assert [level.name for level in found.levels] == ["L1", "L2", "L3", "memory"]
+    assert found.levels[-1].size is None and found.threads == 1 and found.cpu
+
+
+def test_cache_sizes_fall_back_to_the_targets_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    target = TARGETS["generic"]
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
+    assert cache_sizes(target) == (target.l1, target.l2, target.l3)
+
+
+def test_a_burst_lasts_as_long_as_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_seconds", lambda burst, count: count * 1e-6)
+    assert per_burst(lambda _: None, 1e-3) == 1000
+    assert best_seconds(lambda _: None, 2) == pytest.approx(1e-6)

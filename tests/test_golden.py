@@ -1,0 +1,39 @@
+"""Four generated files, byte for byte: what a change of the templates does to the C, as a diff.
+
+``pytest --update-golden`` writes them anew; the diff is then part of the review.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from edge_layers import LAYER, depthwise, layer
+from kernels import planned, target_of
+
+from convgen.render import render_c
+from convgen.spec.model import Act, Activation, ConvSpec, Layout, WeightLayout
+
+FOLDER = Path(__file__).resolve().parent / "golden"
+GROUPED = layer(
+    "6x5x4", 6, "3x3", "1 1 1 1", groups=2, batch=2, layout=Layout.NCHW,
+    weight_layout=WeightLayout.OIHW, activation=Activation(Act.CLIP, low=-1.0, high=1.0),
+)  # fmt: skip
+FILES: dict[str, tuple[ConvSpec, str]] = {
+    "layer_avx512.c": (LAYER, "avx512"),
+    "layer_generic.c": (LAYER, "plain"),
+    "depthwise_avx2.c": (replace(depthwise("4x5x8", "3x3", "1 1 1 1"), name="dw"), "avx2"),
+    "grouped_nchw_sse2.c": (replace(GROUPED, name="grouped"), "sse2"),
+}
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_generated_c_is_what_was_reviewed(file: str, golden: Callable[[Path, str], None]) -> None:
+    spec, isa = FILES[file]
+    golden(FOLDER / file, render_c(planned(spec, target_of(isa)))[f"{spec.name}.c"])
+
+
+def test_no_golden_file_is_left_over() -> None:
+    assert {path.name for path in FOLDER.glob("*.c")} == set(FILES)
