@@ -7,6 +7,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -45,10 +46,11 @@ def build(
     what to do, and ``ImportError`` where the built code cannot run on this CPU.
     """
     chosen = _one_layer(spec, layer)
-    try:
-        settings = BuildOptions(Path(out), resolve_target(target, isa), **options)
-    except TypeError as error:
-        raise UsageError(f"build: {error}") from None
+    known = [field.name for field in fields(BuildOptions) if field.name not in ("out", "target")]
+    for name in options:
+        if name not in known:
+            raise UsageError(f"build: no option {name!r}; there are {', '.join(known)}")
+    settings = BuildOptions(Path(out), resolve_target(target, isa), **options)
     return import_package(build_layer(chosen, settings).path)
 
 

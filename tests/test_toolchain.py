@@ -287,3 +287,14 @@ def test_code_size_agrees_with_binutils(tmp_path: Path) -> None:
     rows = [line.split() for line in table.stdout.splitlines()]
     text = sum(int(row[1]) for row in rows if row and row[0].startswith(".text"))
     assert code_size(tmp_path / "a.o") == text
+
+
+def test_a_compiler_named_by_a_relative_path_is_found_from_every_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Compilers run in a build's own folder, so ./cc is made absolute where it was named."""
+    script = tmp_path / "cc"
+    script.write_text(f'#!/bin/sh\nexec {shutil.which("gcc") or "cc"} "$@"\n')
+    script.chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    assert find_compiler("./cc").command == (str(script),)

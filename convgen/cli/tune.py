@@ -13,8 +13,9 @@ from convgen.cli.output import Output, session
 from convgen.errors import UsageError
 
 if TYPE_CHECKING:
+    from convgen.cli.tuning import Search
     from convgen.spec.model import Layer
-    from convgen.tune import Tuned
+    from convgen.tune import Store, Tuned
     from convgen.tune.session import Timed
 
 BUDGET = 30.0  # seconds for a layer
@@ -106,7 +107,7 @@ def _search(
     target: str | None,
     cc: str | None,
     timeout: float,
-) -> Any:
+) -> Search:
     from convgen.cli.tuning import Search, refuse_foreign
     from convgen.target import resolve_target
     from convgen.toolchain import find_compiler
@@ -118,7 +119,7 @@ def _search(
     return Search(setting, find_compiler(cc), candidates, timeout)
 
 
-def _tune(specs: Sequence[str], search: Any, store: Any, pin: bool, out: Output) -> None:
+def _tune(specs: Sequence[str], search: Search, store: Store, pin: bool, out: Output) -> None:
     from convgen.cli.sources import distinct, read_layers
     from convgen.cli.tuning import tune_all
 

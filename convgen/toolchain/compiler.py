@@ -11,6 +11,7 @@ import shutil
 import sys
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 
 from convgen.errors import ToolchainError
 from convgen.toolchain.command import Finished, Processes, shell_line
@@ -92,8 +93,11 @@ def _resolved(cc: str) -> tuple[str, ...]:
         raise ToolchainError(f"--cc {cc}: not a command line ({error})") from None
     if not command:
         raise ToolchainError("--cc is empty: name a C compiler")
-    if shutil.which(command[0]) is None:
+    found = shutil.which(command[0])
+    if found is None:
         raise ToolchainError(f"--cc {cc}: no program {command[0]!r} found. {_advice()}")
+    if Path(command[0]).name != command[0]:  # a path: compilers run in another folder
+        return str(Path(found).absolute()), *command[1:]
     return command
 
 
