@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,21 @@ from cli_runner import ROOT, TINY, needs_compiler, run
 
 from convgen.bench import machine as machine_module
 from convgen.bench import run as run_module
+from convgen.bench.machine import Machine
 from convgen.bench.report import PeerInfo, Report, read_report
 from convgen.bench.run import c_flags, check_target, shape_text
 from convgen.cli.bench import peer_pythons
 from convgen.errors import UsageError
 from convgen.spec import parse_file
-from convgen.target import TARGETS
+from convgen.target import TARGETS, Target
+from convgen.target.cpu import cpu_name
 
 pytestmark = needs_compiler
 QUICK = ("--rounds", "2")
+
+
+def faked_machine(target: Target, threads: int, cc: str | None) -> Machine:
+    return replace(MACHINE, cpu=cpu_name(), threads=threads)
 
 
 @pytest.fixture(autouse=True)
@@ -31,7 +38,7 @@ def _own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("HOME", str(tmp_path))
     Path("a.yaml").write_text(TINY)
-    monkeypatch.setattr(machine_module, "measure_machine", lambda *_: MACHINE)
+    monkeypatch.setattr(machine_module, "measure_machine", faked_machine)
 
 
 @pytest.fixture
@@ -54,7 +61,7 @@ def rivals(monkeypatch: pytest.MonkeyPatch) -> list[FakeRival]:
 def test_a_layer_alone() -> None:
     ran = run("bench", "a.yaml", *QUICK)
     assert ran.code == 0, ran.err
-    assert "Some CPU" in ran.out and "5x5x1 k2 f3 p1" in ran.out
+    assert cpu_name() in ran.out and "5x5x1 k2 f3 p1" in ran.out
     assert not Path("build").exists()
 
 
@@ -110,10 +117,8 @@ def test_layouts_and_baked_weights_and_threads(rivals: list[FakeRival]) -> None:
 
 
 def test_only_some_layers() -> None:
-    specs = (
-        "layers:\n  - {name: p, input: 4x4x1, k: 1, f: 1}\n  - {name: q, input: 4x4x1, k: 1, f: 3}"
-    )
-    Path("two.yaml").write_text(specs)
+    rows = [f"  - {{name: {name}, input: 4x4x1, k: 1, f: 3}}\n" for name in "pq"]
+    Path("two.yaml").write_text("layers:\n" + "".join(rows))
     ran = run("bench", "two.yaml", *QUICK, "--layers", "q", "--json")
     assert [layer["name"] for layer in ran.json["layers"]] == ["q"]
     assert run("bench", "two.yaml", "--layers", "r").code == 2
@@ -153,8 +158,9 @@ def test_no_regression_is_0_and_the_old_file_may_be_replaced() -> None:
     assert read_report("old.json").layers[0].timing.rounds == 1
 
 
-def test_another_machines_result_is_usage() -> None:
+def test_another_machines_result_is_usage(monkeypatch: pytest.MonkeyPatch) -> None:
     kept(1.0, cpu="Another CPU")
+    monkeypatch.setattr("convgen.cli.benched.build_subjects", lambda *_: pytest.fail("built"))
     ran = run("bench", "a.yaml", "--rounds", "1", "--compare", "old.json")
     assert ran.code == 2 and "another processor" in ran.err
 

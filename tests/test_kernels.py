@@ -1,8 +1,8 @@
 """Generated kernels against the oracle: every edge layer on every instruction set, and the grid.
 
 Each kernel climbs the whole verification ladder (convgen.verify): exact integers, bounded reals,
-guard pages, run_part over many splits, NaN and Inf. Warnings are errors throughout. The families
-that sum directly are tested here; layers are ``accuracy: strict`` for that reason.
+guard pages, run_part over many splits, NaN and Inf. Warnings are errors throughout. Most layers
+are ``accuracy: strict``, for the families that sum directly; test_winograd.py has the others.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from convgen.families import FAMILIES, lower
 from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
 from convgen.spec import Weights
-from convgen.spec.model import Accuracy, ConvSpec, Layout, WeightLayout
+from convgen.spec.model import Accuracy, ConvSpec, Layout, Padding, WeightLayout
 from convgen.target import Target
 
 # One file, three bodies: the plain C and the model are those of the AVX-512 file, whose packing
@@ -205,22 +205,45 @@ GRID = settings(
 def plans(draw: st.DrawFn, isa: str) -> KernelPlan:
     """Any layer, under the chosen schedule or any candidate of any family that takes it."""
     spec = replace(draw(specs(largest=12)), accuracy=Accuracy.STRICT)
-    if draw(st.booleans()):  # more channels than the strategy has: several vectors and a rest
-        spec = replace(spec, oc=spec.groups * draw(st.integers(4, 40)))
-    if draw(st.integers(0, 3)) == 0:
-        channels = draw(st.integers(2, 40))
-        spec = replace(spec, c=channels, oc=channels, groups=channels)
+    match draw(st.sampled_from(["any", "many", "depthwise", "grouped", "winograd"])):
+        case "many":  # more channels than the strategy has: several vectors and a rest
+            spec = replace(spec, oc=spec.groups * draw(st.integers(4, 40)))
+        case "depthwise":
+            spec = equal_groups(spec, draw(st.integers(2, 40)), 1)
+        case "grouped":
+            spec = equal_groups(spec, draw(st.integers(2, 12)), draw(st.sampled_from([2, 4, 8])))
+        case "winograd":
+            spec = draw(minimal_filtering(spec))
     return draw(schedules(spec, target_of(isa)))
+
+
+def equal_groups(spec: ConvSpec, groups: int, channels: int) -> ConvSpec:
+    """As many channels out of each group as into it."""
+    return replace(spec, c=groups * channels, oc=groups * channels, groups=groups)
+
+
+@st.composite
+def minimal_filtering(draw: st.DrawFn, spec: ConvSpec) -> ConvSpec:
+    """A layer that Winograd's family may take; its sums have a bound of their own."""
+    r, d = draw(st.sampled_from([3, 5])), draw(st.sampled_from([1, 1, 2, 3]))
+    place = st.integers(r * d, r * d + 9)
+    sizes = {"h": draw(place), "w": draw(place), "kh": r, "kw": r}
+    if d > 1:  # padding that keeps the phases of a dilated layer apart
+        sizes |= {"padding": Padding(d, d, draw(st.integers(0, 4)), draw(st.integers(0, 4)))}
+    channels = {"c": draw(st.integers(8, 40)), "oc": draw(st.integers(1, 40)), "groups": 1}
+    steps = {"sh": 1, "sw": 1, "dh": d, "dw": d, "layout": Layout.NHWC}
+    return replace(spec, accuracy=Accuracy.FAST, **sizes, **channels, **steps)
 
 
 @st.composite
 def schedules(draw: st.DrawFn, spec: ConvSpec, target: Target) -> KernelPlan:
-    families = [family for family in FAMILIES.values() if family.fits(spec)]
-    candidates = [s for family in families for s in family.candidates(spec, target)]
-    pick = draw(st.integers(-1, len(candidates) - 1))
-    if pick >= 0:
+    """First the family, or the chooser's word: direct has by far the most candidates."""
+    families = [f for f in FAMILIES.values() if f.fits(spec)]
+    candidates = [list(family.candidates(spec, target)) for family in families]
+    listed = draw(st.sampled_from([None, *filter(None, candidates)]))
+    if listed is not None:
         try:
-            return lower(spec, candidates[pick], target)
+            return lower(spec, draw(st.sampled_from(listed)), target)
         except ScheduleError:
             pass
     return planned(spec, target)

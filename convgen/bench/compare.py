@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
@@ -56,8 +55,9 @@ def compare(old: Report, new: Report) -> tuple[Change, ...]:
     larger of the two runs' spreads. Where the machine's peak has fallen between the runs, times
     may grow as much. Raises ``UsageError`` when the runs cannot be compared.
     """
-    _check_comparable(old, new)
-    allowed = max(1.0, old.machine.peak / new.machine.peak)
+    machine = new.machine
+    check_comparable(old, machine.cpu, new.conditions.target, machine.threads)
+    allowed = max(1.0, old.machine.peak / machine.peak)
     known = {_identity(layer): layer for layer in old.layers}
     pairs = [(known.get(_identity(layer)), layer) for layer in new.layers]
     changes = tuple(_change(then, now, allowed) for then, now in pairs if then is not None)
@@ -79,20 +79,16 @@ def _identity(layer: LayerResult) -> tuple[str, str, int]:
     return layer.name, layer.shape, layer.macs
 
 
-def _check_comparable(old: Report, new: Report) -> None:
-    then, now = _circumstances(old), _circumstances(new)
-    for name, value in now.items():
-        if then[name] != value:
+def check_comparable(old: Report, cpu: str, target: str, threads: int) -> None:
+    """Raises ``UsageError`` where a run under these conditions cannot be held against ``old``."""
+    pairs = {
+        "processor": (old.machine.cpu, cpu),
+        "target": (old.conditions.target, target),
+        "number of threads": (old.machine.threads, threads),
+    }
+    for name, (then, now) in pairs.items():
+        if then != now:
             raise UsageError(
-                f"--compare: another {name} ({then[name]} then, {value} now): times of different "
+                f"--compare: another {name} ({then} then, {now} now): times of different "
                 "conditions say nothing about convgen"
             )
-
-
-def _circumstances(report: Report) -> Mapping[str, object]:
-    machine = report.machine
-    return {
-        "processor": machine.cpu,
-        "target": report.conditions.target,
-        "number of threads": machine.threads,
-    }

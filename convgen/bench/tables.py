@@ -96,11 +96,11 @@ def summary_lines(report: Report) -> list[str]:
     if not total["compared"]:
         return []
     lines = [
-        f"the best peer of each of {total['compared']} layers takes {total['mean_lead']:.2f}x "
+        f"the best peer of each layer ({total['compared']}) takes {total['mean_lead']:.2f}x "
         f"convgen's time (geometric mean), {total['least_lead']:.2f}x at least"
     ]
     lines += [
-        f"{name} takes {found['mean']:.2f}x over {found['layers']} layers, "
+        f"{name} takes {found['mean']:.2f}x over {_layers(found['layers'])}, "
         f"{found['least']:.2f}x at least"
         for name, found in total["peers"].items()
     ]
@@ -109,6 +109,10 @@ def summary_lines(report: Report) -> list[str]:
     if any(not p.counted and p.timing for layer in report.layers for p in layer.peers):
         lines.append(f"{UNCOUNTED} outside the error bound: shown, not counted")
     return lines
+
+
+def _layers(count: int) -> str:
+    return f"{count} layer{'s' * (count != 1)}"
 
 
 def reason_lines(report: Report) -> list[str]:

@@ -86,7 +86,7 @@ def bench(
         from convgen.bench.compare import compare as compare_reports
         from convgen.bench.peers import select
         from convgen.bench.plot import check_plot, draw
-        from convgen.bench.report import read_report, write_report
+        from convgen.bench.report import write_report
         from convgen.bench.run import Plan, check_target
         from convgen.cli.sources import distinct, read_layers
         from convgen.target import resolve_target
@@ -95,7 +95,7 @@ def bench(
         plan = Plan(resolve_target(target, isa), threads, rounds)
         check_target(plan.target)
         names, pythons = select(against), peer_pythons(peer_python or [])
-        old = None if compare is None else read_report(compare)
+        old = None if compare is None else _old(compare, plan)
         if plot is not None:
             check_plot(plot)
         wanted = _only(distinct(read_layers(specs, out), out), layers)
@@ -113,6 +113,17 @@ def bench(
             write_report(report, save)
         if old is not None:
             _print_changes(compare_reports(old, report), out)
+
+
+def _old(path: str, plan: Plan) -> Report:
+    """The result to compare with. Raises ``UsageError`` where that would say nothing."""
+    from convgen.bench.compare import check_comparable
+    from convgen.bench.report import read_report
+    from convgen.target.cpu import cpu_name
+
+    old = read_report(path)
+    check_comparable(old, cpu_name(), plan.target.name, plan.threads)
+    return old
 
 
 def peer_pythons(given: Sequence[str]) -> dict[str, str]:

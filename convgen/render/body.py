@@ -45,7 +45,10 @@ def common(body: Body | WinogradBody) -> dict[str, Any]:
         "features": " && ".join(f'__builtin_cpu_supports("{f}") != 0' for f in isa.features),
         "function": f"{v}_OP",
         "driver": f"{v}_SWEEP",
-        "sweep": f"static __attribute__(({isa.attribute}))" if isa.attribute else "static",
+        # Inlined together, loops over several tiles would fight for registers, and gcc spill.
+        "sweep": f"static __attribute__((noinline, {isa.attribute}))"
+        if isa.attribute
+        else "static",
         "operations": body.operations,
     }
 
