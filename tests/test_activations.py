@@ -30,7 +30,7 @@ UNIT = 2.0**-24
 CHANNELS = 16
 SMOOTH = ["sigmoid", "tanh", "silu", "hardswish", "gelu", "gelu_tanh"]
 # The plain C body of a SIMD file prints the same epilogue as the plain target's only body.
-BODIES = [*((isa, Part.OWN) for isa in ISAS), ("avx512", Part.MODEL)]
+BODIES = [*((isa, Part.OWN) for isa in ISAS), ("avx2", Part.MODEL)]
 each_body = pytest.mark.parametrize(
     ("isa", "part"), BODIES, ids=[isa if part is Part.OWN else part for isa, part in BODIES]
 )
@@ -104,7 +104,9 @@ def expected(name: str) -> Doubles:
 
 @each_body
 @pytest.mark.parametrize("name", REFERENCES)
-def test_error_stays_within_the_stated_table(name: str, isa: str, part: Part) -> None:
+def test_error_stays_within_the_stated_table_and_nan_is_nan(
+    name: str, isa: str, part: Part
+) -> None:
     act, x = ACTIVATIONS[name], arguments()
     y = through_kernel(act, isa, part, x).astype(np.float64)
     rule, want = act_error(act), expected(name)
@@ -116,13 +118,7 @@ def test_error_stays_within_the_stated_table(name: str, isa: str, part: Part) ->
         error = np.where(judged, np.abs(y - want), 0.0)
     worst = int(np.argmax(error / allowed))
     assert error[worst] <= allowed[worst], f"at {x[worst]!r}: {y[worst]} for {want[worst]}"
-
-
-@each_body
-@pytest.mark.parametrize("name", REFERENCES)
-def test_nan_comes_through_and_nothing_else_becomes_nan(name: str, isa: str, part: Part) -> None:
-    x = arguments()
-    y = through_kernel(ACTIVATIONS[name], isa, part, x)
+    # NaN comes through, and no other finite argument gives one.
     assert (np.isnan(y) == np.isnan(x))[~np.isinf(x)].all()
 
 

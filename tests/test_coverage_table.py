@@ -41,7 +41,7 @@ READINGS = {
     "SSE2": Reading("sse2", 4),
     "plain C": Reading("plain", 1),
     "plain body beside SIMD": Reading("avx512", 16, Part.PLAIN),
-    "scalar model": Reading("avx512", 16, Part.MODEL),
+    "scalar model": Reading("avx2", 8, Part.MODEL),
 }
 
 

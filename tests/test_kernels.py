@@ -44,7 +44,7 @@ each_body = pytest.mark.parametrize(
 
 
 # The model's operations are compared one by one in test_vector_model.py: a few layers do here.
-MODELLED = {"pad_beyond_kernel", "depthwise_strided", "groups_in_planes", "pointwise", "stem"}
+MODELLED = {"pad_beyond_kernel", "depthwise_strided", "groups_in_planes"}
 RUNS = [
     pytest.param(label, isa, part, id=f"{label}-{isa if part is Part.OWN else part}")
     for label in EDGES
@@ -60,12 +60,12 @@ def test_an_edge_layer(label: str, isa: str, part: Part) -> None:
     prove_right(planned(EDGES[label], target_of(isa)), way)
 
 
-@each_body
+@pytest.mark.parametrize("isa", ISAS)
 @pytest.mark.parametrize("name", ACTIVATIONS)
-def test_an_activation(name: str, isa: str, part: Part) -> None:
-    way = Way(part=part)
-    needs(isa, way)
-    prove_right(planned(with_activation(name), target_of(isa)), way)
+def test_an_activation(name: str, isa: str) -> None:
+    """Beside its error (test_activations.py): whole and partial vectors go through the epilogue."""
+    needs(isa)
+    prove_right(planned(with_activation(name), target_of(isa)))
 
 
 @pytest.mark.parametrize("name", ["relu", "silu", "gelu"])
@@ -150,7 +150,7 @@ def test_baked_weights(label: str, isa: str) -> None:
 
 # -- compilers and flags ---------------------------------------------------------------------------
 
-FLAGS = ("-O0", "-O1", "-O3", "-Os")
+FLAGS = ("-O0", "-O3")
 READINGS = ["stem", "depthwise_strided", "groups_in_planes", "pad_beyond_kernel"]
 
 
@@ -162,7 +162,7 @@ def test_optimisation_changes_nothing(flag: str, isa: str, part: Part) -> None:
     prove_right(planned(EDGES["pad_beyond_kernel"], target_of(isa)), way)
 
 
-@each_body
+@pytest.mark.parametrize(("isa", "part"), BODIES[:-1])
 @pytest.mark.parametrize("label", READINGS)
 def test_clang(label: str, isa: str, part: Part) -> None:
     way = Way(cc="clang", part=part)
@@ -268,7 +268,7 @@ def test_the_grid_at_length(isa: str, data: st.DataObject) -> None:
 def _check_any(isa: str, data: st.DataObject) -> None:
     plan = data.draw(plans(isa))
     here = [cc for cc in COMPILERS if shutil.which(cc)]
-    part = data.draw(st.sampled_from(Part))
+    part = data.draw(st.sampled_from([Part.OWN, Part.OWN, Part.PLAIN, Part.MODEL]))
     way = replace(GCC, cc=data.draw(st.sampled_from(here)), part=part)
     needs(isa, way)
     prove_right(plan, way)

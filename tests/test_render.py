@@ -95,6 +95,15 @@ def test_lines_stand_at_the_depth_of_their_block(label: str) -> None:
 
 
 @each_plan
+def test_no_arithmetic_that_says_nothing(label: str) -> None:
+    """Neither times 1, nor plus 0, nor a product with 0: what a person would not have written."""
+    for place, line in lines(label):
+        code = "" if line.lstrip().startswith(("*", "/*")) else re.sub(r"/\*.*?\*/", "", line)
+        idle = re.search(r"[\w)] \* 1\b(?!\.)|(?<![\w.])[01] \* |\+ 0\b(?![.x])", code)
+        assert not idle, f"{place}: {line}"
+
+
+@each_plan
 def test_no_place_time_or_leftover_in_the_c(label: str) -> None:
     text = "\n".join(rendered(label).values())
     year = datetime.date.today().year

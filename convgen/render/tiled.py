@@ -58,13 +58,13 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
         finish_words="Activation and store.",
         tap_params=tap_params(body.loops),
         unit_factor=f"{groups * images} * " if groups * images > 1 else "",
-        x_unit=(f" + image * {view.x_image}" if images > 1 else "")
-        + (f" + group * {view.x_group}" if groups > 1 else "")
+        x_unit=(f" + {times('image', view.x_image)}" if images > 1 else "")
+        + (f" + {times('group', view.x_group)}" if groups > 1 else "")
         + _lane_offset(plan, body),
         b_unit=(f"group * {packing.group_stride} + " if groups > 1 else "")
         + _block(packing, isa.lanes),
-        y_unit=(f" + image * {view.y_image}" if images > 1 else "")
-        + (f" + group * {view.y_group}" if groups > 1 else "")
+        y_unit=(f" + {times('image', view.y_image)}" if images > 1 else "")
+        + (f" + {times('group', view.y_group)}" if groups > 1 else "")
         + f" + {times('oc', view.y_channel)}",
     )
 

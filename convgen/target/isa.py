@@ -343,7 +343,7 @@ def model(isa: VectorIsa) -> VectorIsa:
                 "store_part": "memcpy(p, a.lane, (size_t)n * sizeof *p);",
                 "set1": lanewise("s", "{{s}}"),
                 **{
-                    f"spread_{w}_{i}": lanewise(f"a.lane[i / {w} * {w} + {i}]")
+                    f"spread_{w}_{i}": lanewise(f"a.lane[i / {w} * {w}{f' + {i}' if i else ''}]")
                     for w, i in _groups(n)
                 },
                 "add": lanewise("a.lane[i] + b.lane[i]"),

@@ -400,7 +400,7 @@ V1_SWEEP void sweep_1x1x1(const float *x, const float *packed, float *y,
   const ptrdiff_t end = layer_share(units, part + 1, parts);
   for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 1;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks;
     const float *const xt = x + a->x0 + row * a->x_row;
     const float *const bt = packed + oc * 76;
     const float *const wt = bt + 1 + a->w0;
@@ -495,7 +495,7 @@ V1_SWEEP void sweep_1x14x1(const float *x, const float *packed, float *y,
   const ptrdiff_t end = layer_share(units, part + 1, parts);
   for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 1;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks;
     const float *const xt = x + a->x0 + row * a->x_row;
     const float *const bt = packed + oc * 76;
     const float *const wt = bt + 1 + a->w0;
@@ -590,7 +590,7 @@ V1_SWEEP void sweep_14x1x1(const float *x, const float *packed, float *y,
   const ptrdiff_t end = layer_share(units, part + 1, parts);
   for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 1;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks;
     const float *const xt = x + a->x0 + row * a->x_row;
     const float *const bt = packed + oc * 76;
     const float *const wt = bt + 1 + a->w0;
