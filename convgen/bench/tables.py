@@ -155,7 +155,7 @@ def markdown(report: Report) -> str:
 
 
 def markdown_brief(report: Report) -> str:
-    """The best peer of each layer alone, as a table."""
+    """The best peer of each layer alone, as a table; what every peer takes on the whole below."""
     lines = [*_paragraph(condition_lines(report)[:2]), "", _line(BRIEF_HEAD), _line(BRIEF_MARKS)]
     for layer in report.layers:
         best, lead = layer.best_peer, layer.lead
@@ -173,7 +173,7 @@ def markdown_brief(report: Report) -> str:
                 )
             )
         )  # fmt: skip
-    return "\n".join([*lines, "", *_list(summary_lines(report)[:1])]).rstrip() + "\n"
+    return "\n".join([*lines, "", *_list(summary_lines(report))]).rstrip() + "\n"
 
 
 def _paragraph(lines: Sequence[str]) -> list[str]:
