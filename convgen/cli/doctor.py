@@ -91,6 +91,7 @@ def examine(cc: str | None) -> Iterator[Finding]:
     yield from _compiler(cc)
     yield _binding()
     yield from _machine()
+    yield _peak(cc)
     yield from _caches()
     for name in DEPENDENCIES:
         yield _dependency(name)
@@ -157,6 +158,19 @@ def _machine() -> Iterator[Finding]:
     target = host_target()
     isa = target.isa
     yield Finding("target", Status.OK, f"{target.name} ({isa.name}, {isa.lanes} float32 lanes)")
+
+
+def _peak(cc: str | None) -> Finding:
+    """Fused multiply-adds of one core, measured: what the speeds of a build compare with."""
+    from convgen.bench.machine import Loops
+    from convgen.target import host_target
+
+    isa = host_target().isa
+    try:
+        peak = Loops(isa, cc).peak(1)
+    except (ConvgenError, OSError):
+        return Finding("peak", Status.ABSENT, "not measured", "see compiler above")
+    return Finding("peak", Status.OK, f"{peak:.0f} GFLOP/s of {isa.name} on one core, measured")
 
 
 def _caches() -> Iterator[Finding]:
