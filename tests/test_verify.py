@@ -27,7 +27,7 @@ from convgen.verify import Report, verify_in_child, verify_library
 from convgen.verify.bound import judge_bounded, judge_exact
 from convgen.verify.fills import Fill, bounded_fill, exact_fill, impulse_fill, wide_fill
 from convgen.verify.guard import CANARY, Placement, guards_available, place
-from convgen.verify.isolate import _environment
+from convgen.verify.isolate import child_environment
 from convgen.verify.kernel import Kernel
 from convgen.verify.nonfinite import reach
 from convgen.verify.parts import splits
@@ -447,7 +447,7 @@ ctypes.string_at(buffer.address + int(sys.argv[2]), 1)
 )
 def test_one_byte_beyond_ends_the_process(placement: str, offset: int, dies: bool) -> None:
     command = [sys.executable, "-c", TOUCH, placement, str(offset)]
-    status = subprocess.run(command, env=_environment(), check=False).returncode
+    status = subprocess.run(command, env=child_environment(), check=False).returncode
     assert (status < 0) == dies
 
 
@@ -476,7 +476,11 @@ def test_the_child_starts_light() -> None:
         "print(sorted(heavy & set(sys.modules)))"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], env=_environment(), capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert run.stdout.strip() == "[]"
 
@@ -484,7 +488,11 @@ def test_the_child_starts_light() -> None:
 def test_importing_the_package_is_lighter_still() -> None:
     code = "import sys, convgen.verify; print('numpy' in sys.modules)"
     run = subprocess.run(
-        [sys.executable, "-c", code], env=_environment(), capture_output=True, text=True, check=True
+        [sys.executable, "-c", code],
+        env=child_environment(),
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert run.stdout.strip() == "False"
 
@@ -550,7 +558,7 @@ def test_ctrl_c_ends_a_kernel_that_never_ends(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code, str(Path(__file__).parent), str(plain.library)]
     pipe = subprocess.PIPE
     with subprocess.Popen(
-        command, env=_environment(), stdout=pipe, stderr=pipe, start_new_session=True
+        command, env=child_environment(), stdout=pipe, stderr=pipe, start_new_session=True
     ) as run:
         assert run.stdout is not None
         assert run.stdout.readline() == b"ready\n"

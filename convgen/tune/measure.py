@@ -29,7 +29,7 @@ from convgen.toolchain import TIMEOUT, Compiler, Processes, Unit, compile_shared
 from convgen.tune.shortlist import Candidate
 from convgen.tune.task import NAME, Entrant, Task
 from convgen.verify import Report, tiling_of, verify_in_child
-from convgen.verify.isolate import _environment as child_environment
+from convgen.verify.isolate import child_environment
 
 CHILD_GRACE = 60.0  # seconds beyond its own limit after which a child is stuck
 LEAST_WALL = 64 << 20  # bytes walked for cold weights where the last cache's size is unknown

@@ -87,7 +87,7 @@ def _run_child(task: bytes, timeout: float) -> tuple[int | None, str, str]:
     # -P keeps the working folder, where a file may bear any module's name, out of sys.path.
     command = [sys.executable, "-P", "-m", "convgen.verify.child"]
     pipe = subprocess.PIPE
-    child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=_environment())
+    child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=child_environment())
     status: int | None = None
     try:
         out, err = child.communicate(task, timeout)
@@ -102,7 +102,7 @@ def _run_child(task: bytes, timeout: float) -> tuple[int | None, str, str]:
     return status, out.decode(errors="replace"), err.decode(errors="replace")
 
 
-def _environment() -> dict[str, str]:
+def child_environment() -> dict[str, str]:
     """This process's, with this very convgen found first, and one thread for the oracle.
 
     Builds run side by side: the oracle's matrix products must not each take every core.
