@@ -73,23 +73,6 @@ def _frozen(rows: list[list[Fraction]]) -> Matrix:
     return tuple(tuple(row) for row in rows)
 
 
-def terms(row: tuple[Fraction, ...]) -> list[tuple[Fraction, int]]:
-    """(factor, index) of a combination, one with factor 1 first if there is: it costs nothing."""
-    found = [(factor, k) for k, factor in enumerate(row) if factor]
-    return sorted(found, key=lambda term: (term[0] != 1, term[1]))
-
-
-def operations(matrix: Matrix) -> set[str]:
-    """Vector operations that the combinations of this matrix need, in the order of ``terms``."""
-    used = set()
-    for row in matrix:
-        (first, _), *others = terms(row)
-        used |= set() if first == 1 else {"mul"}
-        for factor, _ in others:
-            used.add("add" if factor == 1 else "sub" if factor == -1 else "fma")
-    return used
-
-
 # c_F of the error bound c_F * gamma_{K+2} * (sum over c of max|x_c| in the tile * sum|w_c| + |b|),
 # per (m, r): published here, held by every build, and by the tests over random layers.
 ERROR_FACTORS = {(2, 3): 0.1, (3, 3): 0.5, (4, 3): 0.5, (6, 3): 2.0, (2, 5): 0.1, (4, 5): 0.5}
@@ -105,7 +88,8 @@ class WinogradBody:
     the alpha^2 matrices with the filters' (``tile``: MR tiles x NV vectors; ``last``: the same for
     the narrower last block of channels, or None) into ``m`` [alpha^2][block][NR], transform back.
     ``v_pitch``, ``v_plane``, ``m_plane``: elements from tile to tile and from matrix to matrix,
-    padded so that no two streams share all their cache sets.
+    padded so that no two streams share all their cache sets. ``fetch_in``, ``fetch_out``:
+    images too large for the second cache, whose lines are asked for ahead.
     """
 
     isa: VectorIsa
@@ -122,6 +106,8 @@ class WinogradBody:
     v_pitch: int
     v_plane: int
     m_plane: int
+    fetch_in: bool = False
+    fetch_out: bool = False
 
     @property
     def alpha(self) -> int:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from convgen.combination import program
 from convgen.errors import ScheduleError
 from convgen.families.base import Cost, activation_operations, view_of
 from convgen.families.tiled import PLAIN_TILE, check_lanes, most_pixels, packing_of
@@ -18,7 +19,7 @@ from convgen.plan import KernelPlan, Packing, Tile
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import Accuracy, ConvSpec, DType, Layout
 from convgen.target import Target, VectorIsa
-from convgen.winograd import LEAST_CHANNELS, WinogradBody, matrices, operations
+from convgen.winograd import LEAST_CHANNELS, Matrix, WinogradBody, matrices
 
 name = Family.WINOGRAD
 _OUTPUTS = {3: (2, 3, 4, 6), 5: (2, 4)}  # r: the m whose errors stay small
@@ -83,7 +84,12 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     view = view_of(spec)
     alpha = m + spec.kh - 1
     packing = replace(packing_of(spec, view, isa.lanes), kh=alpha, kw=alpha, winograd=(m, spec.kh))
-    bodies = [_body(spec, packing, schedule, isa)]
+    own = replace(
+        _body(spec, packing, schedule, isa),
+        fetch_in=4 * spec.h * spec.w * spec.c > target.l2,
+        fetch_out=4 * spec.oh * spec.ow * spec.oc > target.l2,
+    )
+    bodies = [own]
     if isa.lanes > 1:
         _, rows, vectors = PLAIN_TILE
         strips = -(-schedule.rows * schedule.strips // rows)
@@ -110,8 +116,8 @@ def cost(plan: KernelPlan) -> Cost:
     rate = 32 if filters < target.l2 // 2 else 16 if filters < target.l3 else 6  # bytes a cycle
     stream = body.blocks * filters / rate
     mats = matrices(body.m, body.r)
-    inward = (_terms(mats.bt) * 2 * body.alpha + 5 * square) / 2
-    outward = (_terms(mats.at) * (body.alpha + body.m) + 3 * square) / 2
+    inward = (_sums(mats.bt) * 2 * body.alpha + 5 * square) / 2
+    outward = (_sums(mats.at) * (body.alpha + body.m) + 3 * square) / 2
     # A tile that leaves the image goes through a buffer, and is moved twice.
     d = spec.dh
     edge = 1 - _inner(spec.oh // d, body, spec.h // d) * _inner(spec.ow // d, body, spec.w // d)
@@ -133,8 +139,8 @@ def _tiles(spec: ConvSpec, m: int) -> tuple[int, int, int]:
     return spec.batch * d * d, -(-spec.oh // (d * m)), -(-spec.ow // (d * m))
 
 
-def _terms(matrix: tuple[tuple[object, ...], ...]) -> int:
-    return sum(1 for row in matrix for entry in row if entry)
+def _sums(matrix: Matrix) -> int:
+    return len(program(matrix).operations)
 
 
 def _inner(out: int, body: WinogradBody, size: int) -> float:
@@ -163,7 +169,7 @@ def _body(spec: ConvSpec, packing: Packing, how: Schedule, isa: VectorIsa) -> Wi
     m_plane += pad if m_plane % 256 == 0 else 0
     mats = matrices(m, r)
     used = {"load", "store", "set1", "fma", "add", *activation_operations(spec)}
-    used |= operations(mats.at) | operations(mats.bt)
+    used |= {*program(mats.at).operations, *program(mats.bt).operations}
     assert square * packing.ic == packing.depth
     return WinogradBody(
         isa=isa, family=name, operations=tuple(sorted(used)), m=m, r=r, rows=rows, cols=cols,

@@ -7,9 +7,10 @@ from fractions import Fraction
 from types import SimpleNamespace
 
 from convgen.activations import float_literal
+from convgen.combination import Combination, program
 from convgen.plan import KernelPlan, Packing, Tile
 from convgen.render.body import BodyText, block_of, common, plus
-from convgen.winograd import Matrix, WinogradBody, matrices, terms
+from convgen.winograd import Matrix, WinogradBody, matrices
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,10 @@ class WinogradText(BodyText):
     y_image: int
     y_row: int
     y_pixel: int
-    inward: tuple[SimpleNamespace, ...]
-    outward: tuple[SimpleNamespace, ...]
+    fetch_in: bool
+    fetch_out: bool
+    inward: SimpleNamespace
+    outward: SimpleNamespace
     products: tuple[SimpleNamespace, ...]
     block_of_c: str
     block_of_oc: str
@@ -90,6 +93,7 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
         phase_args="rows, cols, " if d > 1 else "",
         x_image=view.x_image, x_row=d * view.x_row, x_pixel=d * view.x_pixel,
         y_image=view.y_image, y_row=d * view.y_row, y_pixel=d * view.y_pixel,
+        fetch_in=body.fetch_in, fetch_out=body.fetch_out,
         inward=_combinations(isa.prefix, mats.bt),
         outward=_combinations(isa.prefix, mats.at),
         products=tuple(_product(plan, body, tile) for tile in body.tiles),
@@ -130,21 +134,28 @@ def _product(plan: KernelPlan, body: WinogradBody, tile: Tile) -> SimpleNamespac
     )  # fmt: skip
 
 
-def _combinations(v: str, matrix: Matrix) -> tuple[SimpleNamespace, ...]:
-    """Each row as C: a first value and the steps that add the other terms to it."""
-    return tuple(_combination(v, index, row) for index, row in enumerate(matrix))
+def _combinations(v: str, matrix: Matrix) -> SimpleNamespace:
+    """What the rows of a transform share, and the rows, as C."""
+    found = program(matrix)
+    return SimpleNamespace(
+        shared=[_lines(v, sum_) for sum_ in found.shared],
+        rows=[_lines(v, sum_) for sum_ in found.rows],
+    )
 
 
-def _combination(v: str, index: int, row: tuple[Fraction, ...]) -> SimpleNamespace:
-    (factor, k), *others = terms(row)
-    first = f"d_{k}" if factor == 1 else f"{v}_mul(d_{k}, {v}_set1({float_literal(float(factor))}))"
-    steps = []
-    for factor, k in others:
+def _lines(v: str, combination: Combination) -> SimpleNamespace:
+    """The sum as one expression: the first term innermost, the others around it."""
+    (factor, symbol), *others = combination.terms
+    text = symbol if factor == 1 else f"{v}_mul({symbol}, {_constant(v, factor)})"
+    for factor, symbol in others:
         if factor == 1:
-            steps.append(f"{v}_add(r_{index}, d_{k})")
+            text = f"{v}_add({text}, {symbol})"
         elif factor == -1:
-            steps.append(f"{v}_sub(r_{index}, d_{k})")
+            text = f"{v}_sub({text}, {symbol})"
         else:
-            literal = float_literal(float(factor))
-            steps.append(f"{v}_fma(d_{k}, {v}_set1({literal}), r_{index})")
-    return SimpleNamespace(index=index, start=first, steps=steps)
+            text = f"{v}_fma({symbol}, {_constant(v, factor)}, {text})"
+    return SimpleNamespace(name=combination.name, value=text)
+
+
+def _constant(v: str, factor: Fraction) -> str:
+    return f"{v}_set1({float_literal(float(factor))})"
