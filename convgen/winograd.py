@@ -80,6 +80,16 @@ LEAST_CHANNELS = 8  # below them the transforms' own error, which C does not ave
 
 
 @dataclass(frozen=True)
+class Work:
+    """Predicted cycles, by which parts are cut: to transform a strip of MR tiles, to multiply it
+    with the filters of one block of channels, to fetch those filters for a block of tiles."""
+
+    transform: int
+    multiply: int
+    fetch: int
+
+
+@dataclass(frozen=True)
 class WinogradBody:
     """A Winograd kernel for one instruction set.
 
@@ -106,6 +116,7 @@ class WinogradBody:
     v_pitch: int
     v_plane: int
     m_plane: int
+    work: Work
     fetch_in: bool = False
     fetch_out: bool = False
 
@@ -121,6 +132,11 @@ class WinogradBody:
     @property
     def tiles(self) -> tuple[Tile, ...]:
         return (self.tile,) if self.last is None else (self.tile, self.last)
+
+    @property
+    def strips(self) -> int:
+        """Rows of MR tiles that go through the products together."""
+        return -(-self.count // self.tile.pixels)
 
     @property
     def blocks(self) -> int:

@@ -22,6 +22,7 @@ LAYERS = (
     ("schedule", "toolchain"),
     ("spec", "target"),
     ("oracle", "activations", "plan"),
+    ("combination",),
     ("winograd",),
     ("pack", "families"),
     ("choose", "render"),

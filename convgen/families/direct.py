@@ -59,8 +59,11 @@ def cost(plan: KernelPlan) -> Cost:
             "FMA latency": float(target.fma_latency),
         }
         bound = max(limits, key=lambda key: limits[key])
-        spilled = max(0, mr * nv + nv + 1 - isa.registers)
-        step = limits[bound] + 0.5 * spilled + 0.25
+        free = isa.registers - (mr * nv + nv + 1)
+        # Loads compete a little even where they do not bind, a full register file leaves no room
+        # to run ahead, and rows far apart are more streams to follow: measured, about 1% each.
+        step = limits[bound] + 0.02 * (mr + nv) + 0.005 * mr * nv * (region.tile.h - 1) / 3
+        step += 0.2 * (free < 2) + 0.5 * max(0, -free)
         taps = region.area.kh_taps * region.area.kw_taps
         start = 12 + 1.5 * mr * nv  # biases, activation, stores, and the loops' own cost
         tile = taps * plan.packing.ic * step + start

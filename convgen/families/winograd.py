@@ -19,7 +19,7 @@ from convgen.plan import KernelPlan, Packing, Tile
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import Accuracy, ConvSpec, DType, Layout
 from convgen.target import Target, VectorIsa
-from convgen.winograd import LEAST_CHANNELS, Matrix, WinogradBody, matrices
+from convgen.winograd import LEAST_CHANNELS, Matrix, WinogradBody, Work, matrices
 
 name = Family.WINOGRAD
 _OUTPUTS = {3: (2, 3, 4, 6), 5: (2, 4)}  # r: the m whose errors stay small
@@ -85,7 +85,7 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     alpha = m + spec.kh - 1
     packing = replace(packing_of(spec, view, isa.lanes), kh=alpha, kw=alpha, winograd=(m, spec.kh))
     own = replace(
-        _body(spec, packing, schedule, isa),
+        _body(spec, packing, schedule, isa, target),
         fetch_in=4 * spec.h * spec.w * spec.c > target.l2,
         fetch_out=4 * spec.oh * spec.ow * spec.oc > target.l2,
     )
@@ -94,7 +94,7 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
         _, rows, vectors = PLAIN_TILE
         strips = -(-schedule.rows * schedule.strips // rows)
         plain = replace(schedule, lanes=1, vectors=vectors, rows=rows, strips=strips)
-        bodies.append(_body(spec, packing, plain, target.isas[-1]))
+        bodies.append(_body(spec, packing, plain, target.isas[-1], target))
     workspace = 4 * max(body.scratch for body in bodies)
     return KernelPlan(
         spec, schedule, target, view, packing, tuple(bodies), workspace_bytes=workspace
@@ -113,17 +113,41 @@ def cost(plan: KernelPlan) -> Cost:
     strip += _strip(spec, target, mr, rest) if rest else 0
     products = -(-body.count // mr) * square * strip
     filters = 4 * square * spec.icg * oc_vectors * lanes
-    rate = 32 if filters < target.l2 // 2 else 16 if filters < target.l3 else 6  # bytes a cycle
+    rate = _rate(target, filters)
     stream = body.blocks * filters / rate
-    mats = matrices(body.m, body.r)
-    inward = (_sums(mats.bt) * 2 * body.alpha + 5 * square) / 2
-    outward = (_sums(mats.at) * (body.alpha + body.m) + 3 * square) / 2
+    inward, outward = _transforms(body.m, body.r)
     # A tile that leaves the image goes through a buffer, and is moved twice.
     d = spec.dh
     edge = 1 - _inner(spec.oh // d, body, spec.h // d) * _inner(spec.ow // d, body, spec.w // d)
     transforms = body.count * (1 + edge) * (inward * ic_vectors + outward * oc_vectors)
     bound = "FMA" if products > stream else "weights from L3" if rate > 6 else "weights from memory"
     return Cost(max(products, stream) + transforms, bound)
+
+
+def _rate(target: Target, filters: int) -> int:
+    """Bytes a cycle at which filters of so many bytes come."""
+    return 32 if filters < target.l2 // 2 else 16 if filters < target.l3 else 6
+
+
+def _transforms(m: int, r: int) -> tuple[float, float]:
+    """Cycles for one vector of channels of one tile, inward and outward: sums, loads and stores."""
+    mats, alpha = matrices(m, r), m + r - 1
+    inward = (_sums(mats.bt) * 2 * alpha + 5 * alpha**2) / 2
+    return inward, (_sums(mats.at) * (alpha + m) + 3 * alpha**2) / 2
+
+
+def _work(spec: ConvSpec, target: Target, m: int, tile: Tile) -> Work:
+    """What a part of the work takes, a strip of MR tiles being the least of it."""
+    square = (m + spec.kh - 1) ** 2
+    inward, outward = _transforms(m, spec.kh)
+    block = 4 * square * spec.icg * tile.vectors * tile.lanes
+    filters = block * -(-spec.oc // (tile.vectors * tile.lanes))
+    multiply = square * _strip(spec, target, tile.pixels, tile.vectors)
+    return Work(
+        transform=round(tile.pixels * inward * -(-spec.icg // tile.lanes)),
+        multiply=round(multiply + tile.pixels * outward * tile.vectors),
+        fetch=round(block / _rate(target, filters)),
+    )
 
 
 def _strip(spec: ConvSpec, target: Target, mr: int, nv: int) -> float:
@@ -150,7 +174,9 @@ def _inner(out: int, body: WinogradBody, size: int) -> float:
     return max(0, tiles - outside) / tiles
 
 
-def _body(spec: ConvSpec, packing: Packing, how: Schedule, isa: VectorIsa) -> WinogradBody:
+def _body(
+    spec: ConvSpec, packing: Packing, how: Schedule, isa: VectorIsa, target: Target
+) -> WinogradBody:
     m, r = how.tile_h, spec.kh
     square = (m + r - 1) ** 2
     images, rows, cols = _tiles(spec, m)
@@ -175,4 +201,5 @@ def _body(spec: ConvSpec, packing: Packing, how: Schedule, isa: VectorIsa) -> Wi
         isa=isa, family=name, operations=tuple(sorted(used)), m=m, r=r, rows=rows, cols=cols,
         count=images * rows * cols, block=block, tile=tile, last=None if last == tile else last,
         v_pitch=pitch, v_plane=plane, m_plane=m_plane,
+        work=_work(spec, target, m, tile),
     )  # fmt: skip

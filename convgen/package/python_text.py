@@ -9,6 +9,7 @@ from convgen.plan import KernelPlan
 from convgen.render import environment
 from convgen.spec.model import Act, ConvSpec, DType, InitWeights, Layer
 from convgen.spec.resolved import resolved_mapping
+from convgen.winograd import WinogradBody
 
 C_TYPES = {DType.FLOAT32: "float", DType.FLOAT64: "double"}
 ITEM_BYTES = {DType.FLOAT32: 4, DType.FLOAT64: 8}
@@ -16,7 +17,10 @@ ITEM_BYTES = {DType.FLOAT32: 4, DType.FLOAT64: 8}
 
 @dataclass(frozen=True)
 class GlueText:
-    """What the glue's templates print: names, the C element type, bytes of one call's arrays."""
+    """What the glue's templates print: names, the C element type, bytes of one call's arrays.
+
+    ``strips``: pieces of an image that cost something to take up, 0 where they cost nothing.
+    """
 
     name: str
     macro: str
@@ -25,6 +29,7 @@ class GlueText:
     x_bytes: int
     y_bytes: int
     batch_any: bool
+    strips: int
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,7 @@ def glue_files(plan: KernelPlan) -> dict[str, str]:
         x_bytes=_count(spec.x_shape) * item,
         y_bytes=_count(spec.y_shape) * item,
         batch_any=spec.batch_any,
+        strips=plan.body.strips if isinstance(plan.body, WinogradBody) else 0,
     )
     env = environment()
     return {

@@ -10,7 +10,7 @@ from convgen.activations import float_literal
 from convgen.combination import Combination, program
 from convgen.plan import KernelPlan, Packing, Tile
 from convgen.render.body import BodyText, block_of, common, plus
-from convgen.winograd import Matrix, WinogradBody, matrices
+from convgen.winograd import Matrix, WinogradBody, Work, matrices
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,10 @@ class WinogradText(BodyText):
     block: int
     blocks: int
     mr: int
+    strips: int
+    block_strips: int
     oc_blocks: int
+    work: Work
     v_pitch: int
     v_plane: int
     m_pitch: int
@@ -83,7 +86,8 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
         packing=packing,
         m=body.m, alpha=body.alpha, square=body.alpha**2, rows=body.rows, cols=body.cols,
         count=body.count, block=body.block, blocks=body.blocks, mr=body.tile.pixels,
-        oc_blocks=-(-spec.oc // m_pitch),
+        strips=body.strips, block_strips=body.block // body.tile.pixels,
+        oc_blocks=-(-spec.oc // m_pitch), work=body.work,
         v_pitch=body.v_pitch, v_plane=body.v_plane, m_pitch=m_pitch, m_plane=body.m_plane,
         h=spec.h, w=spec.w, c=spec.c, oh=spec.oh, ow=spec.ow, oc=spec.oc,
         pt=spec.padding.top // d, pl=spec.padding.left // d, d=d,
