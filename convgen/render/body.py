@@ -46,9 +46,7 @@ def common(body: Body | WinogradBody) -> dict[str, Any]:
         "function": f"{v}_OP",
         "driver": f"{v}_SWEEP",
         # Inlined together, loops over several tiles would fight for registers, and gcc spill.
-        "sweep": f"static __attribute__((noinline, {isa.attribute}))"
-        if isa.attribute
-        else "static",
+        "sweep": isa.apart,
         "operations": body.operations,
     }
 

@@ -4,12 +4,35 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypedDict
 
 from convgen.errors import UsageError
-from convgen.target.cpu import cpu_features
-from convgen.target.isa import AVX2, AVX2_HALF, AVX512, PLAIN, SSE2, VectorIsa
+from convgen.target.arm import MVE, NEON, NEON_V7
+from convgen.target.cpu import cpu_features, machine_name
+from convgen.target.isa import VectorIsa
+from convgen.target.plain import PLAIN, PLAIN_32
+from convgen.target.riscv import RVV
+from convgen.target.wasm import SIMD128
+from convgen.target.x86 import AVX2, AVX2_HALF, AVX512, SSE2
 
-__all__ = ["ISA_NAMES", "TARGETS", "Target", "VectorIsa", "host_target", "resolve_target"]
+__all__ = [
+    "ISA_NAMES",
+    "TARGETS",
+    "Target",
+    "VectorIsa",
+    "host_target",
+    "is_foreign",
+    "missing_features",
+    "resolve_target",
+]
+
+
+class Caches(TypedDict):
+    """Data cache sizes in bytes."""
+
+    l1: int
+    l2: int
+    l3: int
 
 
 @dataclass(frozen=True)
@@ -19,6 +42,9 @@ class Target:
     ``isas``: widest first; narrower ones serve layers with few channels per group. ``l1 l2 l3``:
     data cache sizes in bytes of the cache model. ``fma_ports``, ``load_ports``, ``fma_latency``:
     the widest vector operations that start per cycle, and the cycles until a result can be used.
+    ``machines``: how the operating system of such a machine calls it, empty where any will do, None
+    where none runs Python. ``flags``: what a compiler for that machine must be told so that it
+    takes the vector body. ``doubles``: whether double arithmetic is instructions, not calls.
     """
 
     name: str
@@ -29,6 +55,9 @@ class Target:
     fma_ports: int
     load_ports: int
     fma_latency: int
+    machines: tuple[str, ...] | None = ()
+    flags: tuple[str, ...] = ()
+    doubles: bool = True
 
     @property
     def isa(self) -> VectorIsa:
@@ -39,19 +68,44 @@ class Target:
         return next((isa for isa in self.isas if isa.lanes == lanes), None)
 
 
-_X86_CACHES = {"l1": 32 << 10, "l2": 1 << 20, "l3": 16 << 20}
+_X86_CACHES = Caches(l1=32 << 10, l2=1 << 20, l3=16 << 20)
+_X86_MACHINES = ("x86_64", "AMD64", "amd64")
+# A microcontroller's RAM answers in a cycle or two: all of it counts as one cache.
+_MCU = Caches(l1=64 << 10, l2=256 << 10, l3=1 << 20)
+_CORTEX_M = ("-mthumb", "-mfloat-abi=hard")
 
+# ``host_target`` takes the first that fits: those that need flags stand after ``generic``.
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
         Target("x86-64-avx512", (AVX512, AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
-               fma_ports=2, load_ports=2, fma_latency=4),
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES),
         Target("x86-64-avx2", (AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
-               fma_ports=2, load_ports=2, fma_latency=4),
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES),
         Target("x86-64-sse2", (SSE2, PLAIN), **_X86_CACHES,
-               fma_ports=1, load_ports=2, fma_latency=7),
+               fma_ports=1, load_ports=2, fma_latency=7, machines=_X86_MACHINES),
+        Target("aarch64-neon", (NEON, PLAIN), l1=32 << 10, l2=512 << 10, l3=4 << 20,
+               fma_ports=2, load_ports=2, fma_latency=4, machines=("aarch64", "arm64", "ARM64")),
+        Target("riscv64", (PLAIN_32,), l1=32 << 10, l2=512 << 10, l3=2 << 20,
+               fma_ports=1, load_ports=1, fma_latency=5, machines=("riscv64",)),
         Target("generic", (PLAIN,), l1=16 << 10, l2=256 << 10, l3=1 << 20,
                fma_ports=1, load_ports=1, fma_latency=4),
+        Target("armv7-neon", (NEON_V7, PLAIN), l1=32 << 10, l2=512 << 10, l3=1 << 20,
+               fma_ports=1, load_ports=1, fma_latency=8, machines=("armv7l", "armv8l"),
+               flags=("-march=armv7-a", "-mfpu=neon-vfpv4", "-mfloat-abi=hard")),
+        Target("riscv64-rvv", (RVV, PLAIN_32), l1=32 << 10, l2=512 << 10, l3=2 << 20,
+               fma_ports=1, load_ports=1, fma_latency=5, machines=("riscv64",),
+               flags=("-march=rv64gcv",)),
+        Target("cortex-m4", (PLAIN_32,), **_MCU, fma_ports=1, load_ports=1, fma_latency=3,
+               machines=None, flags=("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", *_CORTEX_M),
+               doubles=False),
+        Target("cortex-m7", (PLAIN_32,), **_MCU, fma_ports=1, load_ports=1, fma_latency=3,
+               machines=None, flags=("-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16", *_CORTEX_M),
+               doubles=False),
+        Target("cortex-m55", (MVE, PLAIN_32), **_MCU, fma_ports=1, load_ports=1, fma_latency=2,
+               machines=None, flags=("-mcpu=cortex-m55", *_CORTEX_M)),
+        Target("wasm-simd128", (SIMD128, PLAIN), l1=32 << 10, l2=1 << 20, l3=8 << 20,
+               fma_ports=1, load_ports=2, fma_latency=8, machines=None, flags=("-msimd128",)),
     )
 }  # fmt: skip
 ISA_NAMES: Mapping[str, str] = {
@@ -63,10 +117,19 @@ ISA_NAMES: Mapping[str, str] = {
 
 
 def host_target() -> Target:
-    """The widest named target whose instructions this machine has."""
-    have = cpu_features()
-    fits = (t for t in TARGETS.values() if set(t.isa.features) <= have)
+    """The first named target whose instructions this machine is known to have."""
+    fits = (t for t in TARGETS.values() if not is_foreign(t) and not missing_features(t))
     return next(fits, TARGETS["generic"])
+
+
+def is_foreign(target: Target) -> bool:
+    """Whether its code is for another kind of machine than this one."""
+    return target.machines != () and machine_name() not in (target.machines or ())
+
+
+def missing_features(target: Target) -> tuple[str, ...]:
+    """The features that the widest kernels need and this CPU lacks, sorted."""
+    return tuple(sorted(set(target.isa.features) - cpu_features()))
 
 
 def resolve_target(name: str | None = None, isa: str | None = None) -> Target:

@@ -10,6 +10,11 @@ _X86_MACHINES = frozenset({"x86_64", "AMD64", "amd64"})
 _ALIASES = {"avx512_vnni": "avx512vnni", "sse4_1": "sse4.1", "sse4_2": "sse4.2"}
 
 
+def machine_name() -> str:
+    """The kind of machine this is, as its operating system calls it: ``x86_64``, ``arm64``."""
+    return platform.machine()
+
+
 @cache
 def cpu_features() -> frozenset[str]:
     """Feature names of this CPU that the operating system has switched on; empty off x86-64.

@@ -1,0 +1,140 @@
+"""Arm: NEON of AArch64 and of Armv7, and Helium (MVE) of the Cortex-M55.
+
+None needs a function attribute: which of them a compiler may use follows from its target and flags,
+which the condition asks for. NEON's own maximum gives a NaN whichever operand holds it, so max and
+min are a comparison and a choice.
+"""
+
+from __future__ import annotations
+
+from convgen.target.isa import VectorIsa, table
+
+
+def _arm(extra: dict[str, str]) -> dict[str, str]:
+    """The snippets that all three share; names are those of Arm's C language extensions."""
+    return {
+        "load": "vld1q_f32(p)",
+        "store": "vst1q_f32(p, a)",
+        "set1": "vdupq_n_f32(s)",
+        "add": "vaddq_f32(a, b)",
+        "sub": "vsubq_f32(a, b)",
+        "mul": "vmulq_f32(a, b)",
+        "fma": "vfmaq_f32(c, a, b)",
+        "exp2i": "const int32x4_t n = vshlq_n_s32(vreinterpretq_s32_f32(t), 23);\n"
+        "  return vreinterpretq_f32_s32(vaddq_s32(n, vdupq_n_s32(0x3f800000)));",
+        **extra,
+    }
+
+
+# The number of lanes is a constant wherever these are called, so the tests vanish.
+_NEON_PART = {
+    "max": "vbslq_f32(vcgtq_f32(a, b), a, b)",
+    "min": "vbslq_f32(vcltq_f32(a, b), a, b)",
+    "load_part": "V r = vld1q_lane_f32(p, vdupq_n_f32(0.0f), 0);\n"
+    "  if (n > 1) r = vld1q_lane_f32(p + 1, r, 1);\n"
+    "  if (n > 2) r = vld1q_lane_f32(p + 2, r, 2);\n"
+    "  return r;",
+    "store_part": "float32x2_t q = vget_low_f32(a);\n"
+    "  if (n & 2) {\n"
+    "    vst1_f32(p, q);\n"
+    "    q = vget_high_f32(a);\n"
+    "    p += 2;\n"
+    "  }\n"
+    "  if (n & 1) vst1_lane_f32(p, q, 0);",
+}
+
+NEON = VectorIsa(
+    name="neon",
+    lanes=4,
+    prefix="v4",
+    ctype="float32x4_t",
+    header="arm_neon.h",
+    condition="defined(__aarch64__) && defined(__ARM_NEON)",
+    attribute="",
+    features=(),
+    registers=32,
+    operations=table(
+        "v4",
+        _arm(
+            {
+                "div": "vdivq_f32(a, b)",
+                **_NEON_PART,
+                "spread_2_0": "vtrn1q_f32(a, a)",
+                "spread_2_1": "vtrn2q_f32(a, a)",
+                **{f"spread_4_{i}": f"vdupq_laneq_f32(a, {i})" for i in range(4)},
+            }
+        ),
+    ),
+)
+
+NEON_V7 = VectorIsa(
+    name="neon-v7",
+    lanes=4,
+    prefix="v4",
+    ctype="float32x4_t",
+    header="arm_neon.h",
+    condition="defined(__ARM_NEON) && !defined(__aarch64__)",
+    attribute="",
+    features=(),
+    registers=16,
+    operations=table(
+        "v4",
+        _arm(
+            {
+                # Multiply-add in one rounding came with VFPv4.
+                "fma": "V r;\n#ifdef __ARM_FEATURE_FMA\n  r = vfmaq_f32(c, a, b);\n"
+                "#else\n  r = vmlaq_f32(c, a, b);\n#endif\n  return r;",
+                # There is no vector division.
+                "div": "float s[4], d[4];\n  vst1q_f32(s, a);\n  vst1q_f32(d, b);\n"
+                "  for (int i = 0; i < 4; ++i) s[i] /= d[i];\n  return vld1q_f32(s);",
+                **_NEON_PART,
+                "spread_2_0": "vtrnq_f32(a, a).val[0]",
+                "spread_2_1": "vtrnq_f32(a, a).val[1]",
+                **{
+                    f"spread_4_{i}": f"vdupq_lane_f32(vget_{half}_f32(a), {i % 2})"
+                    for i, half in enumerate(("low", "low", "high", "high"))
+                },
+            }
+        ),
+    ),
+)
+
+
+def _from_lanes(lanes: tuple[int, int, int, int]) -> str:
+    """Every lane of the result from the named one of a: through scalar registers."""
+    first = f"V r = vdupq_n_f32(vgetq_lane_f32(a, {lanes[0]}));\n"
+    others = (
+        f"  r = vsetq_lane_f32(vgetq_lane_f32(a, {lane}), r, {i});\n"
+        for i, lane in enumerate(lanes)
+        if lane != lanes[0]
+    )
+    return first + "".join(others) + "  return r;"
+
+
+MVE = VectorIsa(
+    name="mve",
+    lanes=4,
+    prefix="v4",
+    ctype="float32x4_t",
+    header="arm_mve.h",
+    condition="defined(__ARM_FEATURE_MVE) && (__ARM_FEATURE_MVE & 2)",
+    attribute="",
+    features=(),
+    registers=8,
+    operations=table(
+        "v4",
+        _arm(
+            {
+                "load_part": "vldrwq_z_f32(p, vctp32q((uint32_t)n))",
+                "store_part": "vstrwq_p_f32(p, a, vctp32q((uint32_t)n));",
+                "max": "vpselq_f32(a, b, vcmpgtq_f32(a, b))",
+                "min": "vpselq_f32(a, b, vcmpltq_f32(a, b))",
+                "div": "float s[4], d[4];\n  vst1q_f32(s, a);\n  vst1q_f32(d, b);\n"
+                "  for (int i = 0; i < 4; ++i) s[i] /= d[i];\n  return vld1q_f32(s);",
+                "spread_2_0": _from_lanes((0, 0, 2, 2)),
+                "spread_2_1": _from_lanes((1, 1, 3, 3)),
+                **{f"spread_4_{i}": f"vdupq_n_f32(vgetq_lane_f32(a, {i}))" for i in range(4)},
+            }
+        ),
+    ),
+)

@@ -1,0 +1,185 @@
+"""x86-64: SSE2, AVX2 with FMA, AVX-512."""
+
+from __future__ import annotations
+
+from convgen.target.isa import VectorIsa, spread_groups, table
+
+
+def _x86(mm: str, ps: str, si: str, part: dict[str, str], fma: str) -> dict[str, str]:
+    """The snippets that the x86 widths share; ``mm``: _mm, _mm256 or _mm512."""
+    whole = "__m128i" if mm == "_mm" else f"__m{mm[3:]}i"
+    exp2i = (
+        f"const {whole} n = {mm}_slli_epi32({mm}_castps_{si}(t), 23);\n"
+        f"  return {mm}_cast{si}_ps({mm}_add_epi32(n, {mm}_set1_epi32(0x3f800000)));"
+    )
+    return {
+        "load": f"{mm}_loadu_{ps}(p)",
+        "store": f"{mm}_storeu_{ps}(p, a)",
+        "set1": f"{mm}_set1_{ps}(s)",
+        "add": f"{mm}_add_{ps}(a, b)",
+        "sub": f"{mm}_sub_{ps}(a, b)",
+        "mul": f"{mm}_mul_{ps}(a, b)",
+        "div": f"{mm}_div_{ps}(a, b)",
+        "fma": fma,
+        "max": f"{mm}_max_{ps}(a, b)",
+        "min": f"{mm}_min_{ps}(a, b)",
+        "exp2i": exp2i,
+        **part,
+    }
+
+
+# The number of lanes is a constant wherever these are called, so the tests vanish. AVX's masked
+# store would be one line, but several AMD cores run it as dozens of micro-operations (Agner Fog,
+# instruction tables); AVX-512's has no such trouble.
+_STORE_4 = (
+    "  if (n & 2) {\n"
+    "    _mm_storel_pi((__m64 *)p, q);\n"
+    "    q = _mm_movehl_ps(q, q);\n"
+    "    p += 2;\n"
+    "  }\n"
+    "  if (n & 1) _mm_store_ss(p, q);"
+)
+_STORE_8 = (
+    "  __m128 q = _mm256_castps256_ps128(h);\n"
+    "  if (n & 4) {\n"
+    "    _mm_storeu_ps(p, q);\n"
+    "    q = _mm256_extractf128_ps(h, 1);\n"
+    "    p += 4;\n"
+    "  }\n"
+    "  if (n & 2) {\n"
+    "    _mm_storel_pi((__m64 *)p, q);\n"
+    "    q = _mm_movehl_ps(q, q);\n"
+    "    p += 2;\n"
+    "  }\n"
+    "  if (n & 1) _mm_store_ss(p, q);"
+)
+
+
+def _spreads(lanes: int, within_four: str, within_eight: str) -> dict[str, str]:
+    """Spreads by an immediate inside 128 bits, by a vector of indices across them."""
+    found = {}
+    for w, i in spread_groups(lanes):
+        places = [lane // w * w + i for lane in range(lanes)]
+        immediate = sum(place % 4 << 2 * lane for lane, place in enumerate(places[:4]))
+        form = within_four if w <= 4 else within_eight
+        indices = ", ".join(map(str, places))
+        found[f"spread_{w}_{i}"] = form.format(imm=f"0x{immediate:02x}", indices=indices)
+    return found
+
+
+_X86 = "defined(__GNUC__) && defined(__x86_64__)"
+
+AVX512 = VectorIsa(
+    name="avx512",
+    lanes=16,
+    prefix="v16",
+    ctype="__m512",
+    header="immintrin.h",
+    condition=_X86,
+    attribute='target("avx512f")',
+    features=("avx512f",),
+    registers=32,
+    operations=table(
+        "v16",
+        _x86(
+            "_mm512",
+            "ps",
+            "si512",
+            {
+                "load_part": "_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p)",
+                "store_part": "_mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), a)",
+                **_spreads(
+                    16,
+                    "_mm512_permute_ps(a, {imm})",
+                    "_mm512_permutexvar_ps(\n      _mm512_setr_epi32({indices}), a)",
+                ),
+            },
+            "_mm512_fmadd_ps(a, b, c)",
+        ),
+    ),
+)
+
+AVX2 = VectorIsa(
+    name="avx2",
+    lanes=8,
+    prefix="v8",
+    ctype="__m256",
+    header="immintrin.h",
+    condition=_X86,
+    attribute='target("avx2,fma")',
+    features=("avx2", "fma"),
+    registers=16,
+    operations=table(
+        "v8",
+        _x86(
+            "_mm256",
+            "ps",
+            "si256",
+            {
+                "load_part": "_mm256_maskload_ps(\n"
+                "      p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), "
+                "_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)))",
+                "store_part": "__m256 h = a;\n" + _STORE_8,
+                **_spreads(
+                    8,
+                    "_mm256_permute_ps(a, {imm})",
+                    "_mm256_permutevar8x32_ps(a, _mm256_setr_epi32({indices}))",
+                ),
+            },
+            "_mm256_fmadd_ps(a, b, c)",
+        ),
+    ),
+)
+
+AVX2_HALF = VectorIsa(
+    name="avx2",
+    lanes=4,
+    prefix="v4",
+    ctype="__m128",
+    header="immintrin.h",
+    condition=_X86,
+    attribute='target("avx2,fma")',
+    features=("avx2", "fma"),
+    registers=16,
+    operations=table(
+        "v4",
+        _x86(
+            "_mm",
+            "ps",
+            "si128",
+            {
+                "load_part": "_mm_maskload_ps(p, _mm_cmpgt_epi32(_mm_set1_epi32(n), "
+                "_mm_setr_epi32(0, 1, 2, 3)))",
+                "store_part": "__m128 q = a;\n" + _STORE_4,
+                **_spreads(4, "_mm_shuffle_ps(a, a, {imm})", ""),
+            },
+            "_mm_fmadd_ps(a, b, c)",
+        ),
+    ),
+)
+
+SSE2 = VectorIsa(
+    name="sse2",
+    lanes=4,
+    prefix="v4",
+    ctype="__m128",
+    header="emmintrin.h",
+    condition=_X86,
+    attribute='target("sse2")',
+    features=("sse2",),
+    registers=16,
+    operations=table(
+        "v4",
+        _x86(
+            "_mm",
+            "ps",
+            "si128",
+            {
+                "load_part": "_mm_setr_ps(p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, 0.0f)",
+                "store_part": "__m128 q = a;\n" + _STORE_4,
+                **_spreads(4, "_mm_shuffle_ps(a, a, {imm})", ""),
+            },
+            "_mm_add_ps(_mm_mul_ps(a, b), c)",
+        ),
+    ),
+)
