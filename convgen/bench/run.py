@@ -14,8 +14,7 @@ from convgen.bench.rival import ProcessRival, Rival, RivalError
 from convgen.bench.wire import RESULT, peer_form, write_arrays
 from convgen.errors import UsageError
 from convgen.spec.model import ConvSpec
-from convgen.target import Target, host_target
-from convgen.target.cpu import cpu_features
+from convgen.target import Target, host_target, is_foreign, missing_features
 
 if TYPE_CHECKING:
     from convgen.verify.fills import Fill
@@ -36,7 +35,9 @@ class Plan:
 
 def check_target(target: Target) -> None:
     """Raises ``UsageError`` where this machine cannot run what is to be measured."""
-    lacks = sorted(set(target.isa.features) - cpu_features())
+    if is_foreign(target):
+        raise UsageError(f"{target.name} is another kind of machine than this one")
+    lacks = missing_features(target)
     if lacks:
         raise UsageError(f"this CPU cannot run {target.name}: it lacks {', '.join(lacks)}")
 

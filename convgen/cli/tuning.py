@@ -34,9 +34,14 @@ class Search:
 
 def refuse_foreign(target: Target) -> None:
     """Raise ``UsageError`` where this CPU cannot run, and so not time, the target's kernels."""
-    from convgen.target.cpu import cpu_features
+    from convgen.target import is_foreign, missing_features
 
-    missing = sorted(set(target.isa.features) - cpu_features())
+    if is_foreign(target):
+        raise UsageError(
+            f"{target.name} is another kind of machine than this one, so its kernels cannot be "
+            "measured here; tune on such a machine, then --export and --import"
+        )
+    missing = missing_features(target)
     if missing:
         raise UsageError(
             f"this CPU lacks {', '.join(missing)}, so kernels for {target.isa.name} cannot be "

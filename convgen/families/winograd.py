@@ -45,7 +45,7 @@ def fits(spec: ConvSpec) -> bool:
 def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     """Every m, with product tiles that fill the registers and blocks that fit the second cache."""
     isa = target.isa
-    if isa.lanes == 1 or spec.icg < isa.lanes or spec.oc < isa.lanes:
+    if isa.lanes == 1 or not target.doubles or spec.icg < isa.lanes or spec.oc < isa.lanes:
         return
     for m in _OUTPUTS[spec.kh]:
         if m > 2 and m * spec.dh > max(spec.oh, spec.ow):
@@ -69,6 +69,11 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
             "schedule: family winograd takes NHWC layers with a 3x3 or 5x5 filter, stride 1, one "
             "group, equal dilations that divide the padding at top and left, "
             f"C >= {LEAST_CHANNELS} and accuracy fast; use family direct"
+        )
+    if not target.doubles:
+        raise ScheduleError(
+            f"schedule: family winograd transforms its filters in double, which {target.name} has "
+            "no instructions for; use family direct"
         )
     m = schedule.tile_h
     if m != schedule.tile_w or m not in _OUTPUTS[spec.kh]:

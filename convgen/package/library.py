@@ -13,7 +13,9 @@ from convgen.package.cache import Entry
 from convgen.package.commit import Place, keep_failed, writing
 from convgen.package.result import Stage, State
 from convgen.package.session import Session
-from convgen.toolchain import Unit, compile_shared
+from convgen.target import is_foreign, missing_features
+from convgen.target.cpu import machine_name
+from convgen.toolchain import COMPILE_FLAGS, Unit, compile_shared
 from convgen.verify import Report, tiling_of, verify_in_child
 
 if TYPE_CHECKING:
@@ -46,6 +48,7 @@ def make_library(
     library in the cache. The last value: what went wrong with the cache, worth a warning.
     """
     layer, verify = decided.layer, session.options.verify
+    _refuse_foreign(decided)
     if verify:
         _refuse_unverifiable(decided)
     made = _cached(session, key)
@@ -66,15 +69,24 @@ def make_library(
     return made, state, _stored(session, key, made)
 
 
-def _refuse_unverifiable(decided: Decided) -> None:
-    from convgen.target.cpu import cpu_features
+def _refuse_foreign(decided: Decided) -> None:
+    target = decided.plan.target
+    if is_foreign(target):
+        raise UsageError(
+            f"{target.name} is another kind of machine than this {machine_name()}, whose Python "
+            "could not import such a package: convgen emit writes the C for it, convgen cross "
+            "compiles that and runs its self test under emulation"
+        )
 
-    isa = decided.plan.body.isa
-    missing = sorted(set(isa.features) - cpu_features())
+
+def _refuse_unverifiable(decided: Decided) -> None:
+    missing = missing_features(decided.plan.target)
     if missing:
+        isa = decided.plan.body.isa
         raise UsageError(
             f"this CPU lacks {', '.join(missing)}, so a kernel for {isa.name} cannot be verified "
-            "here; build it with --no-verify, or emit its C and run selftest.c where it belongs"
+            "here; build it with --no-verify, run its self test under emulation with convgen "
+            "cross, or emit its C and run selftest.c where it belongs"
         )
 
 
@@ -89,6 +101,7 @@ def _compiled(
             work,
             units,
             bound.library,
+            flags=(*COMPILE_FLAGS, *decided.plan.target.flags),
             link=bound.link,
             timeout=session.options.timeout,
             processes=session.processes,

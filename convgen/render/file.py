@@ -30,6 +30,7 @@ class PlanText:
     workspace: str
     version: str
     target: str
+    isa: str
     story: tuple[str, ...]
     macros: tuple[tuple[str, str], ...]
     act: ActivationText
@@ -77,6 +78,7 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         workspace=", (float *)workspace" if plan.workspace_bytes else "",
         version=__version__,
         target=plan.target.name,
+        isa=plan.body.isa.name,
         story=story(plan),
         macros=macros(plan, weights),
         act=activation_text(spec.activation),
@@ -162,8 +164,20 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         f"Schedule {plan.schedule}",
         f"Cost: {s.macs} multiply-adds, {plan.packed_bytes} bytes of packed weights; "
         f"tiles of up to {tile.pixels} x {tile.channels}",
+        *_flags_story(plan),
         *(_winograd_story(plan.body, s) if isinstance(plan.body, WinogradBody) else ()),
     )
+
+
+def _flags_story(plan: KernelPlan) -> tuple[str, ...]:
+    """What the compiler must be told, where the file cannot ask for it itself."""
+    target = plan.target
+    if not target.flags:
+        return ()
+    flags = f"Made for a compiler with {' '.join(target.flags)}"
+    if len(plan.bodies) == 1:
+        return (f"{flags}.",)
+    return (f"{flags};", f"without, its plain C is compiled: {plan.spec.name}_isa() says which.")
 
 
 def _winograd_story(body: WinogradBody, s: ConvSpec) -> tuple[str, ...]:

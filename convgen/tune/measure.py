@@ -25,7 +25,14 @@ from convgen.errors import ToolchainError
 from convgen.plan import KernelPlan
 from convgen.render import render_c
 from convgen.schedule import Schedule
-from convgen.toolchain import TIMEOUT, Compiler, Processes, Unit, compile_shared
+from convgen.toolchain import (
+    COMPILE_FLAGS,
+    TIMEOUT,
+    Compiler,
+    Processes,
+    Unit,
+    compile_shared,
+)
 from convgen.tune.shortlist import Candidate
 from convgen.tune.task import NAME, Entrant, Task
 from convgen.verify import Report, tiling_of, verify_in_child
@@ -151,6 +158,7 @@ class Machine:
             work,
             (Unit(f"{NAME}.c"), Unit("repeat.c")),
             f"lib{NAME}.so",
+            flags=(*COMPILE_FLAGS, *candidate.plan.target.flags),
             timeout=self._timeout,
             processes=self._processes,
         )
