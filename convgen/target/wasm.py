@@ -1,4 +1,4 @@
-"""WebAssembly with 128-bit vectors. Multiply-add is two roundings: the standard has no fused one."""
+"""WebAssembly with 128-bit vectors. Multiply-add rounds twice: the standard has no fused one."""
 
 from __future__ import annotations
 

@@ -127,9 +127,10 @@ def _ask(command: tuple[str, ...], processes: Processes) -> Compiler:
 
 def _described(command: tuple[str, ...], answer: Finished) -> Compiler:
     text = answer.stdout + answer.stderr
-    version = re.search(r"\b(gcc|clang) version (\d[\w.]*)", text)
+    version = re.search(r"\b(gcc|clang|\w+) version (\d[\w.]*)", text)
     machine = re.search(r"^Target: (\S+)", text, re.MULTILINE)
-    kind = CompilerKind(version[1]) if version else CompilerKind.OTHER
+    named = version is not None and version[1] in ("gcc", "clang")
+    kind = CompilerKind(version[1]) if version and named else CompilerKind.OTHER
     identity = hashlib.sha256("\0".join((*command, text)).encode()).hexdigest()
     return Compiler(
         command,

@@ -1,0 +1,178 @@
+"""``convgen cross``: layers compiled for other machines, their self tests run under emulation."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convgen.cli.options import Compiler, Jobs, Json, Quiet, Specs, Timeout, Verbose
+from convgen.cli.output import Output, session
+from convgen.errors import ConvgenError, MismatchError, ScheduleError, ToolchainError, UsageError
+
+if TYPE_CHECKING:
+    from convgen.cross import Trial
+    from convgen.spec.model import Layer
+    from convgen.target.rigs import Rig
+
+TIMEOUT = 120.0  # seconds for one compiler call, and for one self test
+Targets = Annotated[
+    str,
+    typer.Option("--target", metavar="NAMES", help="Targets, with commas between; or all."),
+]
+Keep = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="DIR",
+        help="Keep C, objects and programs in DIR/<target>/<name>.",
+        show_default=False,
+    ),
+]
+Save = Annotated[
+    str | None,
+    typer.Option(
+        "--save", metavar="FILE", help="Write the table as a Markdown page.", show_default=False
+    ),
+]
+
+
+def cross(
+    specs: Specs,
+    target: Targets = "all",
+    cc: Compiler = None,
+    out_dir: Keep = None,
+    save: Save = None,
+    jobs: Jobs = None,
+    timeout: Timeout = TIMEOUT,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
+    """Compile layers for other machines; run their self tests under emulation.
+
+    A compiler or emulator that is not here is shown, and an error only where --target asks for it.
+
+    \b
+    Example:  convgen cross layer.yaml --target cortex-m4,aarch64-neon
+    """
+    with session("cross", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.cli.sources import distinct, read_layers
+
+        rigs = _rigs(target, cc)
+        layers = distinct(read_layers(specs, out), out)
+        with _folder(out_dir) as folder:
+            trials = _try_all(layers, rigs, folder, cc, jobs, timeout) if layers else []
+        _report(trials, target != "all", out)
+        if save is not None and not out.code:
+            from convgen.cross import targets_page
+
+            command = shlex.join(["convgen", "cross", *specs, "--save", save])
+            Path(save).write_text(targets_page(trials, command), encoding="utf-8")
+            out.done(f"written: {save}")
+
+
+def _rigs(names: str, cc: str | None) -> tuple[Rig, ...]:
+    from convgen.target import TARGETS
+    from convgen.target.rigs import RIGS, rigs_of
+
+    if names == "all":
+        if cc is not None:
+            raise UsageError("--cc is a compiler for one target: name that with --target")
+        return RIGS
+    wanted = [name.strip() for name in names.split(",")]
+    for name in wanted:
+        if name not in TARGETS:
+            raise UsageError(f"--target {name}: unknown; there are all, {', '.join(TARGETS)}")
+    found = rigs_of(wanted)
+    if cc is None:
+        return found
+    if len(wanted) > 1:
+        raise UsageError("--cc is a compiler for one target: name one with --target")
+    return found[:1]
+
+
+@contextmanager
+def _folder(kept: str | None) -> Iterator[Path]:
+    if kept is not None:
+        yield Path(kept)
+        return
+    with tempfile.TemporaryDirectory(prefix="convgen-cross-") as folder:
+        yield Path(folder)
+
+
+def _try_all(
+    layers: Sequence[Layer],
+    rigs: Sequence[Rig],
+    folder: Path,
+    cc: str | None,
+    jobs: int | None,
+    timeout: float,
+) -> list[Trial]:
+    """Every layer on every rig, several at a time, in their order."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    from convgen.cross.trial import Bench, try_layer
+    from convgen.toolchain import Processes
+
+    bench = Bench(folder, cc, timeout, Processes())
+    pairs = [(layer, rig) for layer in layers for rig in rigs]
+    with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
+        futures = [pool.submit(try_layer, layer, rig, bench) for layer, rig in pairs]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            bench.processes.stop()  # else leaving the pool would wait for them
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _report(trials: Sequence[Trial], asked: bool, out: Output) -> None:
+    """The table, then why whatever did not work did not. ``asked``: the targets were named."""
+    from convgen.cross.page import HEAD, trial_row
+
+    out.payload["trials"] = [_facts(trial) for trial in trials]
+    if trials and not out.quiet:
+        out.table(HEAD, [trial_row(trial) for trial in trials], "lllllrr")
+    absent: dict[str, str] = {}
+    for trial in trials:
+        error = _failure(trial, asked)
+        if error is not None:
+            out.fail(error, trial.layer)
+        elif trial.outcome.absent:
+            absent[trial.rig] = f"{trial.outcome}: {trial.detail}"
+        for line in trial.warnings.splitlines():
+            out.detail(f"{trial.layer} on {trial.rig}: {line}")
+    for rig, why in absent.items():
+        out.note(f"{rig}: {why}")
+
+
+def _failure(trial: Trial, asked: bool) -> ConvgenError | None:
+    """What the trial means for the exit code; None for nothing."""
+    from convgen.errors import Exit
+
+    text = f"on {trial.rig}: {trial.outcome}: {trial.detail or _PLAIN}"
+    match trial.outcome.exit_code:
+        case Exit.OK:
+            return ToolchainError(text) if asked and trial.outcome.absent else None
+        case Exit.SPEC:
+            return ScheduleError(text)
+        case Exit.TOOLCHAIN:
+            return ToolchainError(text)
+        case _:
+            return MismatchError(text)
+
+
+_PLAIN = "this compiler did not take the target's vector instructions"
+
+
+def _facts(trial: Trial) -> dict[str, Any]:
+    return {**asdict(trial), "outcome": str(trial.outcome)}

@@ -1,0 +1,99 @@
+"""The table of targets as a Markdown page: what each needs, and what came of every trial."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from convgen.cross.trial import Outcome, Trial
+from convgen.target import TARGETS
+from convgen.target.rigs import RIGS
+
+HEAD = ("layer", "target", "compiles", "runs", "self test", "text bytes", "error")
+
+
+def trial_row(trial: Trial) -> tuple[str, ...]:
+    """One line of the table, in the order of ``HEAD``."""
+    outcome = trial.outcome
+    ran = outcome in (Outcome.OK, Outcome.WRONG, Outcome.OTHER_BODY)
+    return (
+        trial.layer,
+        trial.rig,
+        f"yes: {trial.compiler}" if trial.compiler else str(outcome),
+        f"yes: {trial.isa or '?'}" if ran else "no" if trial.compiler else "-",
+        str(outcome) if trial.compiler else "-",
+        "-" if trial.text is None else str(trial.text),
+        "-" if trial.error is None else f"{trial.error:g}",
+    )
+
+
+def targets_page(trials: Sequence[Trial], command: str) -> str:
+    """The whole page; only the second table depends on what was tried."""
+    return "\n".join(
+        (
+            "# Targets",
+            "",
+            f"Made by `{command}`; do not edit.",
+            "",
+            *_known(),
+            "",
+            *_tried(trials),
+            "",
+        )
+    )
+
+
+def _known() -> list[str]:
+    """What convgen knows of each target: all of it data in convgen/target."""
+    lines = [
+        "`convgen emit SPEC --target NAME` writes the C for any of them on any machine. x86-64 and "
+        "AArch64 kernels",
+        "switch their instructions on themselves; the others take the flags below, without which "
+        "their plain C is",
+        "compiled: `<name>_isa()` says which it was. `convgen cross SPEC` compiles with the first "
+        "compiler found and runs",
+        "the self test under the emulator.",
+        "",
+        *_line("target", "vectors", "floats", "registers", "flags", "compiled with", "run by"),
+        *_line(*["---"] * 7),
+    ]
+    for rig in RIGS:
+        target = TARGETS[rig.target]
+        isa = target.isa
+        lines += _line(
+            rig.name,
+            isa.name,
+            str(isa.lanes),
+            str(isa.registers),
+            " ".join(f"`{flag}`" for flag in target.flags) or "none",
+            _first_of(rig.compilers),
+            rig.board.machine + " in QEMU" if rig.board else _first_of(rig.emulators) or "itself",
+        )
+    return lines
+
+
+def _tried(trials: Sequence[Trial]) -> list[str]:
+    lines = [
+        "## Tried",
+        "",
+        "The self test compares every output with a plain loop in double, and some with the "
+        "float64 oracle; integers whose",
+        "sums are exact must match to the bit in direct kernels. `text bytes`: the layer's machine "
+        "code; `error`: the",
+        "largest one met, in units of the self test's numbers (products of integers).",
+        "",
+        *_line(*HEAD),
+        *_line(*["---"] * len(HEAD)),
+    ]
+    for trial in trials:
+        lines += _line(*trial_row(trial))
+    return lines
+
+
+def _line(*cells: str) -> list[str]:
+    return [f"| {' | '.join(cells)} |"]
+
+
+def _first_of(commands: Sequence[tuple[str, ...]]) -> str:
+    names = dict.fromkeys(command[0] for command in commands)
+    shown = [name if not name.startswith("@") else f"PyPI's {name[1:]}" for name in names]
+    return " or ".join([shown[0], *([shown[-1]] if len(shown) > 1 else [])]) if shown else ""
