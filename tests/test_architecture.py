@@ -29,7 +29,7 @@ LAYERS = (
     ("verify",),
     ("bench",),
     ("package", "tune"),
-    ("api",),
+    ("api", "cross"),
     ("cli",),
     ("__main__",),
 )

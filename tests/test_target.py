@@ -8,7 +8,16 @@ import pytest
 from kernels import ISAS
 
 from convgen.errors import UsageError
-from convgen.target import ISA_NAMES, TARGETS, Target, VectorIsa, host_target, resolve_target
+from convgen.target import (
+    ISA_NAMES,
+    TARGETS,
+    Target,
+    VectorIsa,
+    host_target,
+    is_foreign,
+    missing_features,
+    resolve_target,
+)
 from convgen.target.cpu import cpu_features, cpu_name
 from convgen.target.isa import OPERATIONS, model
 
@@ -54,10 +63,23 @@ def test_every_operation_is_there_under_its_name(isa: VectorIsa) -> None:
 @each_width
 def test_only_simd_has_conditions(isa: VectorIsa) -> None:
     vectorised = isa.lanes > 1
-    for fact in (isa.condition, isa.attribute, isa.header, isa.features):
+    for fact in (isa.condition, isa.header):
         assert bool(fact) is vectorised
+    assert vectorised or not (isa.attribute or isa.features)
+    assert bool(isa.attribute) is bool(isa.features), "asked of the CPU, so switched on by us"
     assert not model(isa).features and not model(isa).header
-    assert isa.registers >= 16
+    assert isa.registers >= 8
+
+
+@each_width
+def test_functions_are_declared_with_what_the_vectors_need(isa: VectorIsa) -> None:
+    always = isa.inlined.removeprefix("static inline")
+    if isa.lanes == 1:
+        assert (always, isa.apart) == ("", "static")
+        return
+    assert "always_inline" in always and "noinline" in isa.apart
+    assert isa.attribute in always and isa.attribute in isa.apart
+    assert (model(isa).inlined, model(isa).apart) == ("static inline", "static")
 
 
 def test_a_target_is_a_frozen_value() -> None:
@@ -68,8 +90,10 @@ def test_a_target_is_a_frozen_value() -> None:
 
 
 def test_isa_names_cover_the_targets() -> None:
-    assert sorted(ISA_NAMES.values()) == sorted(TARGETS)
-    assert {TARGETS[name].isa.name: name for name in TARGETS} == dict(
+    """Those of x86-64, which this option is for; other machines have one set each."""
+    named = [t for t in TARGETS if t.startswith("x86-64") or t == "generic"]
+    assert sorted(ISA_NAMES.values()) == sorted(named)
+    assert {TARGETS[name].isa.name: name for name in named} == dict(
         zip(ISAS, map(ISA_NAMES.__getitem__, ISAS), strict=True)
     )
 
@@ -78,7 +102,25 @@ def test_the_host_gets_the_widest_target_it_can_run() -> None:
     host = host_target()
     assert set(host.isa.features) <= cpu_features()
     wider = list(TARGETS.values())[: list(TARGETS).index(host.name)]
-    assert all(not set(target.isa.features) <= cpu_features() for target in wider)
+    assert all(is_foreign(target) or missing_features(target) for target in wider)
+
+
+@pytest.mark.parametrize(
+    ("machine", "name"),
+    [
+        ("aarch64", "aarch64-neon"),
+        ("arm64", "aarch64-neon"),
+        ("riscv64", "riscv64"),
+        ("armv7l", "generic"),  # NEON is optional there, and nothing says whether it is
+        ("ppc64le", "generic"),
+    ],
+)
+def test_host_targets_off_x86(machine: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convgen.target.machine_name", lambda: machine)
+    monkeypatch.setattr("convgen.target.cpu_features", frozenset)
+    assert host_target().name == name
+    assert is_foreign(TARGETS["x86-64-sse2"]) and is_foreign(TARGETS["cortex-m4"])
+    assert not is_foreign(TARGETS["generic"])
 
 
 @pytest.mark.parametrize(

@@ -797,6 +797,15 @@ int dw_cpu_ok(void)
 #endif
 }
 
+const char *dw_isa(void)
+{
+#if defined(DW_SIMD) && !defined(DW_MODEL)
+  return "avx2";
+#else
+  return "plain";
+#endif
+}
+
 int dw_pack(const float *w, const float *b, void *packed)
 {
   /* [group][block of 8][bias, then 9 weights][8 channels], 0 where there is no channel. */

@@ -715,6 +715,15 @@ int grouped_cpu_ok(void)
 #endif
 }
 
+const char *grouped_isa(void)
+{
+#if defined(GROUPED_SIMD) && !defined(GROUPED_MODEL)
+  return "sse2";
+#else
+  return "plain";
+#endif
+}
+
 int grouped_pack(const float *w, const float *b, void *packed)
 {
   /* [group][block of 4][bias, then 18 weights][4 channels], 0 where there is no channel. */

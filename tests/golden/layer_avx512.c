@@ -1277,6 +1277,15 @@ int layer_cpu_ok(void)
 #endif
 }
 
+const char *layer_isa(void)
+{
+#if defined(LAYER_SIMD) && !defined(LAYER_MODEL)
+  return "avx512";
+#else
+  return "plain";
+#endif
+}
+
 int layer_pack(const float *w, const float *b, void *packed)
 {
   /* [group][block of 16][bias, then 75 weights][16 channels], 0 where there is no channel. */

@@ -629,6 +629,11 @@ int layer_cpu_ok(void)
   return 1;
 }
 
+const char *layer_isa(void)
+{
+  return "plain";
+}
+
 int layer_pack(const float *w, const float *b, void *packed)
 {
   /* [group][block of 1][bias, then 75 weights][1 channel], 0 where there is no channel. */
