@@ -153,7 +153,7 @@ def test_sanitizers_see_a_seeded_bug(bug: str) -> None:
 
 # -- what the object file shows --------------------------------------------------------------------
 
-SYMBOLS = {"cpu_ok", "pack", "run", "run_part"}
+SYMBOLS = {"cpu_ok", "isa", "pack", "run", "run_part"}
 ALLOWED = {"memcpy", "memset", "__cpu_model", "__cpu_indicator_init", "__cpu_features2"}
 
 

@@ -17,7 +17,7 @@ from convgen.spec import parse_text
 from convgen.spec.names import refuse_name, suggest_name
 
 # What a generated file defines for a layer `name`: name_SUFFIX functions, NAME_SUFFIX macros.
-FUNCTIONS = ("cpu_ok", "pack", "run", "run_part", "packed")
+FUNCTIONS = ("cpu_ok", "isa", "pack", "run", "run_part", "packed")
 MACROS = (
     *("N", "H", "W", "C", "OH", "OW", "OC", "KH", "KW", "SH", "SW", "DH", "DW", "PT", "PL", "PB"),
     *("PR", "G", "MACS", "PACKED_BYTES", "WORKSPACE_BYTES", "ALIGN", "BAKED", "ABI", "SPEC_ID"),

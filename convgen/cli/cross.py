@@ -57,7 +57,7 @@ def cross(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compile layers for other machines; run their self tests under emulation.
+    """Compile layers for other machines, and test them under emulation.
 
     A compiler or emulator that is not here is shown, and an error only where --target asks for it.
 
