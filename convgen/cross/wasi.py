@@ -18,6 +18,7 @@ def run(path: str) -> int:
     linker.define_wasi()
     store = wasmtime.Store(engine)
     config = wasmtime.WasiConfig()
+    config.inherit_stdin()
     config.inherit_stdout()
     config.inherit_stderr()
     store.set_wasi(config)
