@@ -50,8 +50,8 @@ def _known() -> list[str]:
         "switch their instructions on themselves; the others take the flags below, without which "
         "their plain C is",
         "compiled: `<name>_isa()` says which it was. `convgen cross SPEC` compiles with the first "
-        "compiler found and runs",
-        "the self test under the emulator.",
+        "compiler found (on a",
+        "machine of the target's own kind, with its own) and runs the self test under the emulator.",
         "",
         *_line("target", "vectors", "floats", "registers", "flags", "compiled with", "run by"),
         *_line(*["---"] * 7),
@@ -75,11 +75,12 @@ def _tried(trials: Sequence[Trial]) -> list[str]:
     lines = [
         "## Tried",
         "",
-        "The self test compares every output with a plain loop in double, and some with the "
-        "float64 oracle; integers whose",
-        "sums are exact must match to the bit in direct kernels. `text bytes`: the layer's machine "
-        "code; `error`: the",
-        "largest one met, in units of the self test's numbers (products of integers).",
+        "The self test compares every output with a plain loop in double (built-in weights: "
+        "samples), and some with the",
+        "float64 oracle. Its numbers are integers whose sums are exact: direct kernels have no "
+        "error at all up to their",
+        "activation, Winograd's transforms round. `text bytes`: the layer's machine code; `error`: "
+        "the largest one met.",
         "",
         *_line(*HEAD),
         *_line(*["---"] * len(HEAD)),

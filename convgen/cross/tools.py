@@ -13,6 +13,7 @@ from convgen.target.rigs import Command, Rig
 from convgen.toolchain import Compiler, Processes, find_compiler, shell_line
 
 _WASI = str(Path(__file__).with_name("wasi.py"))
+_HOST = (("cc",), ("gcc",), ("clang",), ("zig", "cc"), ("@ziglang", "cc"))
 _OF_MODULE = {"@ziglang": ("-m", "ziglang"), "@wasmtime": (_WASI,)}
 
 
@@ -21,9 +22,9 @@ def compiler_of(rig: Rig, cc: str | None, processes: Processes) -> Compiler | No
 
     None: there is none here. Raises ``ToolchainError`` for one that does not answer.
     """
-    if cc is not None or _at_home(rig):
+    if cc is not None:
         return find_compiler(cc, processes)
-    command = _first(rig.compilers)
+    command = _first(_HOST if at_home(rig) else rig.compilers)
     return None if command is None else find_compiler(shell_line(command), processes)
 
 
@@ -31,7 +32,7 @@ def emulator_of(rig: Rig) -> Command | None:
     """What to put before the program's name; () where it runs by itself, None: nothing is here."""
     if not rig.emulators:
         return ()
-    if _at_home(rig) and not missing_features(TARGETS[rig.target]):
+    if at_home(rig) and not missing_features(TARGETS[rig.target]):
         return ()
     return _first(rig.emulators)
 
@@ -51,7 +52,7 @@ def wanted(commands: Sequence[Command]) -> str:
     return " or ".join(dict.fromkeys(words))
 
 
-def _at_home(rig: Rig) -> bool:
+def at_home(rig: Rig) -> bool:
     """Whether this machine is of the rig's kind, so that its own compiler serves."""
     return rig.host and not is_foreign(TARGETS[rig.target])
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from convgen.cross.tools import called, compiler_of, emulator_of, wanted
+from convgen.cross.tools import at_home, called, compiler_of, emulator_of, wanted
 from convgen.errors import ConvgenError, Exit, ToolchainError
 from convgen.package.emit import companion_files, decide, kernel_files
 from convgen.render import environment
@@ -109,7 +109,7 @@ def try_layer(layer: Layer, rig: Rig, bench: Bench) -> Trial:
     except ToolchainError as error:
         return trial(Outcome.NOT_COMPILED, detail=str(error))
     facts = {
-        "compiler": f"{called(compiler.command)} {compiler.version}",
+        "compiler": _words(compiler),
         "text": code_size(work / f"{name}.o"),
         "warnings": warnings,
     }
@@ -118,6 +118,13 @@ def try_layer(layer: Layer, rig: Rig, bench: Bench) -> Trial:
         return trial(Outcome.NO_EMULATOR, detail=f"needs {wanted(rig.emulators)}", **facts)
     outcome, said = _run((*emulator, str(_program(rig, work))), decided.plan.body.isa.name, bench)
     return trial(outcome, **facts, **said)
+
+
+def _words(compiler: Compiler) -> str:
+    """The program and its version; zig tells that of the clang inside."""
+    name = called(compiler.command)
+    inside = "clang " if "zig" in name else ""
+    return f"{name} {inside}{compiler.version}"
 
 
 def _program(rig: Rig, work: Path) -> Path:
@@ -150,7 +157,7 @@ def _compile(
     flags = (*FLAGS, *target.flags)
     made = _checked((*compiler.command, *flags, "-c", f"{name}.c", "-o", f"{name}.o"), work, bench)
     sources: tuple[str, ...] = (f"{name}.o", "selftest.c")
-    link = rig.link
+    link = () if at_home(rig) else rig.link
     if rig.board is not None:
         sources += ("start.c", "printf.c")
         link = (*link, "-nostartfiles", "-T", "memory.ld")

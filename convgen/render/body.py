@@ -7,6 +7,7 @@ from typing import Any
 
 from convgen.plan import Body
 from convgen.target.isa import VectorIsa, model
+from convgen.target.x86 import CPUID
 from convgen.winograd import WinogradBody
 
 
@@ -42,13 +43,19 @@ def common(body: Body | WinogradBody) -> dict[str, Any]:
         "header": isa.header,
         "condition": isa.condition,
         "words": f"{isa.name}: vectors of {isa.lanes} floats" if isa.lanes > 1 else "plain C99",
-        "features": " && ".join(f'__builtin_cpu_supports("{f}") != 0' for f in isa.features),
+        "features": " && ".join(map(_cpu_has, isa.features)),
         "function": f"{v}_OP",
         "driver": f"{v}_SWEEP",
         # Inlined together, loops over several tiles would fight for registers, and gcc spill.
         "sweep": isa.apart,
         "operations": body.operations,
     }
+
+
+def _cpu_has(feature: str) -> str:
+    """A call of kernel.c.j2's function, which asks the CPU and the operating system."""
+    leaf, register, bit, saved = CPUID[feature]
+    return f"cpu_has({leaf}, {register}, {bit}, 0x{saved:02x})"
 
 
 def times(var: str, step: int) -> str:

@@ -5,6 +5,16 @@ from __future__ import annotations
 from convgen.target.isa import VectorIsa, spread_groups, table
 
 
+# Where CPUID says it: leaf, register (eax ebx ecx edx), bit; and the registers that the operating
+# system must save when it switches, as bits of XCR0 (Intel's manual, volume 1, chapters 13 to 15).
+CPUID = {
+    "sse2": (1, 3, 26, 0),
+    "fma": (1, 2, 12, 0x06),
+    "avx2": (7, 1, 5, 0x06),
+    "avx512f": (7, 1, 16, 0xE6),
+}
+
+
 def _x86(mm: str, ps: str, si: str, part: dict[str, str], fma: str) -> dict[str, str]:
     """The snippets that the x86 widths share; ``mm``: _mm, _mm256 or _mm512."""
     whole = "__m128i" if mm == "_mm" else f"__m{mm[3:]}i"
