@@ -139,7 +139,9 @@ static uint32_t next(void)
 /* Numbers of all sizes whose products and quotients are no subnormals; a sixteenth specials. */
 static float number(void)
 {
-  static const uint32_t special[] = { 0, 0x80000000, 0x7f800000, 0xff800000, 0x7fc00000, 0x3f800000 };
+  static const uint32_t special[] = {
+    0, 0x80000000, 0x7f800000, 0xff800000, 0x7fc00000, 0x3f800000
+  };
   const uint32_t u = next();
   if (u % 16 == 0) return value_of(special[u / 16 % 6]);
   return value_of((u & UINT32_C(0x807fffff)) | (100 + u % 56) << 23);
@@ -150,7 +152,8 @@ static int wrong(const char *name, side *is, side *should)
   is(a, b, c, real, COUNT);
   should(a, b, c, wanted, COUNT);
   for (int i = 0; i < COUNT; ++i) {
-    count += bits_of(real[i]) != bits_of(wanted[i]) && (real[i] == real[i] || wanted[i] == wanted[i]);
+    if (real[i] != real[i] && wanted[i] != wanted[i]) continue; /* which NaN is no matter */
+    count += bits_of(real[i]) != bits_of(wanted[i]);
   }
   if (count != 0) printf("%s: %d wrong\\n", name, count);
   return count != 0;
@@ -160,7 +163,7 @@ int main(void)
   int bad = 0;
   for (int i = 0; i < COUNT; ++i) a[i] = number(), b[i] = number(), c[i] = number();
 @lanewise
-  for (int i = 0; i < COUNT; ++i) { /* products are exact: one rounding or two, the sum is the same */
+  for (int i = 0; i < COUNT; ++i) { /* products are exact: rounded once or twice, it is the same */
     a[i] = (float)((int)(next() % 2001) - 1000);
     b[i] = (float)((int)(next() % 2001) - 1000);
     c[i] = (float)((int)(next() % 20001) - 10000) / 8.0f;

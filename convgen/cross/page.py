@@ -51,7 +51,8 @@ def _known() -> list[str]:
         "their plain C is",
         "compiled: `<name>_isa()` says which it was. `convgen cross SPEC` compiles with the first "
         "compiler found (on a",
-        "machine of the target's own kind, with its own) and runs the self test under the emulator.",
+        "machine of the target's own kind, with its own) and runs the self test, elsewhere under "
+        "the emulator.",
         "",
         *_line("target", "vectors", "floats", "registers", "flags", "compiled with", "run by"),
         *_line(*["---"] * 7),
@@ -80,7 +81,8 @@ def _tried(trials: Sequence[Trial]) -> list[str]:
         "float64 oracle. Its numbers are integers whose sums are exact: direct kernels have no "
         "error at all up to their",
         "activation, Winograd's transforms round. `text bytes`: the layer's machine code; `error`: "
-        "the largest one met.",
+        "the largest one met, as",
+        "a fraction of the largest output.",
         "",
         *_line(*HEAD),
         *_line(*["---"] * len(HEAD)),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from convgen.target.isa import VectorIsa, spread_groups, table
 
-
 # Where CPUID says it: leaf, register (eax ebx ecx edx), bit; and the registers that the operating
 # system must save when it switches, as bits of XCR0 (Intel's manual, volume 1, chapters 13 to 15).
 CPUID = {
