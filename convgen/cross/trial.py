@@ -58,7 +58,8 @@ class Outcome(StrEnum):
 @dataclass(frozen=True)
 class Trial:
     """What came of it. ``text``: bytes of the layer's machine code; ``error``: the largest of the
-    self test, as a fraction of the largest output; ``bits``: of all outputs; ``warnings``: what the compiler said; ``detail``: why not.
+    self test, as a fraction of the largest output; ``bits``: of all outputs; ``warnings``: what the
+    compiler said; ``detail``: why not.
     """
 
     layer: str
