@@ -94,6 +94,17 @@ def test_build_sends_foreign_targets_here(spec: str, tmp_path: Path) -> None:
     assert "cortex-m4 is another kind of machine" in ran.err and "convgen cross" in ran.err
 
 
+@pytest.mark.deep
+def test_every_shipped_spec_on_every_target(tmp_path: Path) -> None:
+    ran = run("cross", str(ROOT / "specs"), "--json")
+    trials = json.loads(ran.out)["trials"]
+    assert ran.code == 0, ran.err
+    assert len(trials) >= 20 * len(RIGS)
+    assert {trial["outcome"] for trial in trials} <= {
+        "ok", "no compiler", "no emulator", "no such CPU",
+    }  # fmt: skip
+
+
 # -- docs/targets.md -------------------------------------------------------------------------------
 
 
@@ -124,7 +135,7 @@ def test_zig_builds_where_there_is_no_compiler(spec: str, tmp_path: Path) -> Non
     pytest.importorskip("ziglang", reason="PyPI's ziglang is not installed (convgen[zig])")
     (tmp_path / "empty").mkdir()
     home = Path(convgen.__file__).resolve().parents[1]
-    env = {k: v for k, v in os.environ.items() if k in ("HOME", "XDG_CACHE_HOME", "TMPDIR")}
+    env = {k: v for k, v in os.environ.items() if k in ("HOME", "XDG_CACHE_HOME", "ZIG_GLOBAL_CACHE_DIR", "TMPDIR")}
     env |= {"PATH": str(tmp_path / "empty"), "PYTHONPATH": str(home)}
     done = subprocess.run(
         [sys.executable, "-m", "convgen", "build", spec, "-o", str(tmp_path / "out"), "--no-cache"],
