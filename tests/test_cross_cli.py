@@ -135,7 +135,8 @@ def test_zig_builds_where_there_is_no_compiler(spec: str, tmp_path: Path) -> Non
     pytest.importorskip("ziglang", reason="PyPI's ziglang is not installed (convgen[zig])")
     (tmp_path / "empty").mkdir()
     home = Path(convgen.__file__).resolve().parents[1]
-    env = {k: v for k, v in os.environ.items() if k in ("HOME", "XDG_CACHE_HOME", "ZIG_GLOBAL_CACHE_DIR", "TMPDIR")}
+    kept = ("HOME", "XDG_CACHE_HOME", "ZIG_GLOBAL_CACHE_DIR", "TMPDIR")
+    env = {k: v for k, v in os.environ.items() if k in kept}
     env |= {"PATH": str(tmp_path / "empty"), "PYTHONPATH": str(home)}
     done = subprocess.run(
         [sys.executable, "-m", "convgen", "build", spec, "-o", str(tmp_path / "out"), "--no-cache"],
