@@ -77,6 +77,7 @@ V16_OP void v16_store_part(float *p, v16 a, int n)
 
 #define V16_SWEEP static
 #define V16_OPAQUE(p) ((void)0)
+#define V16_FETCH(p) ((void)0)
 #else
 #include <immintrin.h>
 #define V16_OP static inline __attribute__((always_inline, target("avx512f")))
@@ -105,6 +106,7 @@ V16_OP void v16_store_part(float *p, v16 a, int n)
 #define V16_SWEEP static __attribute__((noinline, target("avx512f")))
 /* Compilers may not reason across this: gcc would carry inputs to the next step and spill them. */
 #define V16_OPAQUE(p) __asm__("" : "+r"(p))
+#define V16_FETCH(p) __builtin_prefetch(p)
 #endif
 
 V16_OP v16 v16_act(v16 a)
@@ -1276,7 +1278,7 @@ static int cpu_has(unsigned leaf, int word, unsigned bit, unsigned saved)
 {
   unsigned r[4];
   unsigned low, high;
-  if (__get_cpuid_max(0, NULL) < leaf) return 0;
+  if ((unsigned)__get_cpuid_max(0, NULL) < leaf) return 0;
   __cpuid_count(leaf, 0, r[0], r[1], r[2], r[3]);
   if ((r[word] >> bit & 1u) == 0) return 0;
   if (saved == 0) return 1;
