@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from convgen.errors import ScheduleError
-from convgen.families import FAMILIES, Cost, cost
-from convgen.families.tiled import peel
+from convgen.families import FAMILIES, Cost, search
+from convgen.families.fat import serves, widest
 from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec
 from convgen.target import Target
-
-_MOST_REGIONS = 40_000  # costed in all: about a second
-_LEAST_CANDIDATES = 8
 
 
 @dataclass(frozen=True)
@@ -34,20 +30,11 @@ class Choice:
 def costed(spec: ConvSpec, target: Target) -> Iterator[tuple[KernelPlan, Cost]]:
     """The candidates of every family that fits, lowered, with their predicted costs.
 
-    All of them, unless padding as wide as the filter cuts the output into very many regions: each
-    takes its time in every candidate, so then every n-th stands for its neighbours.
+    For a fat target those of its widest instruction set: the others follow from the choice.
     """
-    most = max(_LEAST_CANDIDATES, _MOST_REGIONS // len(peel(spec)))
     for family in FAMILIES.values():
-        if not family.fits(spec):
-            continue
-        schedules = list(family.candidates(spec, target))
-        for schedule in schedules[:: -(-len(schedules) // most)] if schedules else ():
-            try:
-                plan = family.lower(spec, schedule, target)
-                yield plan, cost(plan)
-            except ScheduleError:
-                continue
+        if family.fits(spec) and serves(family, target):
+            yield from search.costed(family, spec, widest(target))
 
 
 def choose(spec: ConvSpec, target: Target) -> Choice:

@@ -237,7 +237,11 @@ AnyBody: TypeAlias = "Body | WinogradBody"
 
 @dataclass(frozen=True)
 class KernelPlan:
-    """A layer, decided: what ``render`` prints. ``bodies``: the target's own, then plain C."""
+    """A layer, decided: what ``render`` prints. ``bodies``: the target's own, then plain C.
+
+    ``narrower``: of a fat target, the plans of the other instruction sets, widest first; all read
+    one packing. ``tag``: what the names of a body's C functions end in, where a file holds several.
+    """
 
     spec: ConvSpec
     schedule: Schedule
@@ -247,6 +251,8 @@ class KernelPlan:
     bodies: tuple[AnyBody, ...]
     align: int = 64
     workspace_bytes: int = 0
+    narrower: tuple[KernelPlan, ...] = ()
+    tag: str = ""
 
     def __post_init__(self) -> None:
         for what, size in (
@@ -265,6 +271,16 @@ class KernelPlan:
     @property
     def plain(self) -> AnyBody:
         return self.bodies[-1]
+
+    @property
+    def fat(self) -> bool:
+        """Whether the CPU decides at run time which of the file's bodies it runs."""
+        return bool(self.target.parts) and len(self.bodies) > 1
+
+    @property
+    def isas(self) -> tuple[str, ...]:
+        """Names of the instruction sets that the file has a body for, beside plain C."""
+        return tuple(plan.body.isa.name for plan in (self, *self.narrower))
 
     @property
     def packed_bytes(self) -> int:

@@ -36,6 +36,7 @@ enum { N = @n, H = @h, W = @w, C = @c, OH = @oh, OW = @ow, OC = @oc, KH = @kh, K
 static float act(float v) { return @act; }
 
 int @name_cpu_ok(void) { return 1; }
+const char *@name_isa(void) { return "plain"; }
 
 int @name_pack(const float *w, const float *b, void *packed) {
   float *p = packed;

@@ -135,9 +135,7 @@ def cc() -> str:
     return found
 
 
-def test_cmake_links_both_layers_into_one_program(
-    cmake: str, layers: Path, tmp_path: Path
-) -> None:
+def test_cmake_links_both_layers_into_one_program(cmake: str, layers: Path, tmp_path: Path) -> None:
     shutil.copytree(layers, tmp_path / "out" / "layers")
     run(cmake, "-S", EMBED, "-B", "out", f"-DCMAKE_C_FLAGS={STRICT}", cwd=tmp_path)
     run(cmake, "--build", "out", cwd=tmp_path)

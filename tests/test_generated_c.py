@@ -11,12 +11,15 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from edge_layers import EDGES, LAYER
 from kernels import GCC, ISAS, STRICT, Part, Way, compiled, needs, planned, target_of
 
 from convgen.plan import KernelPlan
 from convgen.render import render_c
+from convgen.spec import Weights
+from convgen.target import TARGETS
 
 SANITIZED = ["pad_beyond_kernel", "depthwise_strided", "groups_in_planes", "planes_pointwise"]
 
@@ -216,6 +219,51 @@ def test_header_is_enough_for_cpp() -> None:
     )
     flags = ["-std=c++11", "-Wall", "-Wextra", "-Wpedantic", "-Werror", "-fsyntax-only"]
     subprocess.run(["g++", *flags, str(use)], check=True)
+
+
+TWO_LAYERS = """#include "first.h"
+#include "second.h"
+#include "first.h"
+int main()
+{
+  static float packed[FIRST_PACKED_BYTES / 4], x[FIRST_H * FIRST_W * FIRST_C];
+  static float w[FIRST_KH * FIRST_KW * FIRST_C * FIRST_OC], b[FIRST_OC], y[4096];
+  static_assert(FIRST_OH * FIRST_OW * FIRST_OC <= 4096 && SECOND_BAKED, "as written here");
+  if (!first_cpu_ok() || !second_cpu_ok() || first_isa() == nullptr) return 1;
+  if (first_pack(w, b, packed) != 0) return 2;
+  first_run(x, packed, y, nullptr);
+  return second_packed[0] == 1.0f ? 0 : 3; /* the first bias */
+}
+"""
+
+
+@pytest.mark.parametrize("language", ["c", "c++"])
+@pytest.mark.parametrize("cxx", ["g++", "clang++"])
+def test_cpp17_program_of_two_layers(cxx: str, language: str, tmp_path: Path) -> None:
+    """The headers under a C++ programmer's warnings; the .c taken as C, and even as C++."""
+    if shutil.which(cxx) is None:
+        pytest.skip(f"{cxx} is not on this machine")
+    needs("avx2")
+    first = planned(replace(EDGES["pointwise_prime"], name="first"), TARGETS["x86-64"])
+    second = planned(replace(EDGES["depthwise_row"], name="second"), target_of("avx2"))
+    baked = Weights(np.ones(second.spec.w_shape, np.float32), np.ones(second.spec.oc, np.float32))
+    for name, text in {
+        **render_c(first),
+        **render_c(second, baked),
+        "main.cpp": TWO_LAYERS,
+    }.items():
+        (tmp_path / name).write_text(text)
+    cc = {"g++": "gcc", "clang++": "clang"}[cxx]
+    strict = ["-Wall", "-Wextra", "-Wconversion", "-Werror", "-O1"]
+    compiler = [cc, "-std=c99"] if language == "c" else [cxx, "-std=c++17", "-x", "c++"]
+    taste = ["-Wpedantic", "-Wshadow", "-Wold-style-cast"]
+    for command in (
+        [*compiler, *strict, "-c", "first.c", "second.c"],
+        [cxx, "-std=c++17", *strict, *taste, "main.cpp", "first.o", "second.o", "-o", "program"],
+    ):
+        run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+    assert subprocess.run([tmp_path / "program"], check=False).returncode == 0
 
 
 @pytest.mark.parametrize("cc", ["gcc", "clang"])

@@ -38,6 +38,7 @@ KERNEL = f"""
 #include <stdint.h>
 #include "many.h"
 int many_cpu_ok(void) {{ return 1; }}
+const char *many_isa(void) {{ return "plain"; }}
 int many_pack(const float *w, const float *b, void *p) {{ (void)w; (void)b; (void)p; return 7; }}
 void many_run_part(const float *x, const void *p, float *y, void *space, int part, int parts)
 {{

@@ -24,12 +24,14 @@ from convgen.render import ABI, environment, render_c, spec_id, templates_folder
 from convgen.schedule import Family, Schedule
 from convgen.spec import Weights
 from convgen.spec.model import Activation, ConvSpec, Padding
+from convgen.target import TARGETS
 
 WINOGRAD = ConvSpec("winograd", 13, 11, 19, 37, 3, 3, padding=Padding(1, 1, 1, 1), batch=2)
 PLANS = [
     *(f"{label}-{isa}" for label in EDGES for isa in ("avx512", "plain")),
     *(f"winograd-{m}" for m in (2, 3, 4, 6)),
     *(f"{name}-activation" for name in ACTIVATIONS),
+    *(f"{name}-fat" for name in ("planes", "grouped_by_8", "pad_around_one_tap_strided")),
 ]
 each_plan = pytest.mark.parametrize("label", PLANS)
 
@@ -43,6 +45,8 @@ def plan_of(label: str) -> KernelPlan:
         case "2" | "3" | "4" | "6":
             schedule = Schedule(Family.WINOGRAD, 16, int(how), int(how), 2, 3, 2)
             return lower(WINOGRAD, schedule, target_of("avx512"))
+        case "fat":
+            return planned(replace(EDGES[what], name="a_longer_name"), TARGETS["x86-64"])
         case isa:
             return planned(replace(EDGES[what], name="a_longer_name"), target_of(isa))
 
@@ -133,7 +137,7 @@ def test_the_head_says_what_and_how(label: str) -> None:
 
 @each_plan
 def test_only_prefixed_names_are_public(label: str) -> None:
-    name, header_of_isa = plan_of(label).spec.name, plan_of(label).body.isa.header
+    plan, name = plan_of(label), plan_of(label).spec.name
     source, header = rendered(label)[f"{name}.c"], rendered(label)[f"{name}.h"]
     for macro in re.findall(r"^#define (\w+)", header, re.MULTILINE):
         assert macro.startswith(f"{name.upper()}_")
@@ -142,7 +146,8 @@ def test_only_prefixed_names_are_public(label: str) -> None:
     )
     assert functions and all(function.startswith(f"{name}_") for function in functions)
     includes = set(re.findall(r"^#include (\S+)", source + header, re.MULTILINE))
-    allowed = {"<stddef.h>", "<stdint.h>", "<string.h>", f'"{name}.h"', f"<{header_of_isa}>"}
+    allowed = {"<stddef.h>", "<stdint.h>", "<string.h>", f'"{name}.h"'}
+    allowed |= {f"<{part.body.isa.header}>" for part in (plan, *plan.narrower)}
     assert includes <= allowed
 
 

@@ -89,6 +89,8 @@ def _kernel_bytes(plan: KernelPlan) -> list[str]:
 def _target_lines(target: Target) -> list[str]:
     isa = target.isa
     needs = ", ".join(isa.features) or "nothing beyond C99"
+    if target.parts:
+        needs = f"nothing beyond x86-64; it runs the widest it can of {', '.join(target.parts)}"
     caches = f"L1 {target.l1 >> 10} KiB, L2 {target.l2 >> 10} KiB, L3 {target.l3 >> 20} MiB"
     return [
         f"{target.name}: {isa.name}, {isa.lanes} float32 lanes, {isa.registers} registers",
@@ -105,6 +107,7 @@ def _schedule_lines(decided: Decided) -> list[str]:
         last = "(remove the line from the spec to let convgen choose)"
     return [
         f"schedule: {decided.plan.schedule}",
+        *(f"on {p.body.isa.name}: {p.schedule}" for p in decided.plan.narrower),
         f"why: {decided.reason}",
         f"bound: {cost(decided.plan).bound}",
         last,
@@ -179,6 +182,7 @@ def explain_facts(decided: Decided) -> dict[str, Any]:
             "features": list(isa.features),
         },
         "schedule": plan.schedule.to_mapping(),
+        "narrower": {p.body.isa.name: p.schedule.to_mapping() for p in plan.narrower},
         "pinned": layer.schedule is not None,
         "reason": decided.reason,
         "bound": cost(plan).bound,

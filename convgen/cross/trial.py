@@ -117,7 +117,7 @@ def try_layer(layer: Layer, rig: Rig, bench: Bench) -> Trial:
     emulator = emulator_of(rig)
     if emulator is None:
         return trial(Outcome.NO_EMULATOR, detail=f"needs {wanted(rig.emulators)}", **facts)
-    outcome, said = _run((*emulator, str(_program(rig, work))), decided.plan.body.isa.name, bench)
+    outcome, said = _run((*emulator, str(_program(rig, work))), decided.plan.isas, bench)
     return trial(outcome, **facts, **said)
 
 
@@ -180,7 +180,9 @@ def _checked(command: Sequence[str], work: Path, bench: Bench) -> Finished:
     return run
 
 
-def _run(command: Sequence[str], isa: str, bench: Bench) -> tuple[Outcome, dict[str, object]]:
+def _run(
+    command: Sequence[str], isas: Sequence[str], bench: Bench
+) -> tuple[Outcome, dict[str, object]]:
     """The self test's outcome, and what it said of itself."""
     try:
         run = bench.processes.run(command, timeout=bench.timeout)
@@ -194,7 +196,7 @@ def _run(command: Sequence[str], isa: str, bench: Bench) -> tuple[Outcome, dict[
     found = VERDICT.search(words)  # a debugger's channel may end on either stream
     if run.code == 0 and found is not None:
         said = {"isa": found["isa"], "error": float(found["error"]), "bits": found["bits"]}
-        return (Outcome.OK if found["isa"] == isa else Outcome.OTHER_BODY), said
+        return (Outcome.OK if found["isa"] in isas else Outcome.OTHER_BODY), said
     if run.code == 1 and ": FAIL" in words:
         return Outcome.WRONG, {"detail": words}
     return Outcome.CRASHED, {"detail": f"exit code {run.code}: {words}"}

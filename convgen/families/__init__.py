@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from convgen.families import direct, winograd
 from convgen.families.base import AlgorithmFamily, Cost
+from convgen.families.fat import lower_fat
 from convgen.families.lanewise import Lanewise
 from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
@@ -22,7 +23,10 @@ FAMILIES: dict[Family, AlgorithmFamily] = {
 
 def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """The plan of a layer under a schedule. Raises ScheduleError where it cannot be carried out."""
-    return FAMILIES[schedule.family].lower(spec, schedule, target)
+    family = FAMILIES[schedule.family]
+    if target.parts:
+        return lower_fat(family, spec, schedule, target)
+    return family.lower(spec, schedule, target)
 
 
 def cost(plan: KernelPlan) -> Cost:

@@ -53,7 +53,8 @@ def tiled_plan(
     """
     isa = check(schedule, target, most)
     view, areas = walk(spec, schedule)
-    packing = packing_of(spec, view, isa.lanes)
+    packing = packing_of(spec, view, target.block or isa.lanes)
+    check_blocks(packing, schedule)
     some_empty = any(not area.kh_taps for area in areas)
     loops = reduce(spec, view, packing, some_empty)
 
@@ -91,6 +92,24 @@ def check(schedule: Schedule, target: Target, fitting: MostPixels) -> VectorIsa:
             f"does not fit {isa.registers} registers; at most {most} pixels do"
         )
     return isa
+
+
+def check_blocks(packing: Packing, schedule: Schedule) -> None:
+    """Raises ScheduleError where a tile's channels begin inside one block and end in another.
+
+    A tile finds its vectors by offsets from its first channel, which must be the same everywhere.
+    """
+    block, lanes = packing.lanes, schedule.lanes
+    fits = block % lanes == 0
+    for first, blocks, vectors, _ in channel_runs(packing.oc, lanes, schedule.vectors):
+        width = vectors * lanes
+        fits &= first % block == 0 or first % block + width <= block
+        fits &= blocks == 1 or block % width == 0 or width % block == 0
+    if not fits:
+        raise ScheduleError(
+            f"schedule: {schedule.vectors} vectors of {lanes} lanes do not meet packed blocks of "
+            f"{block} channels"
+        )
 
 
 def peel(spec: ConvSpec) -> list[Rectangle]:

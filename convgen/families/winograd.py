@@ -14,7 +14,13 @@ from dataclasses import replace
 from convgen.combination import program
 from convgen.errors import ScheduleError
 from convgen.families.base import Cost, activation_operations, view_of
-from convgen.families.tiled import PLAIN_TILE, check_lanes, most_pixels, packing_of
+from convgen.families.tiled import (
+    PLAIN_TILE,
+    check_blocks,
+    check_lanes,
+    most_pixels,
+    packing_of,
+)
 from convgen.plan import KernelPlan, Packing, Tile
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import Accuracy, ConvSpec, DType, Layout
@@ -88,7 +94,9 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
         )
     view = view_of(spec)
     alpha = m + spec.kh - 1
-    packing = replace(packing_of(spec, view, isa.lanes), kh=alpha, kw=alpha, winograd=(m, spec.kh))
+    packing = packing_of(spec, view, target.block or isa.lanes)
+    packing = replace(packing, kh=alpha, kw=alpha, winograd=(m, spec.kh))
+    check_blocks(packing, schedule)
     own = replace(
         _body(spec, packing, schedule, isa, target),
         fetch_in=4 * spec.h * spec.w * spec.c > target.l2,

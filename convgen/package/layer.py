@@ -124,7 +124,7 @@ def _manifest(
         files=files,
         extension=extension,
         target=plan.target.name,
-        isa=plan.body.isa.name,
+        isa=", ".join(plan.isas),
         schedule=str(plan.schedule),
         reason=decided.reason,
         binding=session.binding,

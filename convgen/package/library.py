@@ -13,6 +13,7 @@ from convgen.package.cache import Entry
 from convgen.package.commit import Place, keep_failed, writing
 from convgen.package.result import Stage, State
 from convgen.package.session import Session
+from convgen.plan import KernelPlan
 from convgen.target import is_foreign, missing_features
 from convgen.target.cpu import machine_name
 from convgen.toolchain import COMPILE_FLAGS, Unit, compile_shared
@@ -65,7 +66,7 @@ def make_library(
         made = _compiled(session, decided, place, work, bound)
     if verify:
         session.say(layer, Stage.VERIFY, None)
-        made = _verified(decided, place, work, bound, made)
+        made = _verified(session, decided, place, work, bound, made)
     return made, state, _stored(session, key, made)
 
 
@@ -80,6 +81,8 @@ def _refuse_foreign(decided: Decided) -> None:
 
 
 def _refuse_unverifiable(decided: Decided) -> None:
+    if decided.plan.fat:
+        return  # what this CPU lacks it never runs
     missing = missing_features(decided.plan.target)
     if missing:
         isa = decided.plan.body.isa
@@ -118,17 +121,13 @@ def _compiled(
     return Library(library, done.commands, done.warnings, done.code_bytes, None)
 
 
-def _verified(decided: Decided, place: Place, work: Path, bound: Bound, made: Library) -> Library:
+def _verified(
+    session: Session, decided: Decided, place: Place, work: Path, bound: Bound, made: Library
+) -> Library:
     plan = decided.plan
-    report = verify_in_child(
-        work / bound.library,
-        plan.spec,
-        packed_bytes=plan.packed_bytes,
-        workspace_bytes=plan.workspace_bytes,
-        align=plan.align,
-        weights=decided.weights,
-        tiling=tiling_of(plan),
-    )
+    report = _climbed(decided, work / bound.library)
+    for body in _beside(plan):
+        report = report.with_body(body, _climbed(decided, _alone(session, plan, work, body)))
     if report.passed:
         return Library(made.content, made.commands, made.warnings, made.code_bytes, report)
     lines = [f"{check.name}: {check.detail or 'failed'}" for check in report.failures]
@@ -140,6 +139,42 @@ def _verified(decided: Decided, place: Place, work: Path, bound: Bound, made: Li
         f"{findings}\nThis is convgen's fault or the compiler's. The generated C and the report "
         f"are kept in {kept}; an earlier build, if any, is as it was"
     )
+
+
+def _climbed(decided: Decided, library: Path) -> Report:
+    plan = decided.plan
+    return verify_in_child(
+        library,
+        plan.spec,
+        packed_bytes=plan.packed_bytes,
+        workspace_bytes=plan.workspace_bytes,
+        align=plan.align,
+        weights=decided.weights,
+        tiling=tiling_of(plan),
+    )
+
+
+def _beside(plan: KernelPlan) -> tuple[str, ...]:
+    """The bodies of a fat file that this CPU can run, but for the one that it takes by itself."""
+    from convgen.target.cpu import cpu_features
+
+    plans = (plan, *plan.narrower) if plan.fat else ()
+    have = cpu_features()
+    return tuple(p.body.isa.name for p in plans if set(p.body.isa.features) <= have)[1:]
+
+
+def _alone(session: Session, plan: KernelPlan, work: Path, body: str) -> Path:
+    """A library of one body of a fat file, compiled alone."""
+    name = plan.spec.name
+    done = compile_shared(
+        session.compiler,
+        work,
+        [Unit(f"{name}.c", (f"-D{name.upper()}_ONLY_{body.upper()}",))],
+        f"{name}_{body}.so",
+        timeout=session.options.timeout,
+        processes=session.processes,
+    )
+    return done.library
 
 
 def _cached(session: Session, key: str) -> Library | None:

@@ -112,14 +112,13 @@ def package_text(layer: Layer, plan: KernelPlan, extension: str) -> PackageText:
     spec = plan.spec
     baked = layer.weights is not None
     x_shape, y_shape = _batched(spec, spec.x_shape), _batched(spec, spec.y_shape)
-    isa = plan.body.isa
     return PackageText(
         name=spec.name,
         version=__version__,
         story=_story(spec),
         extension=extension,
-        isa=isa.name,
-        features=_listed(isa.features) or "nothing special",
+        isa=", ".join(plan.isas),
+        features=_listed(() if plan.fat else plan.body.isa.features) or "nothing special",
         public=_public(baked),
         dtype=str(spec.dtype),
         baked=baked,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from convgen.plan import KernelPlan
 from convgen.render.body import BodyText
 from convgen.render.file import ABI, plan_text, spec_id
+from convgen.render.parts import parts_of
 from convgen.render.tiled import tiled_text
 from convgen.render.winograd import winograd_text
 from convgen.winograd import WinogradBody
@@ -47,8 +48,8 @@ def render_c(plan: KernelPlan, weights: Weights | None = None) -> dict[str, str]
     """``{"<name>.c": text, "<name>.h": text}``; with weights they are baked in packed order."""
     text = plan_text(plan, weights)
     bodies: list[BodyText] = [
-        winograd_text(plan, body) if isinstance(body, WinogradBody) else tiled_text(plan, body)
-        for body in plan.bodies
+        winograd_text(part, body) if isinstance(body, WinogradBody) else tiled_text(part, body)
+        for part, body in parts_of(plan)
     ]
     env = environment()
     name = plan.spec.name

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from convgen.plan import Body
+from convgen.plan import Body, KernelPlan
 from convgen.target.isa import VectorIsa, model
 from convgen.target.x86 import CPUID
 from convgen.winograd import WinogradBody
+
+BASELINE = frozenset({"sse2"})  # part of x86-64 itself
 
 
 @dataclass(frozen=True)
@@ -16,7 +18,10 @@ class BodyText:
     """What the frame of the file prints: the vector operations, and under which conditions.
 
     ``function`` and ``driver``: macros that open an inlined function and one with loops;
-    ``sweep``: what the latter stands for.
+    ``sweep``: what the latter stands for. ``features``, ``supports``: whether this CPU can run it,
+    asked now or when the program was loaded; ``everywhere``: any that its condition lets through
+    can. ``guard``: the macro under which a vector body is compiled; ``tag``: what the names of its
+    functions end in.
     """
 
     isa: VectorIsa
@@ -26,13 +31,17 @@ class BodyText:
     condition: str
     words: str
     features: str
+    supports: str
     function: str
     driver: str
     sweep: str
+    guard: str
+    everywhere: bool
+    tag: str
     operations: tuple[str, ...]
 
 
-def common(body: Body | WinogradBody) -> dict[str, Any]:
+def common(plan: KernelPlan, body: Body | WinogradBody) -> dict[str, Any]:
     """The fields of BodyText."""
     isa = body.isa
     v = isa.prefix.upper()
@@ -48,6 +57,10 @@ def common(body: Body | WinogradBody) -> dict[str, Any]:
         "driver": f"{v}_SWEEP",
         # Inlined together, loops over several tiles would fight for registers, and gcc spill.
         "sweep": isa.apart,
+        "supports": " && ".join(f'__builtin_cpu_supports("{f}") != 0' for f in isa.features),
+        "guard": f"{plan.spec.name.upper()}_{isa.name.upper() if plan.tag else 'SIMD'}",
+        "everywhere": set(isa.features) <= BASELINE,
+        "tag": plan.tag,
         "operations": body.operations,
     }
 

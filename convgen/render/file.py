@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from convgen import __version__
 from convgen.activations import ActivationText, activation_text, float_literal
 from convgen.plan import KernelPlan, Packing
+from convgen.render.parts import parts_of
 from convgen.spec.model import Act, ConvSpec
 from convgen.winograd import WinogradBody, matrices
 
@@ -27,10 +28,10 @@ class PlanText:
     name: str
     macro: str
     template: str
+    fat: bool
     workspace: str
     version: str
     target: str
-    isa: str
     story: tuple[str, ...]
     macros: tuple[tuple[str, str], ...]
     act: ActivationText
@@ -42,6 +43,7 @@ class PlanText:
     scatter: int
     baked: tuple[str, ...]
     feature_words: str
+    isa_words: str
     layout: str
     w_layout: str
     x_shape: str
@@ -64,7 +66,6 @@ def spec_id(plan: KernelPlan, weights: Weights | None = None) -> str:
 def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     spec = plan.spec
     macro = spec.name.upper()
-    features = plan.body.isa.features
     workspace = f"{macro}_WORKSPACE_BYTES is 0: not used, may be NULL"
     if plan.workspace_bytes:
         workspace = f"{macro}_WORKSPACE_BYTES bytes, aligned to a float at least; contents void"
@@ -75,10 +76,10 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         name=spec.name,
         macro=macro,
         template="winograd.j2" if isinstance(plan.body, WinogradBody) else "tiled.j2",
+        fat=plan.fat,
         workspace=", (float *)workspace" if plan.workspace_bytes else "",
         version=__version__,
         target=plan.target.name,
-        isa=plan.body.isa.name,
         story=story(plan),
         macros=macros(plan, weights),
         act=activation_text(spec.activation),
@@ -89,7 +90,8 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         wino=winograd_words(plan.body) if isinstance(plan.body, WinogradBody) else None,
         scatter=0 if plan.view.y_channel == 1 else plan.view.y_channel,
         baked=baked_lines(plan.packing, weights) if weights is not None else (),
-        feature_words=f" ({', '.join(features)})" if features else "",
+        feature_words=_feature_words(plan),
+        isa_words=_isa_words(plan),
         layout=spec.layout,
         w_layout=spec.weight_layout,
         x_shape="][".join(map(str, spec.x_shape)),
@@ -99,6 +101,19 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         packed_words=packed,
         workspace_words=workspace,
     )
+
+
+def _feature_words(plan: KernelPlan) -> str:
+    if plan.fat:
+        return " (any x86-64)"
+    features = plan.body.isa.features
+    return f" ({', '.join(features)})" if features else ""
+
+
+def _isa_words(plan: KernelPlan) -> str:
+    names = [body.isa.name for _, body in parts_of(plan)]
+    *others, last = [f'"{name}"' for name in names]
+    return f"{', '.join(others)} or {last}" if others else last
 
 
 def winograd_words(body: WinogradBody) -> SimpleNamespace:
@@ -162,6 +177,7 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         "",
         f"Spec {spec_id(plan)}, target {plan.target.name}",
         f"Schedule {plan.schedule}",
+        *(f"  on {p.body.isa.name} {p.schedule}" for p in plan.narrower),
         f"Cost: {s.macs} multiply-adds, {plan.packed_bytes} bytes of packed weights; "
         f"tiles of up to {tile.pixels} x {tile.channels}",
         *_flags_story(plan),

@@ -69,7 +69,7 @@ def tile_text(plan: KernelPlan, body: Body, tile: Tile) -> TileText:
         y = row * view.y_row + col * view.y_pixel
         pixels.append(SimpleNamespace(index=index, x=x, y=plus(y)))
     return TileText(
-        name=tile.name,
+        name=tile.name + plan.tag,
         comment=f"{comment}, {accumulators} multiply-add{'s' if accumulators > 1 else ''} a step.",
         channels=tile.channels,
         pixels=tuple(pixels),

@@ -41,10 +41,10 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
     isa, view, packing = body.isa, plan.view, plan.packing
     groups, images = view.groups, plan.spec.batch
     return TiledText(
-        **common(body),
-        table=f"{plan.spec.name}_regions",
+        **common(plan, body),
+        table=f"{plan.spec.name}_regions{plan.tag}",
         regions=body.regions,
-        runs=tuple((tile.name, a, b) for tile, a, b in body.runs),
+        runs=tuple((tile.name + plan.tag, a, b) for tile, a, b in body.runs),
         tiles=tuple(
             lanewise_text(plan, body, tile) if view.x_lane else tile_text(plan, body, tile)
             for tile in body.tiles

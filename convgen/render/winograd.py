@@ -82,7 +82,7 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
     d = spec.dh
     m_pitch = body.tile.vectors * isa.lanes
     return WinogradText(
-        **common(body),
+        **common(plan, body),
         packing=packing,
         m=body.m, alpha=body.alpha, square=body.alpha**2, rows=body.rows, cols=body.cols,
         count=body.count, block=body.block, blocks=body.blocks, mr=body.tile.pixels,
@@ -120,7 +120,7 @@ def _product(plan: KernelPlan, body: WinogradBody, tile: Tile) -> SimpleNamespac
     m_pitch = body.tile.vectors * lanes
     accumulators = tile.pixels * tile.vectors
     return SimpleNamespace(
-        name=tile.name,
+        name=tile.name + plan.tag,
         rows=tile.pixels,
         comment=f"{tile.pixels} tiles x {tile.channels} channels: {accumulators} accumulators.",
         pixels=[

@@ -45,6 +45,9 @@ class Target:
     ``machines``: how the operating system of such a machine calls it, empty where any will do, None
     where none runs Python. ``flags``: what a compiler for that machine must be told so that it
     takes the vector body. ``doubles``: whether double arithmetic is instructions, not calls.
+    ``parts``: of a fat target, the targets whose bodies its one file holds, widest first.
+    ``block``: channels in a block of packed weights, where bodies of several widths read it; 0: as
+    many as the vector has lanes.
     """
 
     name: str
@@ -58,6 +61,8 @@ class Target:
     machines: tuple[str, ...] | None = ()
     flags: tuple[str, ...] = ()
     doubles: bool = True
+    parts: tuple[str, ...] = ()
+    block: int = 0
 
     @property
     def isa(self) -> VectorIsa:
@@ -84,6 +89,9 @@ TARGETS: Mapping[str, Target] = {
                fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES),
         Target("x86-64-sse2", (SSE2, PLAIN), **_X86_CACHES,
                fma_ports=1, load_ports=2, fma_latency=7, machines=_X86_MACHINES),
+        Target("x86-64", (AVX512, AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
+               parts=("x86-64-avx512", "x86-64-avx2", "x86-64-sse2")),
         Target("aarch64-neon", (NEON, PLAIN), l1=32 << 10, l2=512 << 10, l3=4 << 20,
                fma_ports=2, load_ports=2, fma_latency=4, machines=("aarch64", "arm64", "ARM64")),
         Target("riscv64", (PLAIN_32,), l1=32 << 10, l2=512 << 10, l3=2 << 20,

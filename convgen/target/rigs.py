@@ -80,6 +80,7 @@ _RVV_CPU = "rv64,v=true,vlen=128,vext_spec=v1.0"
 _WASM = _clang("--target=wasm32-wasi")
 
 RIGS: tuple[Rig, ...] = (
+    _x86("x86-64"),
     _x86("x86-64-avx512"),
     _x86("x86-64-avx2"),
     _x86("x86-64-sse2"),

@@ -68,9 +68,11 @@ def prove(
     *,
     machine: str = "gcc_x86_64",
     timeout: float = SECONDS,
+    isa: str | None = None,
 ) -> Proof:
     """Run EVA on one body of the rendered ``files`` of a plan.
 
+    ``isa``: which vector body of a fat file, the widest without it.
     ``machine``: frama-c's name for sizes and alignments of the C types. Raises ``ToolchainError``
     when frama-c is missing, fails, or takes longer than ``timeout`` seconds.
     """
@@ -83,7 +85,7 @@ def prove(
             (Path(folder) / name).write_text(text, encoding="utf-8")
         # frama-c takes PWD's word for where it is, so the sources' paths must be whole.
         sources = (str(Path(folder) / name) for name in ("driver.c", f"{spec.name}.c"))
-        command = (program, *_options(plan, reading), "-machdep", machine, *sources)
+        command = (program, *_options(plan, reading, isa), "-machdep", machine, *sources)
         run = Processes().run(command, timeout=timeout)
     line = shell_line(command)
     if run.timed_out:
@@ -122,6 +124,7 @@ int main(void)
   for (int i = 0; i < {_size(spec.w_shape)}; ++i) w[i] = any_float;
 {fill_b}\
   {name}_cpu_ok();
+  {name}_isa();
   {name}_pack(w, b, packed);
   {name}_run(x, packed, y, workspace);
   {name}_run_part(x, packed, y, workspace, any_int, any_int);
@@ -130,23 +133,31 @@ int main(void)
 """
 
 
-def _options(plan: KernelPlan, reading: Reading) -> tuple[str, ...]:
+def _options(plan: KernelPlan, reading: Reading, isa: str | None) -> tuple[str, ...]:
     """Cheap and imprecise everywhere but where ``_kept_apart`` asks for more."""
+    macro = plan.spec.name.upper()
     return (
         "-eva",
         "-eva-precision", "0",
-        *_kept_apart(plan),
+        *_kept_apart(plan, f"_{_body_name(plan, reading, isa)}" if plan.fat else ""),
         "-eva-no-show-progress",
         "-eva-no-print",
         "-kernel-warn-key=parser:decimal-float=inactive",  # 0.1 is no float: intended
         "-kernel-verbose", "0",
         "-warn-special-float", "none",  # NaN and Inf are values like any other
         "-warn-invalid-pointer",
-        f"-cpp-extra-args=-D{plan.spec.name.upper()}_{reading}",
+        f"-cpp-extra-args=-D{macro}_{reading}" + (f" -D{macro}_ONLY_{isa.upper()}" if isa else ""),
     )  # fmt: skip
 
 
-def _kept_apart(plan: KernelPlan) -> tuple[str, ...]:
+def _body_name(plan: KernelPlan, reading: Reading, isa: str | None) -> str:
+    """The instruction set of the body that is read."""
+    if reading is Reading.PLAIN:
+        return plan.plain.isa.name
+    return isa or plan.body.isa.name
+
+
+def _kept_apart(plan: KernelPlan, tag: str) -> tuple[str, ...]:
     """The loops whose rounds EVA must not merge, for its intervals to be exact enough.
 
     Tiled: the rows of the table of regions; everything inside a region is an interval. Winograd:
@@ -156,11 +167,12 @@ def _kept_apart(plan: KernelPlan) -> tuple[str, ...]:
     name = plan.spec.name
     rounds = SPARE + max(
         body.count + body.blocks if isinstance(body, WinogradBody) else len(body.regions)
-        for body in plan.bodies
+        for part in (plan, *plan.narrower)
+        for body in part.bodies
     )
     if not isinstance(plan.body, WinogradBody):
-        return "-eva-slevel-function", f"{name}_body:{rounds}"
-    functions = (f"{name}_body", "transform_block", "finish_block")
+        return "-eva-slevel-function", f"{name}_body{tag}:{rounds}"
+    functions = (f"{name}_body{tag}", f"transform_block{tag}", f"finish_block{tag}")
     levels = ",".join(f"{function}:{rounds}" for function in functions)
     return "-eva-slevel-function", levels, "-eva-auto-loop-unroll", str(plan.body.alpha)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 
@@ -56,6 +56,12 @@ class Report:
     @property
     def failures(self) -> tuple[Check, ...]:
         return tuple(check for check in self.checks if not check.passed)
+
+    def with_body(self, body: str, other: Report) -> Report:
+        """This report with the checks of another body of its file; the time stays this one's."""
+        checks = tuple(replace(check, name=f"{check.name} on {body}") for check in other.checks)
+        errors = max(self.max_error, other.max_error), max(self.bound_ratio, other.bound_ratio)
+        return Report((*self.checks, *checks), *errors, self.microseconds)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for JSON, NaN as None; ``from_mapping`` reads it back."""

@@ -1278,7 +1278,7 @@ static int cpu_has(unsigned leaf, int word, unsigned bit, unsigned saved)
 {
   unsigned r[4];
   unsigned low, high;
-  if (__get_cpuid_max(0, NULL) < leaf) return 0;
+  if ((unsigned)__get_cpuid_max(0, NULL) < leaf) return 0;
   __cpuid_count(leaf, 0, r[0], r[1], r[2], r[3]);
   if ((r[word] >> bit & 1u) == 0) return 0;
   if (saved == 0) return 1;
