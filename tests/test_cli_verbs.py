@@ -278,7 +278,10 @@ def test_emit_writes_the_c_alone() -> None:
     ran = run("emit", write("a.yaml", TINY), "-o", "src", "--isa", "plain")
     assert ran.code == 0
     names = sorted(p.name for p in Path("src/a").iterdir())
-    assert names == ["CMakeLists.txt", "a.c", "a.h", "selftest.c"]
+    assert names == [
+        "CMakeLists.txt", "README.md", "a.c", "a.h", "idf_component.yml", "library.json",
+        "selftest.c", "zephyr",
+    ]  # fmt: skip
     assert ran.out.startswith("a: written in src/a")
     assert run("emit", "a.yaml", "-o", "src", "--isa", "plain").out.startswith("a: unchanged")
 

@@ -141,7 +141,9 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
     Raises ``UsageError``.
     """
     mark = f".{os.getpid()}.{threading.get_ident()}.part"
-    staged = {folder / name: (folder / name).with_name(f".{Path(name).name}{mark}") for name in files}
+    staged = {
+        folder / name: (folder / name).with_name(f".{Path(name).name}{mark}") for name in files
+    }
     with writing(folder):
         try:
             for (path, part), data in zip(staged.items(), files.values(), strict=True):
