@@ -31,7 +31,7 @@ def size(
     verbose: Verbose = False,
     quiet: QuietNotes = False,
 ) -> None:
-    """Compile each layer by itself and show the bytes it takes: code, stack, arrays.
+    """Show the bytes that each layer takes: code, stack, arrays.
 
     \b
     Example:  convgen size layer.yaml --cc "arm-none-eabi-gcc -mcpu=cortex-m4 -Os"
