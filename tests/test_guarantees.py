@@ -361,6 +361,26 @@ def test_no_malloc_no_stdio_no_globals(family: str, cc: str, level: str, tmp_pat
     assert ("R", "edge_packed") in found
 
 
+MICROCONTROLLER = (
+    "arm-none-eabi-gcc", "-mcpu=cortex-m4", "-mfloat-abi=hard", "-mfpu=fpv4-sp-d16",
+)  # fmt: skip
+
+
+@pytest.mark.skipif(not shutil.which(MICROCONTROLLER[0]), reason="no arm-none-eabi-gcc here")
+@pytest.mark.parametrize("level", ["-Os", "-O2"])
+@each_family
+def test_a_microcontroller_emulates_nothing(family: str, level: str, tmp_path: Path) -> None:
+    """No double and no 64-bit division: the object asks libgcc for nothing."""
+    for name, text in render_c(plan_of(family, "plain")).items():
+        (tmp_path / name).write_text(text)
+    command = [*MICROCONTROLLER, "-std=c99", level, "-c", "edge.c", "-o", "edge.o"]
+    subprocess.run(command, cwd=tmp_path, check=True)
+    listing = subprocess.run(
+        ["arm-none-eabi-nm", "-u", "edge.o"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert set(re.findall(r"U (\w+)", listing.stdout)) <= LIBRARY
+
+
 @each_family
 def test_the_text_names_nothing_it_may_not(family: str) -> None:
     """No header but the three, no allocation, no I/O, no libm; plain files do without doubles."""
