@@ -217,6 +217,19 @@ def test_size_for_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert 0 < small["text"] < quick["text"], "the optimisation that the command names holds"
     ran = run("size", "a.yaml", "--cc", ARM)
     assert "compiles for another machine: target generic" in ran.err
+    named = run("size", "a.yaml", "--json", "--target", "cortex-m4").json
+    assert named["target"] == "cortex-m4" and "arm-none-eabi" in named["compiler"]
+    assert named["layers"][0]["text"] > 0
+
+
+def test_a_target_without_its_compiler_names_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    Path("a.yaml").write_text(TINY)
+    ran = run("size", "a.yaml", "--target", "cortex-m7")
+    assert ran.code == 3 and "install arm-none-eabi-gcc" in ran.err
 
 
 @needs_cc

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from convgen.cli.options import Compiler, Isa, Json, QuietNotes, Specs, TargetName, Timeout, Verbose
 from convgen.cli.output import Output, session
-from convgen.errors import ConvgenError
+from convgen.errors import ConvgenError, ToolchainError
 
 if TYPE_CHECKING:
     from convgen.package.size import Size
@@ -34,16 +34,14 @@ def size(
     """Show the bytes that each layer takes: code, stack, arrays.
 
     \b
-    Example:  convgen size layer.yaml --cc "arm-none-eabi-gcc -mcpu=cortex-m4 -Os"
+    Example:  convgen size layer.yaml --target cortex-m4
     """
     with session("size", json=json, verbose=verbose, quiet=quiet) as out:
         from convgen.cli.sources import read_layers
         from convgen.package.emit import decide
         from convgen.package.size import layer_size
-        from convgen.toolchain import find_compiler
 
-        compiler = find_compiler(cc)
-        machine = _target(compiler, target, isa, out)
+        compiler, machine = _tools(cc, target, isa, out)
         out.payload |= {"target": machine.name, "compiler": str(compiler), "layers": []}
         sizes = []
         for layer in read_layers(specs, out):
@@ -58,20 +56,38 @@ def size(
                 out.note(line)
 
 
-def _target(compiler: FoundCompiler, target: str | None, isa: str | None, out: Output) -> Target:
-    """The target that was named; ``generic`` for a compiler that compiles for another machine."""
-    import platform
+def _tools(
+    cc: str | None, target: str | None, isa: str | None, out: Output
+) -> tuple[FoundCompiler, Target]:
+    """The compiler of ``--cc``, else the first one here for the target; and the target, which is
+    ``generic`` where none is named and the compiler compiles for another machine.
 
+    Raises ``UsageError`` and ``ToolchainError``.
+    """
+    from convgen.cross.tools import compiler_of, wanted
     from convgen.target import resolve_target
+    from convgen.target.cpu import machine_name
+    from convgen.target.rigs import rigs_of
+    from convgen.toolchain import Processes, find_compiler
 
-    arch = compiler.machine.split("-")[0]
-    same = {"amd64": "x86_64", "arm64": "aarch64"}
-    here = platform.machine().lower()
+    machine = resolve_target(target, isa)
+    if cc is None:
+        rig = rigs_of([machine.name])[0]
+        found = compiler_of(rig, None, Processes())
+        if found is None:
+            raise ToolchainError(
+                f"no compiler for {machine.name} found: install {wanted(rig.compilers)}, or name "
+                "one with --cc"
+            )
+        return found, machine
+    compiler = find_compiler(cc)
+    arch, same = compiler.machine.split("-")[0], {"amd64": "x86_64", "arm64": "aarch64"}
+    here = machine_name().lower()
     foreign = arch != "unknown" and same.get(arch, arch) != same.get(here, here)
     if foreign and target is None and isa is None:
         out.note(f"note: {compiler} compiles for another machine: target generic")
-        return resolve_target("generic")
-    return resolve_target(target, isa)
+        return compiler, resolve_target("generic")
+    return compiler, machine
 
 
 def size_row(s: Size) -> tuple[str, ...]:
