@@ -180,6 +180,13 @@ class Packing:
         return self.kh * self.kw * self.ic
 
     @property
+    def w_tap(self) -> int:
+        """From one tap of the caller's weights to the next: in every layout a row of taps ends
+        where the next begins."""
+        assert self.w_kh == self.kw * self.w_kw, self
+        return self.w_kw
+
+    @property
     def block_stride(self) -> int:
         return (1 + self.depth) * self.lanes
 

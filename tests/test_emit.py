@@ -14,6 +14,7 @@ import pytest
 from built import LAYERS, needs_cc, posix_only
 
 from convgen import oracle
+from convgen.cli.emit import write_files
 from convgen.package.emit import decide, emit_files
 from convgen.package.python_text import glue_files
 from convgen.package.selftest import MOST_SAMPLES, choose_scale, fills, samples, selftest_text
@@ -64,9 +65,7 @@ SHAPES = {
 
 
 def write(folder: Path, layer: Layer) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    for name, text in emit_files(layer, host_target()).items():
-        (folder / name).write_text(text)
+    write_files(folder, emit_files(layer, host_target()))
     return folder
 
 
@@ -83,12 +82,16 @@ def run_selftest(
 def test_files_and_their_bytes() -> None:
     layer = LAYERS["layer"]
     files = emit_files(layer, host_target())
-    assert list(files) == ["layer.c", "layer.h", "selftest.c", "CMakeLists.txt"]
+    assert list(files) == [
+        "layer.c", "layer.h", "selftest.c", "CMakeLists.txt", "README.md", "library.json",
+        "idf_component.yml", "zephyr/module.yml", "zephyr/CMakeLists.txt", "zephyr/Kconfig",
+    ]  # fmt: skip
     assert emit_files(replace(layer, source="elsewhere.yaml"), host_target()) == files
     assert emit_files(layer, TARGETS["generic"]) != files
     for name, text in files.items():
         assert text.endswith("\n") and text.isascii(), name
-        assert "carries no licence obligation" in text or name == "CMakeLists.txt"
+        assert "carries no licence obligation" in text or not name.endswith((".c", ".h", ".md"))
+        assert "convgen" in text[:400], "a later emit knows its own files by this"
         assert str(ROOT) not in text
         assert max(map(len, text.splitlines())) <= 100, name
 

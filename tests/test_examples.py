@@ -20,6 +20,7 @@ import convgen
 ROOT = Path(__file__).resolve().parent.parent
 PHOTO = ROOT / "examples" / "photo"
 EMBED = ROOT / "examples" / "embed"
+CPP = ROOT / "examples" / "cpp"
 LAYERS = ("edges", "outline")
 STRICT = "-std=c99 -Wall -Wextra -Wconversion -Wpedantic -Werror"
 
@@ -195,3 +196,19 @@ def outline_by_the_oracle() -> NDArray[np.float64]:
     w = np.stack([across, -across, down, -down], axis=-1)[:, :, None, :]
     gradients = convgen.reference(EMBED / "edges.yaml", disc, np.ascontiguousarray(w))
     return convgen.reference(EMBED / "outline.yaml", gradients.astype(np.float32))
+
+
+# -- cpp -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler is installed")
+def test_cpp_program_that_fetches_the_layer(cmake: str, tmp_path: Path) -> None:
+    """README's commands, warnings being errors; it prints what README says."""
+    run(sys.executable, "-m", "convgen", "emit", CPP, "-o", "out/layers", cwd=tmp_path)
+    strict = "-Wall -Wextra -Wconversion -Wpedantic -Werror"
+    run(cmake, "-S", CPP, "-B", "out", f"-DCMAKE_CXX_FLAGS={strict}", cwd=tmp_path)
+    run(cmake, "--build", "out", cwd=tmp_path)
+    block = re.search(r"\nprints\n\n((?:    .*\n)+)", (CPP / "README.md").read_text())
+    assert block is not None
+    printed = run(tmp_path / "out" / "blur_demo", cwd=tmp_path)
+    assert printed.splitlines() == [line[4:] for line in block[1].splitlines()]

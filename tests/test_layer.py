@@ -224,7 +224,7 @@ print(build_layer(layer, BuildOptions(out, host_target(), cache_root=out / "c"))
 
     assert [state(), state()] == ["built", "unchanged"]
     template = copied / "templates" / "selftest.c.j2"
-    template.write_text(template.read_text().replace("int main(void)", "int main(void) /* ! */"))
+    template.write_text(template.read_text().replace("<stdint.h>", "<stdint.h> /* ! */"))
     assert [state(), state()] == ["built", "unchanged"]
     assert "/* ! */" in (tmp_path / "tiny" / "selftest.c").read_text()
 

@@ -18,6 +18,7 @@ from convgen.cli import (
     explain,
     init,
     schema,
+    size,
     tune,
     verify,
 )
@@ -29,6 +30,7 @@ VERBS = (
     build.build,
     emit.emit,
     cross.cross,
+    size.size,
     verify.verify,
     bench.bench,
     tune.tune,

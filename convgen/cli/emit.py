@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convgen.cli.options import Isa, Json, OutDir, Quiet, Specs, TargetName, Verbose
+from convgen.cli.options import Isa, Json, OutDir, Quiet, Specs, SplitWeights, TargetName, Verbose
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, UsageError
 
@@ -22,6 +22,7 @@ def emit(
     out_dir: OutDir = "build",
     isa: Isa = None,
     target: TargetName = None,
+    split_weights: SplitWeights = False,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -41,9 +42,11 @@ def emit(
         machine = resolve_target(target, isa)
         layers = distinct(read_layers(specs, out), out)
         if out_dir == STDOUT:
+            if split_weights:
+                raise UsageError("-o - prints one file, --split-weights makes two: name a folder")
             _to_stdout(layers, machine, out)
         else:
-            _to_folder(layers, machine, Path(out_dir), out)
+            _to_folder(layers, machine, Path(out_dir), out, split_weights)
 
 
 def _to_stdout(layers: Sequence[Layer], target: Target, out: Output) -> None:
@@ -59,18 +62,22 @@ def _to_stdout(layers: Sequence[Layer], target: Target, out: Output) -> None:
         out.raw(text)
 
 
-def _to_folder(layers: Sequence[Layer], target: Target, folder: Path, out: Output) -> None:
+def _to_folder(
+    layers: Sequence[Layer], target: Target, folder: Path, out: Output, split: bool
+) -> None:
     from convgen.package.emit import emit_files
 
     for layer in layers:
         place = folder / layer.spec.name
         try:
-            files = emit_files(layer, target)
+            files = emit_files(layer, target, split=split)
             changed = write_files(place, files)
         except ConvgenError as error:
             out.fail(error, layer.spec.name)
             continue
         out.payload["layers"].append(_facts(layer, target, files, place) | {"changed": changed})
+        if split and layer.weights is None:
+            out.note(f"{layer.spec.name}: its weights come at run time, so there are none to split")
         state = "written" if changed else "unchanged"
         out.done(f"{layer.spec.name}: {state} in {place} ({', '.join(files)})")
 
@@ -90,22 +97,25 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
     """Write the files that differ from what is there, each whole; the names of those written.
 
     Raises ``UsageError`` rather than change the C of a built package: its compiled part and its
-    manifest would no longer belong to it. Nor is a file replaced that convgen did not write.
+    manifest would no longer belong to it. Nor is a file replaced that convgen did not write. A
+    ``<name>_weights.c`` that the layer no longer has goes: its array stands in the C now.
     """
-    from convgen.package.cache import write_whole
-    from convgen.package.commit import Place, refuse_foreign
+    from convgen.package.commit import Place, forget_own, refuse_foreign, write_together
     from convgen.package.manifest import NAME
 
-    changed = [name for name, text in files.items() if _content(place / name) != text.encode()]
-    if changed and (place / NAME).exists():
+    found = {name: _content(place / name) for name in files}
+    changed = [name for name, text in files.items() if found[name] != text.encode()]
+    other = [name for name in changed if found[name] is not None]
+    if other and (place / NAME).exists():
         raise UsageError(
-            f"{place} holds a built package, and the C to emit differs from it ({changed[0]}): "
+            f"{place} holds a built package, and the C to emit differs from it ({other[0]}): "
             "emit into another folder with -o, or build again"
         )
-    refuse_foreign(Place(place.parent, place.name))
-    place.mkdir(parents=True, exist_ok=True)
-    for name in changed:
-        write_whole(place / name, files[name].encode())
+    refuse_foreign(Place(place.parent, place.name), files)
+    write_together(place, {name: files[name].encode() for name in changed})
+    weights = f"{place.name}_weights.c"
+    if weights not in files:
+        forget_own(place / weights)
     return changed
 
 

@@ -34,6 +34,9 @@ TargetName = Annotated[
         show_default=False,
     ),
 ]
+SplitWeights = Annotated[
+    bool, typer.Option("--split-weights", help="Baked weights in a <name>_weights.c of their own.")
+]
 Compiler = Annotated[
     str | None,
     typer.Option(

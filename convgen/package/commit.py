@@ -13,7 +13,8 @@ import errno
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -102,21 +103,58 @@ def writing(where: Path) -> Iterator[None]:
         raise UsageError(text) from error
 
 
-def refuse_foreign(place: Place) -> None:
-    """Raise ``UsageError`` where files that convgen did not write would be overwritten."""
+def refuse_foreign(place: Place, names: Iterable[str] = ()) -> None:
+    """Raise ``UsageError`` where files that convgen did not write would be overwritten.
+
+    ``names``: files to be written beyond those of a built package.
+    """
     if place.package.exists() and not place.package.is_dir():
         raise UsageError(f"{place.package}: a file stands where the package would go; move it")
     if (place.package / MANIFEST).exists():
         return
-    for name in (*MARKED, f"{place.name}.c", f"{place.name}.h"):
+    for name in dict.fromkeys((*MARKED, f"{place.name}.c", f"{place.name}.h", *names)):
         path = place.package / name
         with contextlib.suppress(FileNotFoundError):
             data = path.read_bytes()
-            if data.strip() and MARK not in data[:4096]:
+            if data.strip() and not _is_own(data):
                 raise UsageError(
                     f"{path}: convgen did not write this file and would overwrite it; choose "
                     "another folder with -o, or rename the layer"
                 )
+
+
+def _is_own(data: bytes) -> bool:
+    return MARK in data[:4096]
+
+
+def forget_own(path: Path) -> None:
+    """Remove a file if it is there and convgen wrote it."""
+    with contextlib.suppress(FileNotFoundError):
+        if _is_own(path.read_bytes()):
+            path.unlink()
+
+
+def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files below ``folder``, each whole or not at all, none before all are on disk.
+
+    Whatever kills this leaves files that are old or new, never cut; a full disk leaves all old.
+    Raises ``UsageError``.
+    """
+    mark = f".{os.getpid()}.{threading.get_ident()}.part"
+    staged = {
+        folder / name: (folder / name).with_name(f".{Path(name).name}{mark}") for name in files
+    }
+    with writing(folder):
+        try:
+            for (path, part), data in zip(staged.items(), files.values(), strict=True):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                part.write_bytes(data)
+            for path, part in staged.items():
+                part.replace(path)
+        finally:
+            for part in staged.values():
+                with contextlib.suppress(OSError):
+                    part.unlink(missing_ok=True)
 
 
 def commit(

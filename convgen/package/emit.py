@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from convgen import __version__
 from convgen.choose import choose
 from convgen.families import lower
+from convgen.package.project import ProjectText, cmake_file, project_files, project_text
 from convgen.package.selftest import selftest_file
 from convgen.plan import KernelPlan
-from convgen.render import environment, render_c
+from convgen.render import render_c
 from convgen.schedule import Schedule
 from convgen.spec import load_weights
 from convgen.spec.model import Layer
@@ -32,14 +32,6 @@ class Decided:
     weights: Weights | None
 
 
-@dataclass(frozen=True)
-class CMakeText:
-    """What the CMake template prints."""
-
-    name: str
-    version: str
-
-
 def decide(layer: Layer, target: Target, tuned: Schedule | None = None) -> Decided:
     """Take the pinned schedule, else the ``tuned`` one, else choose; lower it, read the weights.
 
@@ -57,24 +49,38 @@ def decide(layer: Layer, target: Target, tuned: Schedule | None = None) -> Decid
     return Decided(layer, plan, reason, load_weights(layer))
 
 
-def kernel_files(decided: Decided) -> dict[str, str]:
-    """``<name>.c`` and ``<name>.h``."""
-    return render_c(decided.plan, decided.weights)
+def kernel_files(decided: Decided, *, split: bool = False) -> dict[str, str]:
+    """``<name>.c`` and ``<name>.h``; with ``split``, baked weights in ``<name>_weights.c``."""
+    return render_c(decided.plan, decided.weights, split=split)
 
 
-def companion_files(decided: Decided) -> dict[str, str]:
+def companion_files(decided: Decided, *, split: bool = False) -> dict[str, str]:
     """``selftest.c`` and ``CMakeLists.txt``, for whoever takes the C alone."""
-    text = CMakeText(decided.plan.spec.name, __version__)
+    text = _project_text(decided, split)
     return {
-        "selftest.c": selftest_file(decided.plan, decided.weights),
-        "CMakeLists.txt": environment().get_template("CMakeLists.txt.j2").render(t=text),
+        "selftest.c": selftest_file(decided.plan, decided.weights, text.sources),
+        "CMakeLists.txt": cmake_file(text),
     }
 
 
-def emit_files(layer: Layer, target: Target) -> dict[str, str]:
-    """The embeddable C package, file name to text; nothing is compiled, nothing written.
+def package_files(decided: Decided, *, split: bool = False) -> dict[str, str]:
+    """The embeddable C package, path below its folder to text."""
+    return {
+        **kernel_files(decided, split=split),
+        **companion_files(decided, split=split),
+        **project_files(_project_text(decided, split)),
+    }
+
+
+def emit_files(layer: Layer, target: Target, *, split: bool = False) -> dict[str, str]:
+    """The embeddable C package, path below its folder to text; nothing is compiled or written.
 
     The bytes are a function of spec, schedule, target and convgen's version alone.
     """
-    decided = decide(layer, target)
-    return {**kernel_files(decided), **companion_files(decided)}
+    return package_files(decide(layer, target), split=split)
+
+
+def _project_text(decided: Decided, split: bool) -> ProjectText:
+    name, baked = decided.plan.spec.name, decided.weights is not None
+    sources = (f"{name}.c", f"{name}_weights.c") if split and baked else (f"{name}.c",)
+    return project_text(decided.plan, sources, baked)

@@ -9,6 +9,7 @@ be wrong together. Baked weights are no integers: there the samples count, withi
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -92,10 +93,11 @@ class SelftestText:
     sum_error: float
 
 
-def selftest_file(plan: KernelPlan, weights: Weights | None) -> str:
-    """The text of selftest.c."""
+def selftest_file(plan: KernelPlan, weights: Weights | None, sources: Sequence[str] = ()) -> str:
+    """The text of selftest.c. ``sources``: the C files it checks, ``<name>.c`` without any."""
     text = selftest_text(plan, weights)
-    return environment().get_template("selftest.c.j2").render(t=text)
+    files = " ".join(sources or (f"{plan.spec.name}.c",))
+    return environment().get_template("selftest.c.j2").render(t=text, sources=files)
 
 
 def selftest_text(plan: KernelPlan, weights: Weights | None) -> SelftestText:

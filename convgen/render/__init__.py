@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,8 +45,13 @@ def environment() -> Environment:
     )
 
 
-def render_c(plan: KernelPlan, weights: Weights | None = None) -> dict[str, str]:
-    """``{"<name>.c": text, "<name>.h": text}``; with weights they are baked in packed order."""
+def render_c(
+    plan: KernelPlan, weights: Weights | None = None, *, split: bool = False
+) -> dict[str, str]:
+    """``{"<name>.c": text, "<name>.h": text}``; with weights they are baked in packed order.
+
+    ``split``: baked weights stand in ``<name>_weights.c``, a third file.
+    """
     text = plan_text(plan, weights)
     bodies: list[BodyText] = [
         winograd_text(part, body) if isinstance(body, WinogradBody) else tiled_text(part, body)
@@ -53,8 +59,13 @@ def render_c(plan: KernelPlan, weights: Weights | None = None) -> dict[str, str]
     ]
     env = environment()
     name = plan.spec.name
-    source = env.get_template("kernel.c.j2").render(plan=text, bodies=bodies, plain=bodies[-1])
-    return {
+    apart = split and weights is not None
+    inside = replace(text, baked=()) if apart else text
+    source = env.get_template("kernel.c.j2").render(plan=inside, bodies=bodies, plain=bodies[-1])
+    files = {
         f"{name}.c": source,
         f"{name}.h": env.get_template("kernel.h.j2").render(plan=text),
     }
+    if apart:
+        files[f"{name}_weights.c"] = env.get_template("weights.c.j2").render(plan=text)
+    return files

@@ -8,11 +8,13 @@ from convgen.toolchain.compile import (
     TIMEOUT,
     Compiled,
     Unit,
+    compile_object,
     compile_shared,
     link_flags,
 )
 from convgen.toolchain.compiler import Compiler, CompilerKind, find_compiler
-from convgen.toolchain.sections import code_size
+from convgen.toolchain.sections import Sections, code_size, sections
+from convgen.toolchain.stack import Stack, read_stack, stack_flags
 
 __all__ = [
     "COMPILE_FLAGS",
@@ -22,11 +24,17 @@ __all__ = [
     "CompilerKind",
     "Finished",
     "Processes",
+    "Sections",
+    "Stack",
     "Stopped",
     "Unit",
     "code_size",
+    "compile_object",
     "compile_shared",
     "find_compiler",
     "link_flags",
+    "read_stack",
+    "sections",
     "shell_line",
+    "stack_flags",
 ]

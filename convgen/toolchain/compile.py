@@ -100,6 +100,21 @@ def compile_shared(
     )
 
 
+def compile_object(
+    compiler: Compiler,
+    folder: Path,
+    unit: Unit,
+    timeout: float = TIMEOUT,
+    processes: Processes | None = None,
+) -> Finished:
+    """Compile one file of ``folder`` to its object there, with its own flags and no others.
+
+    Raises ``ToolchainError`` as ``compile_shared`` does.
+    """
+    command = (*compiler.command, *unit.flags, "-c", unit.source, "-o", unit.object)
+    return _checked(processes or Processes(), command, folder, timeout, unit.source)
+
+
 def _checked(
     processes: Processes, command: tuple[str, ...], folder: Path, timeout: float, what: str
 ) -> Finished:

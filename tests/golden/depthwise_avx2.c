@@ -18,15 +18,21 @@
 
 #include <string.h>
 
-/* One rectangle of outputs: its tiles, and where its first window lies in x, packed and y. */
+/* One rectangle of outputs whose windows meet the same taps. Places count floats. */
 typedef struct {
-  int32_t row_tiles, col_tiles, blocks, kh_taps, kw_taps, oc, x0, x_row, x_col, w0, y0;
+  int32_t row_tiles, col_tiles, blocks; /* how many tiles down, across, and over channels */
+  int32_t kh_taps, kw_taps;             /* how many taps of the kernel meet the image */
+  int32_t oc;                           /* its first output channel */
+  int32_t x0, x_row, x_col;             /* its first window in x; steps to the next tile there */
+  int32_t w0;                           /* its first tap among the packed weights of a block */
+  int32_t y0;                           /* its first output in y */
 } dw_region;
 
-/* Where part `part` of `parts` begins among `units`. */
+/* Where part `part` of `parts` begins among `units`; the first parts get one more each. */
 static ptrdiff_t dw_share(ptrdiff_t units, int part, int parts)
 {
-  const int64_t start = (int64_t)units * part / parts;
+  const ptrdiff_t rest = units % parts;
+  const int64_t start = (int64_t)(units / parts) * part + (part < rest ? part : rest);
   return start < units ? (ptrdiff_t)start : units;
 }
 
@@ -441,9 +447,7 @@ static void dw_body(const float *x, const float *packed, float *y,
   for (int r = 6; r < 8; ++r) {
     sweep_2x1x1_taps3x2(x, packed, y, &dw_regions[r], part, parts);
   }
-  for (int r = 8; r < 9; ++r) {
-    sweep_2x3x1_taps3x3(x, packed, y, &dw_regions[r], part, parts);
-  }
+  sweep_2x3x1_taps3x3(x, packed, y, &dw_regions[8], part, parts);
 }
 
 #else /* plain C99, for any compiler */
@@ -838,16 +842,14 @@ int dw_pack(const float *w, const float *b, void *packed)
         const ptrdiff_t oc = block * 8 + lane;
         row[lane] = oc < 8 ? b[g * 8 + oc] : 0.0f;
       }
-      for (ptrdiff_t kh = 0; kh < 3; ++kh) {
-        for (ptrdiff_t kw = 0; kw < 3; ++kw) {
-          for (ptrdiff_t ic = 0; ic < 1; ++ic) {
-            const ptrdiff_t k = 1 + (kh * 3 + kw) + ic;
-            const ptrdiff_t tap = kh * 24 + kw * 8 + ic * 8;
-            for (ptrdiff_t lane = 0; lane < 8; ++lane) {
-              const ptrdiff_t oc = block * 8 + lane;
-              row[k * 8 + lane] =
-                  oc < 8 ? w[tap + (g * 8 + oc)] : 0.0f;
-            }
+      for (ptrdiff_t tap = 0; tap < 9; ++tap) {
+        for (ptrdiff_t ic = 0; ic < 1; ++ic) {
+          const ptrdiff_t k = 1 + tap + ic;
+          const ptrdiff_t from = tap * 8 + ic * 8;
+          for (ptrdiff_t lane = 0; lane < 8; ++lane) {
+            const ptrdiff_t oc = block * 8 + lane;
+            row[k * 8 + lane] =
+                oc < 8 ? w[from + (g * 8 + oc)] : 0.0f;
           }
         }
       }

@@ -18,15 +18,21 @@
 
 #include <string.h>
 
-/* One rectangle of outputs: its tiles, and where its first window lies in x, packed and y. */
+/* One rectangle of outputs whose windows meet the same taps. Places count floats. */
 typedef struct {
-  int32_t row_tiles, col_tiles, blocks, kh_taps, kw_taps, oc, x0, x_row, x_col, w0, y0;
+  int32_t row_tiles, col_tiles, blocks; /* how many tiles down, across, and over channels */
+  int32_t kh_taps, kw_taps;             /* how many taps of the kernel meet the image */
+  int32_t oc;                           /* its first output channel */
+  int32_t x0, x_row, x_col;             /* its first window in x; steps to the next tile there */
+  int32_t w0;                           /* its first tap among the packed weights of a block */
+  int32_t y0;                           /* its first output in y */
 } grouped_region;
 
-/* Where part `part` of `parts` begins among `units`. */
+/* Where part `part` of `parts` begins among `units`; the first parts get one more each. */
 static ptrdiff_t grouped_share(ptrdiff_t units, int part, int parts)
 {
-  const int64_t start = (int64_t)units * part / parts;
+  const ptrdiff_t rest = units % parts;
+  const int64_t start = (int64_t)(units / parts) * part + (part < rest ? part : rest);
   return start < units ? (ptrdiff_t)start : units;
 }
 
@@ -136,23 +142,23 @@ V4_OP void v4_scatter(float *p, v4 a, int n)
 
 /* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
 static const grouped_region grouped_regions[9] = {
-  /* rows 0..0, columns 0..0, channels 0..2, taps 1..2 x 1..2 */
+  /* rows 0..0, columns 0..0, channels 0..2, taps 1..2 x 1..2, in each group */
   { 1, 1, 1, 2, 2, 0, 0, 5, 1, 32, 0 },
-  /* rows 0..0, columns 4..4, channels 0..2, taps 1..2 x 0..1 */
+  /* rows 0..0, columns 4..4, channels 0..2, taps 1..2 x 0..1, in each group */
   { 1, 1, 1, 2, 2, 0, 3, 5, 1, 24, 4 },
-  /* rows 5..5, columns 0..0, channels 0..2, taps 0..1 x 1..2 */
+  /* rows 5..5, columns 0..0, channels 0..2, taps 0..1 x 1..2, in each group */
   { 1, 1, 1, 2, 2, 0, 20, 5, 1, 8, 25 },
-  /* rows 5..5, columns 4..4, channels 0..2, taps 0..1 x 0..1 */
+  /* rows 5..5, columns 4..4, channels 0..2, taps 0..1 x 0..1, in each group */
   { 1, 1, 1, 2, 2, 0, 23, 5, 1, 0, 29 },
-  /* rows 0..0, columns 1..3, channels 0..2, taps 1..2 x 0..2 */
+  /* rows 0..0, columns 1..3, channels 0..2, taps 1..2 x 0..2, in each group */
   { 1, 1, 1, 2, 3, 0, 0, 5, 3, 24, 1 },
-  /* rows 5..5, columns 1..3, channels 0..2, taps 0..1 x 0..2 */
+  /* rows 5..5, columns 1..3, channels 0..2, taps 0..1 x 0..2, in each group */
   { 1, 1, 1, 2, 3, 0, 20, 5, 3, 0, 26 },
-  /* rows 1..4, columns 0..0, channels 0..2, taps 0..2 x 1..2 */
+  /* rows 1..4, columns 0..0, channels 0..2, taps 0..2 x 1..2, in each group */
   { 1, 1, 1, 3, 2, 0, 0, 20, 1, 8, 5 },
-  /* rows 1..4, columns 4..4, channels 0..2, taps 0..2 x 0..1 */
+  /* rows 1..4, columns 4..4, channels 0..2, taps 0..2 x 0..1, in each group */
   { 1, 1, 1, 3, 2, 0, 3, 20, 1, 0, 9 },
-  /* rows 1..4, columns 1..3, channels 0..2, taps 0..2 x 0..2 */
+  /* rows 1..4, columns 1..3, channels 0..2, taps 0..2 x 0..2, in each group */
   { 1, 1, 1, 3, 3, 0, 0, 20, 3, 0, 6 },
 };
 
@@ -420,9 +426,7 @@ static void grouped_body(const float *x, const float *packed, float *y,
   for (int r = 6; r < 8; ++r) {
     sweep_4x1x1_tail3(x, packed, y, &grouped_regions[r], part, parts);
   }
-  for (int r = 8; r < 9; ++r) {
-    sweep_4x3x1_tail3(x, packed, y, &grouped_regions[r], part, parts);
-  }
+  sweep_4x3x1_tail3(x, packed, y, &grouped_regions[8], part, parts);
 }
 
 #else /* plain C99, for any compiler */
@@ -466,23 +470,23 @@ V1_OP v1 v1_act(v1 a)
 
 /* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
 static const grouped_region grouped_regions[9] = {
-  /* rows 0..0, columns 0..0, channels 0..2, taps 1..2 x 1..2 */
+  /* rows 0..0, columns 0..0, channels 0..2, taps 1..2 x 1..2, in each group */
   { 1, 1, 1, 2, 2, 0, 0, 5, 1, 32, 0 },
-  /* rows 0..0, columns 4..4, channels 0..2, taps 1..2 x 0..1 */
+  /* rows 0..0, columns 4..4, channels 0..2, taps 1..2 x 0..1, in each group */
   { 1, 1, 1, 2, 2, 0, 3, 5, 1, 24, 4 },
-  /* rows 5..5, columns 0..0, channels 0..2, taps 0..1 x 1..2 */
+  /* rows 5..5, columns 0..0, channels 0..2, taps 0..1 x 1..2, in each group */
   { 1, 1, 1, 2, 2, 0, 20, 5, 1, 8, 25 },
-  /* rows 5..5, columns 4..4, channels 0..2, taps 0..1 x 0..1 */
+  /* rows 5..5, columns 4..4, channels 0..2, taps 0..1 x 0..1, in each group */
   { 1, 1, 1, 2, 2, 0, 23, 5, 1, 0, 29 },
-  /* rows 0..0, columns 1..3, channels 0..2, taps 1..2 x 0..2 */
+  /* rows 0..0, columns 1..3, channels 0..2, taps 1..2 x 0..2, in each group */
   { 1, 1, 1, 2, 3, 0, 0, 5, 3, 24, 1 },
-  /* rows 1..4, columns 1..3, channels 0..2, taps 0..2 x 0..2 */
+  /* rows 1..4, columns 1..3, channels 0..2, taps 0..2 x 0..2, in each group */
   { 4, 1, 1, 3, 3, 0, 0, 5, 3, 0, 6 },
-  /* rows 5..5, columns 1..3, channels 0..2, taps 0..1 x 0..2 */
+  /* rows 5..5, columns 1..3, channels 0..2, taps 0..1 x 0..2, in each group */
   { 1, 1, 1, 2, 3, 0, 20, 5, 3, 0, 26 },
-  /* rows 1..4, columns 0..0, channels 0..2, taps 0..2 x 1..2 */
+  /* rows 1..4, columns 0..0, channels 0..2, taps 0..2 x 1..2, in each group */
   { 1, 1, 1, 3, 2, 0, 0, 20, 1, 8, 5 },
-  /* rows 1..4, columns 4..4, channels 0..2, taps 0..2 x 0..1 */
+  /* rows 1..4, columns 4..4, channels 0..2, taps 0..2 x 0..1, in each group */
   { 1, 1, 1, 3, 2, 0, 3, 20, 1, 0, 9 },
 };
 
@@ -756,16 +760,14 @@ int grouped_pack(const float *w, const float *b, void *packed)
         const ptrdiff_t oc = block * 4 + lane;
         row[lane] = oc < 3 ? b[g * 3 + oc] : 0.0f;
       }
-      for (ptrdiff_t kh = 0; kh < 3; ++kh) {
-        for (ptrdiff_t kw = 0; kw < 3; ++kw) {
-          for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-            const ptrdiff_t k = 1 + (kh * 3 + kw) * 2 + ic;
-            const ptrdiff_t tap = kh * 3 + kw + ic * 9;
-            for (ptrdiff_t lane = 0; lane < 4; ++lane) {
-              const ptrdiff_t oc = block * 4 + lane;
-              row[k * 4 + lane] =
-                  oc < 3 ? w[tap + (g * 3 + oc) * 18] : 0.0f;
-            }
+      for (ptrdiff_t tap = 0; tap < 9; ++tap) {
+        for (ptrdiff_t ic = 0; ic < 2; ++ic) {
+          const ptrdiff_t k = 1 + tap * 2 + ic;
+          const ptrdiff_t from = tap + ic * 9;
+          for (ptrdiff_t lane = 0; lane < 4; ++lane) {
+            const ptrdiff_t oc = block * 4 + lane;
+            row[k * 4 + lane] =
+                oc < 3 ? w[from + (g * 3 + oc) * 18] : 0.0f;
           }
         }
       }

@@ -18,15 +18,21 @@
 
 #include <string.h>
 
-/* One rectangle of outputs: its tiles, and where its first window lies in x, packed and y. */
+/* One rectangle of outputs whose windows meet the same taps. Places count floats. */
 typedef struct {
-  int32_t row_tiles, col_tiles, blocks, kh_taps, kw_taps, oc, x0, x_row, x_col, w0, y0;
+  int32_t row_tiles, col_tiles, blocks; /* how many tiles down, across, and over channels */
+  int32_t kh_taps, kw_taps;             /* how many taps of the kernel meet the image */
+  int32_t oc;                           /* its first output channel */
+  int32_t x0, x_row, x_col;             /* its first window in x; steps to the next tile there */
+  int32_t w0;                           /* its first tap among the packed weights of a block */
+  int32_t y0;                           /* its first output in y */
 } layer_region;
 
-/* Where part `part` of `parts` begins among `units`. */
+/* Where part `part` of `parts` begins among `units`; the first parts get one more each. */
 static ptrdiff_t layer_share(ptrdiff_t units, int part, int parts)
 {
-  const int64_t start = (int64_t)units * part / parts;
+  const ptrdiff_t rest = units % parts;
+  const int64_t start = (int64_t)(units / parts) * part + (part < rest ? part : rest);
   return start < units ? (ptrdiff_t)start : units;
 }
 
@@ -1318,16 +1324,14 @@ int layer_pack(const float *w, const float *b, void *packed)
         const ptrdiff_t oc = block * 16 + lane;
         row[lane] = oc < 10 ? b[g * 10 + oc] : 0.0f;
       }
-      for (ptrdiff_t kh = 0; kh < 5; ++kh) {
-        for (ptrdiff_t kw = 0; kw < 5; ++kw) {
-          for (ptrdiff_t ic = 0; ic < 3; ++ic) {
-            const ptrdiff_t k = 1 + (kh * 5 + kw) * 3 + ic;
-            const ptrdiff_t tap = kh * 150 + kw * 30 + ic * 10;
-            for (ptrdiff_t lane = 0; lane < 16; ++lane) {
-              const ptrdiff_t oc = block * 16 + lane;
-              row[k * 16 + lane] =
-                  oc < 10 ? w[tap + (g * 10 + oc)] : 0.0f;
-            }
+      for (ptrdiff_t tap = 0; tap < 25; ++tap) {
+        for (ptrdiff_t ic = 0; ic < 3; ++ic) {
+          const ptrdiff_t k = 1 + tap * 3 + ic;
+          const ptrdiff_t from = tap * 30 + ic * 10;
+          for (ptrdiff_t lane = 0; lane < 16; ++lane) {
+            const ptrdiff_t oc = block * 16 + lane;
+            row[k * 16 + lane] =
+                oc < 10 ? w[from + (g * 10 + oc)] : 0.0f;
           }
         }
       }

@@ -1,0 +1,144 @@
+"""``convgen size``: what each layer takes up in a program, as a compiler makes it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from convgen.cli.options import Compiler, Isa, Json, QuietNotes, Specs, TargetName, Timeout, Verbose
+from convgen.cli.output import Output, session
+from convgen.errors import ConvgenError, ToolchainError
+
+if TYPE_CHECKING:
+    from convgen.package.size import Size
+    from convgen.target import Target
+    from convgen.toolchain import Compiler as FoundCompiler
+
+HEAD = (
+    "layer", "MACs", ".text", ".rodata", ".data", ".bss", "stack", "packed", "workspace", "flash",
+    "RAM",
+)  # fmt: skip
+RIGHT = "lrrrrrrrrrr"
+UNKNOWN = "-"
+
+
+def size(
+    specs: Specs,
+    isa: Isa = None,
+    target: TargetName = None,
+    cc: Compiler = None,
+    timeout: Timeout = 120.0,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: QuietNotes = False,
+) -> None:
+    """Show the bytes that each layer takes: code, stack, arrays.
+
+    \b
+    Example:  convgen size layer.yaml --target cortex-m4
+    """
+    with session("size", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.cli.sources import read_layers
+        from convgen.package.emit import decide
+        from convgen.package.size import layer_size
+
+        compiler, machine = _tools(cc, target, isa, out)
+        out.payload |= {"target": machine.name, "compiler": str(compiler), "layers": []}
+        sizes = []
+        for layer in read_layers(specs, out):
+            try:
+                sizes.append(layer_size(decide(layer, machine), compiler, timeout))
+            except ConvgenError as error:
+                out.fail(error, layer.spec.name)
+        out.payload["layers"] = [size_facts(found) for found in sizes]
+        if sizes:
+            out.table(HEAD, [size_row(found) for found in sizes], RIGHT)
+            for line in _legend(sizes, machine, compiler):
+                out.note(line)
+
+
+def _tools(
+    cc: str | None, target: str | None, isa: str | None, out: Output
+) -> tuple[FoundCompiler, Target]:
+    """The compiler of ``--cc``, else the first one here for the target; and the target, which is
+    ``generic`` where none is named and the compiler compiles for another machine.
+
+    Raises ``UsageError`` and ``ToolchainError``.
+    """
+    from convgen.cross.tools import compiler_of, wanted
+    from convgen.target import resolve_target
+    from convgen.target.cpu import machine_name
+    from convgen.target.rigs import rigs_of
+    from convgen.toolchain import Processes, find_compiler
+
+    machine = resolve_target(target, isa)
+    if cc is None:
+        rig = rigs_of([machine.name])[0]
+        found = compiler_of(rig, None, Processes())
+        if found is None:
+            raise ToolchainError(
+                f"no compiler for {machine.name} found: install {wanted(rig.compilers)}, or name "
+                "one with --cc"
+            )
+        return found, machine
+    compiler = find_compiler(cc)
+    arch, same = compiler.machine.split("-")[0], {"amd64": "x86_64", "arm64": "aarch64"}
+    here = machine_name().lower()
+    foreign = arch != "unknown" and same.get(arch, arch) != same.get(here, here)
+    if foreign and target is None and isa is None:
+        out.note(f"note: {compiler} compiles for another machine: target generic")
+        return compiler, resolve_target("generic")
+    return compiler, machine
+
+
+def size_row(s: Size) -> tuple[str, ...]:
+    """One line of the table; a stack that is a bound alone has ``<=`` before it."""
+    code: tuple[str, ...] = (UNKNOWN,) * 4
+    if s.code is not None:
+        code = tuple(_bytes(n) for n in (s.code.text, s.code.rodata, s.code.data, s.code.bss))
+    stack = UNKNOWN
+    if s.stack is not None:
+        stack = ("" if s.stack.exact else "<= ") + _bytes(s.stack.bytes)
+    packed = _bytes(s.packed) + (" baked" if s.baked else "")
+    return (
+        s.name, f"{s.macs:,}", *code, stack, packed, _bytes(s.workspace), _bytes(s.flash),
+        _bytes(s.ram),
+    )  # fmt: skip
+
+
+def size_facts(s: Size) -> dict[str, Any]:
+    """One layer under --json: bytes, null where the compiler or the object format does not tell."""
+    return {
+        "name": s.name,
+        "macs": s.macs,
+        "text": s.code.text if s.code else None,
+        "rodata": s.code.rodata if s.code else None,
+        "data": s.code.data if s.code else None,
+        "bss": s.code.bss if s.code else None,
+        "unwind": s.code.unwind if s.code else None,
+        "stack": s.stack.bytes if s.stack else None,
+        "stack_is": ("deepest chain" if s.stack.exact else "upper bound") if s.stack else None,
+        "packed": s.packed,
+        "baked": s.baked,
+        "workspace": s.workspace,
+        "x": s.x,
+        "y": s.y,
+        "flash": s.flash,
+        "ram": s.ram,
+    }
+
+
+def _legend(sizes: list[Size], target: Target, compiler: FoundCompiler) -> list[str]:
+    lines = [
+        f"bytes; target {target.name}, {compiler}",
+        "flash: .text + .rodata + .data, and with them baked weights",
+        "RAM of one run: .data + .bss + stack + workspace + x + y, and packed weights if not baked",
+    ]
+    stacks = [s.stack for s in sizes if s.stack is not None]
+    if stacks:
+        what = "the deepest chain of calls" if stacks[0].exact else "at most: the sum of all frames"
+        lines.append(f"stack: {what} below run; memcpy and the like of the C library come on top")
+    return lines
+
+
+def _bytes(number: int | None) -> str:
+    return UNKNOWN if number is None else f"{number:,}"
