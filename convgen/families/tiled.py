@@ -59,7 +59,7 @@ def tiled_plan(
 
     def body(isa: VectorIsa, how: Schedule, areas: Sequence[Rectangle]) -> Body:
         regions = regions_of(spec, view, packing, how, areas, isa, most)
-        return Body(isa, how.family, regions, loops, _operations(spec, view, regions))
+        return Body(isa, how.family, regions, loops, _operations(spec, view, regions, isa))
 
     bodies = [body(isa, schedule, areas)]
     if isa.lanes > 1:
@@ -162,7 +162,9 @@ def packing_of(spec: ConvSpec, view: View, lanes: int) -> Packing:
     )  # fmt: skip
 
 
-def _operations(spec: ConvSpec, view: View, regions: Sequence[Region]) -> tuple[str, ...]:
+def _operations(
+    spec: ConvSpec, view: View, regions: Sequence[Region], isa: VectorIsa
+) -> tuple[str, ...]:
     """Vector operations that this body's text calls; a compiler warns of any other."""
     tiles = [region.tile for region in regions]
     # Vectors whose channels lie far apart in y are stored lane by lane.
@@ -177,6 +179,8 @@ def _operations(spec: ConvSpec, view: View, regions: Sequence[Region]) -> tuple[
         used.add("set1")
     elif view.ic > 1 and tiles[0].lanes > 1:
         used |= {f"spread_{view.ic}_{i}" for i in range(view.ic)}
+    if view.x_lane and isa.keeps:
+        used.add("keep")
     return tuple(sorted(used))
 
 

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 from convgen.plan import Body, KernelPlan, Tile
 from convgen.render.body import plus
 from convgen.render.tile import TileText, loop_text, tap_args, tap_params, tile_text
+from convgen.target import VectorIsa
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,17 @@ def slide_text(plan: KernelPlan, body: Body, tile: Tile) -> SlideText:
     )
 
 
+def load_text(isa: VectorIsa, place: str, part: int) -> str:
+    """An input as a C expression: loaded once, and kept in a register for all its uses.
+
+    gcc would make it a memory operand of every multiply-add that it meets, and a vector that
+    crosses a line of the cache costs two accesses each time.
+    """
+    v = isa.prefix
+    load = f"{v}_load({place})" if part == isa.lanes else f"{v}_load_part({place}, {part})"
+    return f"{v}_keep({load})" if isa.keeps else load
+
+
 def _weight_place(plan: KernelPlan, body: Body, kw: int, ic: int, j: int) -> int:
     packing = plan.packing
     return (kw * packing.ic + ic) * packing.lanes + packing.offset(j * body.isa.lanes)
@@ -91,12 +103,13 @@ def _columns(plan: KernelPlan, body: Body, tile: Tile) -> list[SimpleNamespace]:
             for ic in range(view.ic):
                 pairs = [_pair(m, kw, ic, j) for m, kw in hits for j in range(tile.vectors)]
                 use = SimpleNamespace(spread="", input="a", pairs=pairs)
-                found.append(SimpleNamespace(load=f"load(s{plus(place + ic)})", uses=[use]))
+                load = load_text(body.isa, f"s{plus(place + ic)}", 1)
+                found.append(SimpleNamespace(load=load, uses=[use]))
             continue
         for j in range(tile.vectors):
             part = tile.stored(j)
             at = f"s{plus(place + j * lanes)}"
-            load = f"load({at})" if part == lanes else f"load_part({at}, {part})"
+            load = load_text(body.isa, at, part)
             uses = [
                 SimpleNamespace(
                     spread=f"spread_{view.ic}_{ic}(a)" if view.ic > 1 else "",
@@ -137,7 +150,7 @@ def window_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
             if done[m] == taps:
                 finished.append(SimpleNamespace(name=name, y=base.pixels[m].y))
         at = f"x{plus(place[0] * view.x_row + place[1] * view.x_pixel)}"
-        load = f"load({at})" if tile.full else f"load_part({at}, {tile.tail})"
+        load = load_text(body.isa, at, tile.tail)
         steps.append(SimpleNamespace(load=load, products=products, finished=finished))
     weights = tuple(
         SimpleNamespace(name=f"{kh}_{kw}", place=plus((kh * spec.kw + kw) * lanes))
