@@ -24,10 +24,12 @@ _MOST_WINDOW = 25  # taps of a window that is unrolled whole
 _MOST_PRODUCTS = 220  # multiply-adds of one unrolled tile: about 2 KiB of code
 _IN_FLIGHT = 8  # multiply-adds that two pipes of a latency of four keep under way
 _LINE = 64  # bytes of a cache line
+_WAYS = 16  # of the second cache
 _PAGE = 4096  # bytes after which addresses meet the same set of the first cache
 # Measured on Zen 5, cycles: what an input of a tile adds to each of its outputs while the lines
-# come from the second cache, and from beyond it; a line that was evicted before its time.
-_NEAR, _FAR, _EVICTED = 0.012, 0.037, 2.7
+# come from the second cache, and from beyond it; a line that was evicted before its time,
+# from the first cache and from the second.
+_NEAR, _FAR, _EVICTED, _LOST = 0.012, 0.037, 2.7, 100
 
 
 @dataclass(frozen=True)
@@ -171,10 +173,17 @@ def _fetching(plan: KernelPlan, region: Region) -> float:
     inputs = _inputs(plan, region)
     size = 4 * (math.prod(spec.x_shape) + math.prod(spec.y_shape)) // spec.batch
     waits = (_NEAR if size <= target.l2 else _FAR) * inputs * tile.pixels * tile.vectors
-    sets = _PAGE // math.gcd(4 * plan.view.x_pixel, _PAGE)
-    room = sets * max(1, target.l1 // _PAGE)
+    pixels = inputs + tile.pixels
     lines = 1 + 4 * tile.lanes * tile.vectors / _LINE
-    return waits + _EVICTED * lines * max(0, inputs + tile.pixels - room)
+    near = max(0, pixels - _room(plan, target.l1, _PAGE))
+    # Which sets of the second cache pages fall on is chance: half full, some overflow.
+    far = max(0, pixels - _room(plan, target.l2, target.l2 // _WAYS) // 2)
+    return waits + lines * (_EVICTED * near + _LOST * far)
+
+
+def _room(plan: KernelPlan, size: int, span: int) -> int:
+    """Pixels whose first lines a cache holds, when addresses ``span`` bytes apart share a set."""
+    return span // math.gcd(4 * plan.view.x_pixel, span) * max(1, size // span)
 
 
 def _most_pixels(spec: ConvSpec, isa: VectorIsa, vectors: int) -> int:
