@@ -7,20 +7,29 @@ within their group where it has more than one channel. Takes NHWC layers with C 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from convgen.errors import ScheduleError
 from convgen.families.base import Cost, view_of
 from convgen.families.tiled import peel, tiled_plan
-from convgen.plan import KernelPlan, Loop, Packing, Rectangle, Region, View
+from convgen.plan import KernelPlan, Loop, Packing, Rectangle, Region, Tile, View
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec, Layout
 from convgen.target import Target, VectorIsa
 
 _MOST_TAPS = 7  # of a row that is unrolled; longer rows take a counted loop
 _MOST_WINDOW = 25  # taps of a window that is unrolled whole
-_MOST_PRODUCTS = 400  # multiply-adds of one unrolled tile: about 3 KiB of code
+_MOST_PRODUCTS = 220  # multiply-adds of one unrolled tile: about 2 KiB of code
+_IN_FLIGHT = 8  # multiply-adds that two pipes of a latency of four keep under way
+_LINE = 64  # bytes of a cache line
+_WAYS = 16  # of the second cache
+_PAGE = 4096  # bytes after which addresses meet the same set of the first cache
+# Measured on Zen 5, cycles: what an input of a tile adds to each of its outputs while the lines
+# come from the second cache, and from beyond it; a line that was evicted before its time,
+# from the first cache and from the second.
+_NEAR, _FAR, _EVICTED, _LOST = 0.012, 0.037, 2.7, 100
 
 
 @dataclass(frozen=True)
@@ -45,14 +54,10 @@ class Lanewise:
             if half_empty or not self._carries(isa, spec):
                 continue
             most = min(4, -(-spec.oc // isa.lanes)) if spec.icg == 1 else 1
-            if spec.c % 512 == 0:
-                # Pixels 2 KiB apart share two sets of the first cache: long stretches of each.
-                counts = range(most, most + 1)
-            elif _windows(spec, isa, 1):
+            windowed = _windows(spec, isa, 1)
+            if windowed:
                 yield from self._windowed(spec, isa)
-                counts = range(2, most + 1)
-            else:
-                counts = range(1, most + 1)
+            counts = range(2 if windowed else 1, most + 1)
             for vectors in counts:
                 for width in range(1, _most_pixels(spec, isa, vectors) + 1):
                     yield Schedule(self.name, isa.lanes, 1, width, vectors)
@@ -89,31 +94,24 @@ class Lanewise:
         return tiled_plan(spec, schedule, target, _walk, _reduce, most)
 
     def cost(self, plan: KernelPlan) -> Cost:
-        """Cycles of every tile: multiply-adds, loads and spreads share the vector pipes."""
-        target, spec = plan.target, plan.spec
+        """Cycles of every tile: its work in the core, and what its lines of memory cost."""
+        spec = plan.spec
         cycles = 0.0
         for region in plan.regions:
-            tile, area = region.tile, region.area
-            products = tile.pixels * tile.vectors * area.kw_taps * spec.icg
-            columns = tile.pixels * area.kw_taps
-            if tile.tap_rows:
-                cycles += _window_cycles(plan, region)
-                continue
-            if tile.taps:
-                columns = (tile.w - 1) * spec.sw + (tile.taps - 1) * spec.dw + 1
-            inputs = columns * tile.vectors
-            spreads = inputs * (spec.icg if spec.icg > 1 else 0)
-            # A vector of inputs seldom starts at a line of the cache: it costs two accesses.
-            loads = (2 * inputs + area.kw_taps * spec.icg * tile.vectors) / target.load_ports
-            chains = area.kw_taps * spec.icg * target.fma_latency
-            row = max(products / target.fma_ports + spreads / 2, loads, chains) + 3
-            start = 12 + 2 * tile.pixels * tile.vectors
-            row_of_tiles = 20 + region.col_tiles * (area.kh_taps * row + start)
-            cycles += row_of_tiles * region.row_tiles * region.blocks
+            work = _window_cycles if region.tile.tap_rows else _row_cycles
+            tile = work(plan, region) + _fetching(plan, region)
+            row = 20 + region.col_tiles * tile
+            cycles += row * region.row_tiles * region.blocks
         return Cost(cycles * spec.batch, "loads" if spec.icg == 1 else "FMA")
 
     def _carries(self, isa: VectorIsa, spec: ConvSpec) -> bool:
         return isa.lanes == 1 or isa.lanes % spec.icg == 0
+
+
+def strands_of(isa: VectorIsa, taps: int) -> int:
+    """Stretches of a row that are walked side by side: an input of a group meets ``taps`` outputs,
+    and multiply-adds of one output, which wait for each other, must lie a latency apart."""
+    return max(1, -(-_IN_FLIGHT // max(1, taps))) if isa.lanes > 1 else 1
 
 
 def _slides(spec: ConvSpec, vectors: int) -> bool:
@@ -128,20 +126,64 @@ def _windows(spec: ConvSpec, isa: VectorIsa, vectors: int) -> bool:
 
 
 def _window_cycles(plan: KernelPlan, region: Region) -> float:
-    """Of all tiles of a region: products, loads (each input once) and stores share the core."""
-    spec, tile = plan.spec, region.tile
-    rows = (tile.h - 1) * spec.sh + (tile.tap_rows - 1) * spec.dh + 1
-    columns = (tile.w - 1) * spec.sw + (tile.taps - 1) * spec.dw + 1
-    products = tile.pixels * tile.taps * tile.tap_rows / plan.target.fma_ports
-    # A vector of inputs seldom starts at a line of the cache: it costs two accesses.
-    loads = (2 * rows * columns + tile.taps * tile.tap_rows) / plan.target.load_ports
-    tiles = region.row_tiles * region.col_tiles * region.blocks
-    # Rows 4 KiB apart share one set of the first cache: hardly any line stays until its
-    # neighbouring channels come.
-    crowded = plan.view.x_row % 1024 == 0 and rows > 8
-    evicted = 1.5 * (rows * columns + tile.pixels) if crowded else 0.0
-    work = max(products, loads) + 0.5 * tile.pixels + evicted + 12
-    return tiles * work + 20.0 * region.row_tiles
+    """Of a tile whose windows are unrolled: products, or loads (each input once)."""
+    tile, target = region.tile, plan.target
+    products = tile.pixels * tile.taps * tile.tap_rows / target.fma_ports
+    loads = _accesses(tile) * _inputs(plan, region) + tile.taps * tile.tap_rows
+    return max(products, loads / target.load_ports) + 0.5 * tile.pixels + 12
+
+
+def _row_cycles(plan: KernelPlan, region: Region) -> float:
+    """Of a tile that counts its rows of taps: multiply-adds, loads and spreads share the core."""
+    target, spec, tile, area = plan.target, plan.spec, region.tile, region.area
+    products = tile.pixels * tile.vectors * area.kw_taps * spec.icg
+    columns = tile.pixels * area.kw_taps
+    chain = area.kw_taps * spec.icg * target.fma_latency
+    if tile.taps:
+        columns = (tile.w - 1) * spec.sw + (tile.taps - 1) * spec.dw + 1
+    inputs = columns * tile.vectors
+    spreads = inputs * (spec.icg if spec.icg > 1 else 0)
+    weights = area.kw_taps * spec.icg * tile.vectors
+    loads = (_accesses(tile) * inputs + weights) / target.load_ports
+    row = max(products / target.fma_ports + spreads / 4, loads, chain) + 3
+    return area.kh_taps * row + 12 + 2 * tile.pixels * tile.vectors
+
+
+def _inputs(plan: KernelPlan, region: Region) -> int:
+    """Pixels that the windows of a tile lie on, those between its rows and columns included."""
+    spec, tile, area = plan.spec, region.tile, region.area
+    rows = (tile.h - 1) * spec.sh + (area.kh_taps - 1) * spec.dh + 1
+    columns = (tile.w - 1) * spec.sw + (area.kw_taps - 1) * spec.dw + 1
+    return max(0, rows) * max(0, columns)
+
+
+def _accesses(tile: Tile) -> float:
+    """To the first cache, for one vector: it seldom starts at a line, and then crosses into the
+    next one the more often the wider it is."""
+    return 1 + 4 * tile.lanes / _LINE
+
+
+def _fetching(plan: KernelPlan, region: Region) -> float:
+    """Cycles until a tile's lines are there, as far as nothing else hides them.
+
+    Pixels a large power of two apart share few sets of the first cache: where a tile walks over
+    more pixels than those hold, a line is gone before the channels beside it are wanted.
+    """
+    spec, target, tile = plan.spec, plan.target, region.tile
+    inputs = _inputs(plan, region)
+    size = 4 * (math.prod(spec.x_shape) + math.prod(spec.y_shape)) // spec.batch
+    waits = (_NEAR if size <= target.l2 else _FAR) * inputs * tile.pixels * tile.vectors
+    pixels = inputs + tile.pixels
+    lines = 1 + 4 * tile.lanes * tile.vectors / _LINE
+    near = max(0, pixels - _room(plan, target.l1, _PAGE))
+    # Which sets of the second cache pages fall on is chance: half full, some overflow.
+    far = max(0, pixels - _room(plan, target.l2, target.l2 // _WAYS) // 2)
+    return waits + lines * (_EVICTED * near + _LOST * far)
+
+
+def _room(plan: KernelPlan, size: int, span: int) -> int:
+    """Pixels whose first lines a cache holds, when addresses ``span`` bytes apart share a set."""
+    return span // math.gcd(4 * plan.view.x_pixel, span) * max(1, size // span)
 
 
 def _most_pixels(spec: ConvSpec, isa: VectorIsa, vectors: int) -> int:
@@ -152,8 +194,10 @@ def _most_pixels(spec: ConvSpec, isa: VectorIsa, vectors: int) -> int:
     """
     if _windows(spec, isa, vectors):
         return max(1, _MOST_PRODUCTS // (spec.kh * spec.kw))
-    weights = (spec.kw if _slides(spec, vectors) else 1) * spec.icg * vectors
-    free = isa.registers - 2 - min(weights, isa.registers // 2)
+    taps = spec.kw if _slides(spec, vectors) else 1
+    weights = taps * spec.icg * vectors
+    others = 2 if spec.icg == 1 else 1 + strands_of(isa, taps)
+    free = isa.registers - others - min(weights, isa.registers // 2)
     return max(1, free // vectors)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import lru_cache
 
 from convgen.errors import ScheduleError
@@ -29,6 +30,7 @@ Walk = Callable[[ConvSpec, Schedule], tuple[View, list[Rectangle]]]
 MostPixels = Callable[[VectorIsa, int], int]
 Reduce = Callable[[ConvSpec, View, Packing, bool], tuple[Loop, ...]]
 
+_SMALL = 64  # an area with less than this part of all outputs does without unrolled windows
 PLAIN_TILE = (1, 4, 4)  # pixels and channels of the plain body: 16 scalar accumulators
 
 
@@ -60,7 +62,7 @@ def tiled_plan(
 
     def body(isa: VectorIsa, how: Schedule, areas: Sequence[Rectangle]) -> Body:
         regions = regions_of(spec, view, packing, how, areas, isa, most)
-        return Body(isa, how.family, regions, loops, _operations(spec, view, regions))
+        return Body(isa, how.family, regions, loops, _operations(spec, view, regions, isa))
 
     bodies = [body(isa, schedule, areas)]
     if isa.lanes > 1:
@@ -146,11 +148,19 @@ def regions_of(
         pixels = schedule.tile_h * schedule.tile_w
         if vectors < schedule.vectors:  # the last, narrower block has registers for more pixels
             pixels = max(pixels, most(isa, vectors))
+        channels = blocks * ((vectors - 1) * schedule.lanes + tail)
         for area in areas:
-            for row, rows, col, cols, h, w in _pieces(
-                area.rows, area.cols, *_main_tile(area, schedule, pixels), pixels
+            most_here, walked = pixels, view
+            if (
+                view.windows
+                and area.rows * area.cols * channels * _SMALL < spec.oh * spec.ow * view.oc
             ):
-                taps = _unrolled(view, area, h, vectors * schedule.lanes)
+                # So little work is not worth code of its own for each set of taps.
+                most_here, walked = min(pixels, isa.registers - 3), replace(view, windows=False)
+            for row, rows, col, cols, h, w in _pieces(
+                area.rows, area.cols, *_main_tile(area, schedule, most_here), most_here
+            ):
+                taps = _unrolled(walked, area, h, vectors * schedule.lanes)
                 tile = Tile(h, w, vectors, schedule.lanes, tail, *taps)
                 part = area.part(row, rows, col, cols)
                 found.append(_region(spec, view, packing, tile, part, oc, blocks))
@@ -181,7 +191,9 @@ def packing_of(spec: ConvSpec, view: View, lanes: int) -> Packing:
     )  # fmt: skip
 
 
-def _operations(spec: ConvSpec, view: View, regions: Sequence[Region]) -> tuple[str, ...]:
+def _operations(
+    spec: ConvSpec, view: View, regions: Sequence[Region], isa: VectorIsa
+) -> tuple[str, ...]:
     """Vector operations that this body's text calls; a compiler warns of any other."""
     tiles = [region.tile for region in regions]
     # Vectors whose channels lie far apart in y are stored lane by lane.
@@ -196,6 +208,8 @@ def _operations(spec: ConvSpec, view: View, regions: Sequence[Region]) -> tuple[
         used.add("set1")
     elif view.ic > 1 and tiles[0].lanes > 1:
         used |= {f"spread_{view.ic}_{i}" for i in range(view.ic)}
+    if view.x_lane and isa.keeps:
+        used.add("keep")
     return tuple(sorted(used))
 
 

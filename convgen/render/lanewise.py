@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+from convgen.families.lanewise import strands_of
 from convgen.plan import Body, KernelPlan, Tile
 from convgen.render.body import plus
 from convgen.render.tile import TileText, loop_text, tap_args, tap_params, tile_text
+from convgen.target import VectorIsa
 
 
 @dataclass(frozen=True)
@@ -71,13 +73,27 @@ def slide_text(plan: KernelPlan, body: Body, tile: Tile) -> SlideText:
     )
 
 
+def load_text(isa: VectorIsa, place: str, part: int) -> str:
+    """An input as a C expression: loaded once, and kept in a register for all its uses.
+
+    gcc would make it a memory operand of every multiply-add that it meets, and a vector that
+    crosses a line of the cache costs two accesses each time.
+    """
+    v = isa.prefix
+    load = f"{v}_load({place})" if part == isa.lanes else f"{v}_load_part({place}, {part})"
+    return f"{v}_keep({load})" if isa.keeps else load
+
+
 def _weight_place(plan: KernelPlan, body: Body, kw: int, ic: int, j: int) -> int:
     packing = plan.packing
     return (kw * packing.ic + ic) * packing.lanes + packing.offset(j * body.isa.lanes)
 
 
 def _columns(plan: KernelPlan, body: Body, tile: Tile) -> list[SimpleNamespace]:
-    """Every place that the tile's windows read in one row of taps, and the products made there."""
+    """Every place that the tile's windows read in one row of taps, and the products made there.
+
+    In ``bundles``: places far enough apart that no multiply-add waits for the one before it.
+    """
     spec, view, lanes = plan.spec, plan.view, body.isa.lanes
     met: dict[int, list[tuple[int, int]]] = {}
     for m in range(tile.pixels):
@@ -85,28 +101,53 @@ def _columns(plan: KernelPlan, body: Body, tile: Tile) -> list[SimpleNamespace]:
         for kw in range(max(1, tile.taps)):
             place = row * spec.sh * view.x_row + (col * spec.sw + kw * spec.dw) * view.x_pixel
             met.setdefault(place, []).append((m, kw))
-    found = []
-    for place, hits in sorted(met.items()):
-        if lanes == 1 and view.ic > 1:  # each input of the group in turn, for all its outputs
+    places = sorted(met)
+    if lanes == 1 and view.ic > 1:  # each input of the group in turn, for all its outputs
+        found = []
+        for place in places:
             for ic in range(view.ic):
-                pairs = [_pair(m, kw, ic, j) for m, kw in hits for j in range(tile.vectors)]
-                use = SimpleNamespace(spread="", input="a", pairs=pairs)
-                found.append(SimpleNamespace(load=f"load(s{plus(place + ic)})", uses=[use]))
-            continue
-        for j in range(tile.vectors):
-            part = tile.stored(j)
-            at = f"s{plus(place + j * lanes)}"
-            load = f"load({at})" if part == lanes else f"load_part({at}, {part})"
-            uses = [
-                SimpleNamespace(
-                    spread=f"spread_{view.ic}_{ic}(a)" if view.ic > 1 else "",
-                    input="e" if view.ic > 1 else "a",
-                    pairs=[_pair(m, kw, ic, j) for m, kw in hits],
-                )
-                for ic in range(view.ic)
-            ]
-            found.append(SimpleNamespace(load=load, uses=uses))
-    return found
+                pairs = [_pair(m, kw, ic, j) for m, kw in met[place] for j in range(tile.vectors)]
+                text = load_text(body.isa, f"s{plus(place + ic)}", 1)
+                load = SimpleNamespace(name="0", load=text)
+                use = SimpleNamespace(spread="", input="a_0", pairs=pairs)
+                found.append(SimpleNamespace(loads=[load], uses=[use]))
+        return found
+    strands = strands_of(body.isa, tile.taps) if view.ic > 1 else 1
+    return [
+        _bundle(plan, body, tile, {place: met[place] for place in bundle})
+        for bundle in bundles(places, strands)
+    ]
+
+
+def _bundle(
+    plan: KernelPlan, body: Body, tile: Tile, met: dict[int, list[tuple[int, int]]]
+) -> SimpleNamespace:
+    """Some inputs, loaded together; then what each is multiplied by, in turns."""
+    ic, lanes = plan.view.ic, body.isa.lanes
+    inputs = [(place, j) for place in met for j in range(tile.vectors)]
+    loads = [
+        SimpleNamespace(
+            name=str(i), load=load_text(body.isa, f"s{plus(place + j * lanes)}", tile.stored(j))
+        )
+        for i, (place, j) in enumerate(inputs)
+    ]
+    uses = [
+        SimpleNamespace(
+            spread=f"spread_{ic}_{c}(a_{i})" if ic > 1 else "",
+            input="e" if ic > 1 else f"a_{i}",
+            pairs=[_pair(m, kw, c, j) for m, kw in met[place]],
+        )
+        for c in range(ic)
+        for i, (place, j) in enumerate(inputs)
+    ]
+    return SimpleNamespace(loads=loads, uses=uses)
+
+
+def bundles(places: list[int], strands: int) -> list[list[int]]:
+    """The places in ``strands`` equal stretches, walked side by side."""
+    length = -(-len(places) // strands)
+    stretches = [places[i : i + length] for i in range(0, len(places), length)]
+    return [[s[i] for s in stretches if i < len(s)] for i in range(length)]
 
 
 def _pair(m: int, kw: int, ic: int, j: int) -> SimpleNamespace:
@@ -137,7 +178,7 @@ def window_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
             if done[m] == taps:
                 finished.append(SimpleNamespace(name=name, y=base.pixels[m].y))
         at = f"x{plus(place[0] * view.x_row + place[1] * view.x_pixel)}"
-        load = f"load({at})" if tile.full else f"load_part({at}, {tile.tail})"
+        load = load_text(body.isa, at, tile.tail)
         steps.append(SimpleNamespace(load=load, products=products, finished=finished))
     weights = tuple(
         SimpleNamespace(name=f"{kh}_{kw}", place=plus((kh * spec.kw + kw) * lanes))

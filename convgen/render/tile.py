@@ -10,10 +10,15 @@ from convgen.plan import Body, KernelPlan, Loop, Tile
 from convgen.render.body import plus, times
 from convgen.target.isa import VectorIsa
 
+_CHUNK = 256  # channels read side by side: long runs of memory, and enough units of work
+
 
 @dataclass(frozen=True)
 class TileText:
-    """One tile's microkernel and sweep; offsets are C text such as ``" + 96"``, empty for 0."""
+    """One tile's microkernel and sweep; offsets are C text such as ``" + 96"``, empty for 0.
+
+    ``chunk``: blocks of channels that are swept side by side, 0 where each is swept alone.
+    """
 
     name: str
     comment: str
@@ -23,6 +28,7 @@ class TileText:
     y_row: str
     y_col: str
     tap_args: str
+    chunk: int
 
     @property
     def kind(self) -> str:
@@ -77,6 +83,7 @@ def tile_text(plan: KernelPlan, body: Body, tile: Tile) -> TileText:
         y_row=times("row", tile.h * view.y_row),
         y_col=times("col", tile.w * view.y_pixel),
         tap_args=tap_args(body.loops),
+        chunk=max(1, _CHUNK // tile.channels) if view.x_lane else 0,
     )
 
 

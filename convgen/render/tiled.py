@@ -20,7 +20,6 @@ class TiledText(BodyText):
     runs: tuple[tuple[str, int, int], ...]
     tiles: tuple[TileText, ...]
     x_lane: int
-    blocks_inside: bool
     loops: tuple[SimpleNamespace, ...]
     inner: str
     w_index: str
@@ -50,7 +49,6 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
             for tile in body.tiles
         ),
         x_lane=view.x_lane,
-        blocks_inside=view.windows,
         **loop_text(body.loops),
         input_words="one input of each pixel",
         bias_param="const float *b, ",

@@ -14,6 +14,7 @@ never a new template. The meaning of each operation, lane by lane:
     min(a, b)         a < b ? a : b, likewise
     spread_W_I(a)     lane i of the result is lane i / W * W + I of a: lane I of every W lanes
     exp2i(t)          2^n, where t = n + 1.5 * 2^23 and n is an integer in -126..127
+    keep(a)           a, in a register: gcc would rather read memory again for each use
 """
 
 from __future__ import annotations
@@ -52,6 +53,11 @@ class VectorIsa:
     features: tuple[str, ...]
     registers: int
     operations: tuple[Operation, ...]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a value can be pinned to a register."""
+        return any(op.name == "keep" for op in self.operations)
 
     def operation(self, name: str) -> Operation:
         return next(op for op in self.operations if op.name == name)
@@ -160,6 +166,7 @@ def model(isa: VectorIsa) -> VectorIsa:
                 "fma": lanewise("a.lane[i] * b.lane[i] + c.lane[i]"),
                 "max": lanewise("a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]"),
                 "min": lanewise("a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]"),
+                "keep": "a",
                 "exp2i": f"V r = t;\n  {each} {{\n    uint32_t u;\n"
                 "    memcpy(&u, &t.lane[i], sizeof u);\n"
                 "    u = (u << 23) + 0x3f800000u;\n"

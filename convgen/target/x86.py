@@ -33,6 +33,7 @@ def _x86(mm: str, ps: str, si: str, part: dict[str, str], fma: str) -> dict[str,
         "max": f"{mm}_max_{ps}(a, b)",
         "min": f"{mm}_min_{ps}(a, b)",
         "exp2i": exp2i,
+        "keep": '__asm__("" : "+v"(a));\n  return a;',
         **part,
     }
 

@@ -58,6 +58,10 @@ V8_OP v8 v8_fma(v8 a, v8 b, v8 c)
   for (int i = 0; i < 8; ++i) r.lane[i] = a.lane[i] * b.lane[i] + c.lane[i];
   return r;
 }
+V8_OP v8 v8_keep(v8 a)
+{
+  return a;
+}
 V8_OP v8 v8_load(const float *p)
 {
   v8 r;
@@ -79,6 +83,11 @@ typedef __m256 v8;
 V8_OP v8 v8_fma(v8 a, v8 b, v8 c)
 {
   return _mm256_fmadd_ps(a, b, c);
+}
+V8_OP v8 v8_keep(v8 a)
+{
+  __asm__("" : "+v"(a));
+  return a;
 }
 V8_OP v8 v8_load(const float *p)
 {
@@ -132,35 +141,40 @@ V8_OP void tile_1x1x1_taps2x2(const float *x, const float *b, const float *w, fl
   const v8 w_1_1 = v8_load(w + 32);
   v8 a;
 
-  a = v8_load(x);
+  a = v8_keep(v8_load(x));
   v8 acc_0_0 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 40);
+  a = v8_keep(v8_load(x + 40));
   acc_0_0 = v8_fma(a, w_1_0, acc_0_0);
 
-  a = v8_load(x + 8);
+  a = v8_keep(v8_load(x + 8));
   acc_0_0 = v8_fma(a, w_0_1, acc_0_0);
 
-  a = v8_load(x + 48);
+  a = v8_keep(v8_load(x + 48));
   acc_0_0 = v8_fma(a, w_1_1, acc_0_0);
   v8_store(y, v8_act(acc_0_0));
 }
 
-/* One region, 1x1x1_taps2x2 at a time: this part's share of its units. */
+/* One region, 1x1x1_taps2x2 at a time: this part's share, channels side by side. */
 V8_SWEEP void sweep_1x1x1_taps2x2(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t chunks = (a->blocks + 31) / 32;
+  const ptrdiff_t units = chunks * a->row_tiles;
   const ptrdiff_t end = dw_share(units, part + 1, parts);
   for (ptrdiff_t u = dw_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u / a->blocks % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u % a->blocks * 8;
-    const float *const xt = x + a->x0 + row * a->x_row + oc;
-    const float *const bt = packed + oc * 10;
-    const float *const wt = bt + 8 + a->w0;
-    float *const yt = y + a->y0 + row * 40 + oc;
+    const ptrdiff_t first = u % chunks * 32;
+    const ptrdiff_t last = first + 32 < a->blocks ? first + 32 : a->blocks;
+    const ptrdiff_t row = u / chunks;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x1_taps2x2(xt + col * a->x_col, bt, wt, yt + col * 8);
+      for (ptrdiff_t block = first; block < last; ++block) {
+        const ptrdiff_t oc = a->oc + block * 8;
+        const float *const xt = x + a->x0 + row * a->x_row + oc;
+        const float *const bt = packed + oc * 10;
+        float *const yt = y + a->y0 + row * 40 + oc;
+        const float *const wt = bt + 8 + a->w0;
+        tile_1x1x1_taps2x2(xt + col * a->x_col, bt, wt, yt + col * 8);
+      }
     }
   }
 }
@@ -177,63 +191,68 @@ V8_OP void tile_1x3x1_taps2x3(const float *x, const float *b, const float *w, fl
   const v8 w_1_2 = v8_load(w + 40);
   v8 a;
 
-  a = v8_load(x);
+  a = v8_keep(v8_load(x));
   v8 acc_0_0 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 40);
+  a = v8_keep(v8_load(x + 40));
   acc_0_0 = v8_fma(a, w_1_0, acc_0_0);
 
-  a = v8_load(x + 8);
+  a = v8_keep(v8_load(x + 8));
   acc_0_0 = v8_fma(a, w_0_1, acc_0_0);
   v8 acc_0_1 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 48);
+  a = v8_keep(v8_load(x + 48));
   acc_0_0 = v8_fma(a, w_1_1, acc_0_0);
   acc_0_1 = v8_fma(a, w_1_0, acc_0_1);
 
-  a = v8_load(x + 16);
+  a = v8_keep(v8_load(x + 16));
   acc_0_0 = v8_fma(a, w_0_2, acc_0_0);
   acc_0_1 = v8_fma(a, w_0_1, acc_0_1);
   v8 acc_0_2 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 56);
+  a = v8_keep(v8_load(x + 56));
   acc_0_0 = v8_fma(a, w_1_2, acc_0_0);
   acc_0_1 = v8_fma(a, w_1_1, acc_0_1);
   acc_0_2 = v8_fma(a, w_1_0, acc_0_2);
   v8_store(y, v8_act(acc_0_0));
 
-  a = v8_load(x + 24);
+  a = v8_keep(v8_load(x + 24));
   acc_0_1 = v8_fma(a, w_0_2, acc_0_1);
   acc_0_2 = v8_fma(a, w_0_1, acc_0_2);
 
-  a = v8_load(x + 64);
+  a = v8_keep(v8_load(x + 64));
   acc_0_1 = v8_fma(a, w_1_2, acc_0_1);
   acc_0_2 = v8_fma(a, w_1_1, acc_0_2);
   v8_store(y + 8, v8_act(acc_0_1));
 
-  a = v8_load(x + 32);
+  a = v8_keep(v8_load(x + 32));
   acc_0_2 = v8_fma(a, w_0_2, acc_0_2);
 
-  a = v8_load(x + 72);
+  a = v8_keep(v8_load(x + 72));
   acc_0_2 = v8_fma(a, w_1_2, acc_0_2);
   v8_store(y + 16, v8_act(acc_0_2));
 }
 
-/* One region, 1x3x1_taps2x3 at a time: this part's share of its units. */
+/* One region, 1x3x1_taps2x3 at a time: this part's share, channels side by side. */
 V8_SWEEP void sweep_1x3x1_taps2x3(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t chunks = (a->blocks + 31) / 32;
+  const ptrdiff_t units = chunks * a->row_tiles;
   const ptrdiff_t end = dw_share(units, part + 1, parts);
   for (ptrdiff_t u = dw_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u / a->blocks % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u % a->blocks * 8;
-    const float *const xt = x + a->x0 + row * a->x_row + oc;
-    const float *const bt = packed + oc * 10;
-    const float *const wt = bt + 8 + a->w0;
-    float *const yt = y + a->y0 + row * 40 + oc;
+    const ptrdiff_t first = u % chunks * 32;
+    const ptrdiff_t last = first + 32 < a->blocks ? first + 32 : a->blocks;
+    const ptrdiff_t row = u / chunks;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x3x1_taps2x3(xt + col * a->x_col, bt, wt, yt + col * 24);
+      for (ptrdiff_t block = first; block < last; ++block) {
+        const ptrdiff_t oc = a->oc + block * 8;
+        const float *const xt = x + a->x0 + row * a->x_row + oc;
+        const float *const bt = packed + oc * 10;
+        float *const yt = y + a->y0 + row * 40 + oc;
+        const float *const wt = bt + 8 + a->w0;
+        tile_1x3x1_taps2x3(xt + col * a->x_col, bt, wt, yt + col * 24);
+      }
     }
   }
 }
@@ -250,52 +269,57 @@ V8_OP void tile_2x1x1_taps3x2(const float *x, const float *b, const float *w, fl
   const v8 w_2_1 = v8_load(w + 56);
   v8 a;
 
-  a = v8_load(x);
+  a = v8_keep(v8_load(x));
   v8 acc_0_0 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 8);
+  a = v8_keep(v8_load(x + 8));
   acc_0_0 = v8_fma(a, w_0_1, acc_0_0);
 
-  a = v8_load(x + 40);
+  a = v8_keep(v8_load(x + 40));
   acc_0_0 = v8_fma(a, w_1_0, acc_0_0);
   v8 acc_1_0 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 48);
+  a = v8_keep(v8_load(x + 48));
   acc_0_0 = v8_fma(a, w_1_1, acc_0_0);
   acc_1_0 = v8_fma(a, w_0_1, acc_1_0);
 
-  a = v8_load(x + 80);
+  a = v8_keep(v8_load(x + 80));
   acc_0_0 = v8_fma(a, w_2_0, acc_0_0);
   acc_1_0 = v8_fma(a, w_1_0, acc_1_0);
 
-  a = v8_load(x + 88);
+  a = v8_keep(v8_load(x + 88));
   acc_0_0 = v8_fma(a, w_2_1, acc_0_0);
   acc_1_0 = v8_fma(a, w_1_1, acc_1_0);
   v8_store(y, v8_act(acc_0_0));
 
-  a = v8_load(x + 120);
+  a = v8_keep(v8_load(x + 120));
   acc_1_0 = v8_fma(a, w_2_0, acc_1_0);
 
-  a = v8_load(x + 128);
+  a = v8_keep(v8_load(x + 128));
   acc_1_0 = v8_fma(a, w_2_1, acc_1_0);
   v8_store(y + 40, v8_act(acc_1_0));
 }
 
-/* One region, 2x1x1_taps3x2 at a time: this part's share of its units. */
+/* One region, 2x1x1_taps3x2 at a time: this part's share, channels side by side. */
 V8_SWEEP void sweep_2x1x1_taps3x2(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t chunks = (a->blocks + 31) / 32;
+  const ptrdiff_t units = chunks * a->row_tiles;
   const ptrdiff_t end = dw_share(units, part + 1, parts);
   for (ptrdiff_t u = dw_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u / a->blocks % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u % a->blocks * 8;
-    const float *const xt = x + a->x0 + row * a->x_row + oc;
-    const float *const bt = packed + oc * 10;
-    const float *const wt = bt + 8 + a->w0;
-    float *const yt = y + a->y0 + row * 80 + oc;
+    const ptrdiff_t first = u % chunks * 32;
+    const ptrdiff_t last = first + 32 < a->blocks ? first + 32 : a->blocks;
+    const ptrdiff_t row = u / chunks;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_2x1x1_taps3x2(xt + col * a->x_col, bt, wt, yt + col * 8);
+      for (ptrdiff_t block = first; block < last; ++block) {
+        const ptrdiff_t oc = a->oc + block * 8;
+        const float *const xt = x + a->x0 + row * a->x_row + oc;
+        const float *const bt = packed + oc * 10;
+        float *const yt = y + a->y0 + row * 80 + oc;
+        const float *const wt = bt + 8 + a->w0;
+        tile_2x1x1_taps3x2(xt + col * a->x_col, bt, wt, yt + col * 8);
+      }
     }
   }
 }
@@ -315,46 +339,46 @@ V8_OP void tile_2x3x1_taps3x3(const float *x, const float *b, const float *w, fl
   const v8 w_2_2 = v8_load(w + 64);
   v8 a;
 
-  a = v8_load(x);
+  a = v8_keep(v8_load(x));
   v8 acc_0_0 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 40);
+  a = v8_keep(v8_load(x + 40));
   acc_0_0 = v8_fma(a, w_1_0, acc_0_0);
   v8 acc_1_0 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 80);
+  a = v8_keep(v8_load(x + 80));
   acc_0_0 = v8_fma(a, w_2_0, acc_0_0);
   acc_1_0 = v8_fma(a, w_1_0, acc_1_0);
 
-  a = v8_load(x + 120);
+  a = v8_keep(v8_load(x + 120));
   acc_1_0 = v8_fma(a, w_2_0, acc_1_0);
 
-  a = v8_load(x + 8);
+  a = v8_keep(v8_load(x + 8));
   acc_0_0 = v8_fma(a, w_0_1, acc_0_0);
   v8 acc_0_1 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 48);
+  a = v8_keep(v8_load(x + 48));
   acc_0_0 = v8_fma(a, w_1_1, acc_0_0);
   acc_0_1 = v8_fma(a, w_1_0, acc_0_1);
   acc_1_0 = v8_fma(a, w_0_1, acc_1_0);
   v8 acc_1_1 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 88);
+  a = v8_keep(v8_load(x + 88));
   acc_0_0 = v8_fma(a, w_2_1, acc_0_0);
   acc_0_1 = v8_fma(a, w_2_0, acc_0_1);
   acc_1_0 = v8_fma(a, w_1_1, acc_1_0);
   acc_1_1 = v8_fma(a, w_1_0, acc_1_1);
 
-  a = v8_load(x + 128);
+  a = v8_keep(v8_load(x + 128));
   acc_1_0 = v8_fma(a, w_2_1, acc_1_0);
   acc_1_1 = v8_fma(a, w_2_0, acc_1_1);
 
-  a = v8_load(x + 16);
+  a = v8_keep(v8_load(x + 16));
   acc_0_0 = v8_fma(a, w_0_2, acc_0_0);
   acc_0_1 = v8_fma(a, w_0_1, acc_0_1);
   v8 acc_0_2 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 56);
+  a = v8_keep(v8_load(x + 56));
   acc_0_0 = v8_fma(a, w_1_2, acc_0_0);
   acc_0_1 = v8_fma(a, w_1_1, acc_0_1);
   acc_0_2 = v8_fma(a, w_1_0, acc_0_2);
@@ -362,7 +386,7 @@ V8_OP void tile_2x3x1_taps3x3(const float *x, const float *b, const float *w, fl
   acc_1_1 = v8_fma(a, w_0_1, acc_1_1);
   v8 acc_1_2 = v8_fma(a, w_0_0, bias);
 
-  a = v8_load(x + 96);
+  a = v8_keep(v8_load(x + 96));
   acc_0_0 = v8_fma(a, w_2_2, acc_0_0);
   acc_0_1 = v8_fma(a, w_2_1, acc_0_1);
   acc_0_2 = v8_fma(a, w_2_0, acc_0_2);
@@ -371,66 +395,71 @@ V8_OP void tile_2x3x1_taps3x3(const float *x, const float *b, const float *w, fl
   acc_1_2 = v8_fma(a, w_1_0, acc_1_2);
   v8_store(y, v8_act(acc_0_0));
 
-  a = v8_load(x + 136);
+  a = v8_keep(v8_load(x + 136));
   acc_1_0 = v8_fma(a, w_2_2, acc_1_0);
   acc_1_1 = v8_fma(a, w_2_1, acc_1_1);
   acc_1_2 = v8_fma(a, w_2_0, acc_1_2);
   v8_store(y + 40, v8_act(acc_1_0));
 
-  a = v8_load(x + 24);
+  a = v8_keep(v8_load(x + 24));
   acc_0_1 = v8_fma(a, w_0_2, acc_0_1);
   acc_0_2 = v8_fma(a, w_0_1, acc_0_2);
 
-  a = v8_load(x + 64);
+  a = v8_keep(v8_load(x + 64));
   acc_0_1 = v8_fma(a, w_1_2, acc_0_1);
   acc_0_2 = v8_fma(a, w_1_1, acc_0_2);
   acc_1_1 = v8_fma(a, w_0_2, acc_1_1);
   acc_1_2 = v8_fma(a, w_0_1, acc_1_2);
 
-  a = v8_load(x + 104);
+  a = v8_keep(v8_load(x + 104));
   acc_0_1 = v8_fma(a, w_2_2, acc_0_1);
   acc_0_2 = v8_fma(a, w_2_1, acc_0_2);
   acc_1_1 = v8_fma(a, w_1_2, acc_1_1);
   acc_1_2 = v8_fma(a, w_1_1, acc_1_2);
   v8_store(y + 8, v8_act(acc_0_1));
 
-  a = v8_load(x + 144);
+  a = v8_keep(v8_load(x + 144));
   acc_1_1 = v8_fma(a, w_2_2, acc_1_1);
   acc_1_2 = v8_fma(a, w_2_1, acc_1_2);
   v8_store(y + 48, v8_act(acc_1_1));
 
-  a = v8_load(x + 32);
+  a = v8_keep(v8_load(x + 32));
   acc_0_2 = v8_fma(a, w_0_2, acc_0_2);
 
-  a = v8_load(x + 72);
+  a = v8_keep(v8_load(x + 72));
   acc_0_2 = v8_fma(a, w_1_2, acc_0_2);
   acc_1_2 = v8_fma(a, w_0_2, acc_1_2);
 
-  a = v8_load(x + 112);
+  a = v8_keep(v8_load(x + 112));
   acc_0_2 = v8_fma(a, w_2_2, acc_0_2);
   acc_1_2 = v8_fma(a, w_1_2, acc_1_2);
   v8_store(y + 16, v8_act(acc_0_2));
 
-  a = v8_load(x + 152);
+  a = v8_keep(v8_load(x + 152));
   acc_1_2 = v8_fma(a, w_2_2, acc_1_2);
   v8_store(y + 56, v8_act(acc_1_2));
 }
 
-/* One region, 2x3x1_taps3x3 at a time: this part's share of its units. */
+/* One region, 2x3x1_taps3x3 at a time: this part's share, channels side by side. */
 V8_SWEEP void sweep_2x3x1_taps3x3(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t chunks = (a->blocks + 31) / 32;
+  const ptrdiff_t units = chunks * a->row_tiles;
   const ptrdiff_t end = dw_share(units, part + 1, parts);
   for (ptrdiff_t u = dw_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u / a->blocks % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u % a->blocks * 8;
-    const float *const xt = x + a->x0 + row * a->x_row + oc;
-    const float *const bt = packed + oc * 10;
-    const float *const wt = bt + 8 + a->w0;
-    float *const yt = y + a->y0 + row * 80 + oc;
+    const ptrdiff_t first = u % chunks * 32;
+    const ptrdiff_t last = first + 32 < a->blocks ? first + 32 : a->blocks;
+    const ptrdiff_t row = u / chunks;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_2x3x1_taps3x3(xt + col * a->x_col, bt, wt, yt + col * 24);
+      for (ptrdiff_t block = first; block < last; ++block) {
+        const ptrdiff_t oc = a->oc + block * 8;
+        const float *const xt = x + a->x0 + row * a->x_row + oc;
+        const float *const bt = packed + oc * 10;
+        float *const yt = y + a->y0 + row * 80 + oc;
+        const float *const wt = bt + 8 + a->w0;
+        tile_2x3x1_taps3x3(xt + col * a->x_col, bt, wt, yt + col * 24);
+      }
     }
   }
 }
@@ -516,19 +545,19 @@ V1_OP void tile_1x1x4(const float *x, const float *b, const float *w,
       const v1 w_0_0_1 = v1_load(w + kh * 24 + kw * 8 + 1);
       const v1 w_0_0_2 = v1_load(w + kh * 24 + kw * 8 + 2);
       const v1 w_0_0_3 = v1_load(w + kh * 24 + kw * 8 + 3);
-      v1 a;
+      v1 a_0;
+      v1 a_1;
+      v1 a_2;
+      v1 a_3;
 
-      a = v1_load(s);
-      acc_0_0 = v1_fma(a, w_0_0_0, acc_0_0);
-
-      a = v1_load(s + 1);
-      acc_0_1 = v1_fma(a, w_0_0_1, acc_0_1);
-
-      a = v1_load(s + 2);
-      acc_0_2 = v1_fma(a, w_0_0_2, acc_0_2);
-
-      a = v1_load(s + 3);
-      acc_0_3 = v1_fma(a, w_0_0_3, acc_0_3);
+      a_0 = v1_load(s);
+      a_1 = v1_load(s + 1);
+      a_2 = v1_load(s + 2);
+      a_3 = v1_load(s + 3);
+      acc_0_0 = v1_fma(a_0, w_0_0_0, acc_0_0);
+      acc_0_1 = v1_fma(a_1, w_0_0_1, acc_0_1);
+      acc_0_2 = v1_fma(a_2, w_0_0_2, acc_0_2);
+      acc_0_3 = v1_fma(a_3, w_0_0_3, acc_0_3);
     }
   }
 
@@ -539,21 +568,26 @@ V1_OP void tile_1x1x4(const float *x, const float *b, const float *w,
   v1_store(y + 3, v1_act(acc_0_3));
 }
 
-/* One region, 1x1x4 at a time: this part's share of its units. */
+/* One region, 1x1x4 at a time: this part's share, channels side by side. */
 V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t chunks = (a->blocks + 63) / 64;
+  const ptrdiff_t units = chunks * a->row_tiles;
   const ptrdiff_t end = dw_share(units, part + 1, parts);
   for (ptrdiff_t u = dw_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u / a->blocks % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u % a->blocks * 4;
-    const float *const xt = x + a->x0 + row * a->x_row + oc;
-    const float *const bt = packed + oc / 8 * 80 + oc % 8;
-    const float *const wt = bt + 8 + a->w0;
-    float *const yt = y + a->y0 + row * 40 + oc;
+    const ptrdiff_t first = u % chunks * 64;
+    const ptrdiff_t last = first + 64 < a->blocks ? first + 64 : a->blocks;
+    const ptrdiff_t row = u / chunks;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x4(xt + col * a->x_col, bt, wt, yt + col * 8, a->kh_taps, a->kw_taps);
+      for (ptrdiff_t block = first; block < last; ++block) {
+        const ptrdiff_t oc = a->oc + block * 4;
+        const float *const xt = x + a->x0 + row * a->x_row + oc;
+        const float *const bt = packed + oc / 8 * 80 + oc % 8;
+        float *const yt = y + a->y0 + row * 40 + oc;
+        const float *const wt = bt + 8 + a->w0;
+        tile_1x1x4(xt + col * a->x_col, bt, wt, yt + col * 8, a->kh_taps, a->kw_taps);
+      }
     }
   }
 }
@@ -586,83 +620,71 @@ V1_OP void tile_1x3x4_taps3(const float *x, const float *b, const float *w,
     const v1 w_2_0_1 = v1_load(w + kh * 24 + 17);
     const v1 w_2_0_2 = v1_load(w + kh * 24 + 18);
     const v1 w_2_0_3 = v1_load(w + kh * 24 + 19);
-    v1 a;
+    v1 a_0;
+    v1 a_1;
+    v1 a_2;
+    v1 a_3;
 
-    a = v1_load(s);
-    acc_0_0 = v1_fma(a, w_0_0_0, acc_0_0);
+    a_0 = v1_load(s);
+    a_1 = v1_load(s + 1);
+    a_2 = v1_load(s + 2);
+    a_3 = v1_load(s + 3);
+    acc_0_0 = v1_fma(a_0, w_0_0_0, acc_0_0);
+    acc_0_1 = v1_fma(a_1, w_0_0_1, acc_0_1);
+    acc_0_2 = v1_fma(a_2, w_0_0_2, acc_0_2);
+    acc_0_3 = v1_fma(a_3, w_0_0_3, acc_0_3);
 
-    a = v1_load(s + 1);
-    acc_0_1 = v1_fma(a, w_0_0_1, acc_0_1);
+    a_0 = v1_load(s + 8);
+    a_1 = v1_load(s + 9);
+    a_2 = v1_load(s + 10);
+    a_3 = v1_load(s + 11);
+    acc_0_0 = v1_fma(a_0, w_1_0_0, acc_0_0);
+    acc_1_0 = v1_fma(a_0, w_0_0_0, acc_1_0);
+    acc_0_1 = v1_fma(a_1, w_1_0_1, acc_0_1);
+    acc_1_1 = v1_fma(a_1, w_0_0_1, acc_1_1);
+    acc_0_2 = v1_fma(a_2, w_1_0_2, acc_0_2);
+    acc_1_2 = v1_fma(a_2, w_0_0_2, acc_1_2);
+    acc_0_3 = v1_fma(a_3, w_1_0_3, acc_0_3);
+    acc_1_3 = v1_fma(a_3, w_0_0_3, acc_1_3);
 
-    a = v1_load(s + 2);
-    acc_0_2 = v1_fma(a, w_0_0_2, acc_0_2);
+    a_0 = v1_load(s + 16);
+    a_1 = v1_load(s + 17);
+    a_2 = v1_load(s + 18);
+    a_3 = v1_load(s + 19);
+    acc_0_0 = v1_fma(a_0, w_2_0_0, acc_0_0);
+    acc_1_0 = v1_fma(a_0, w_1_0_0, acc_1_0);
+    acc_2_0 = v1_fma(a_0, w_0_0_0, acc_2_0);
+    acc_0_1 = v1_fma(a_1, w_2_0_1, acc_0_1);
+    acc_1_1 = v1_fma(a_1, w_1_0_1, acc_1_1);
+    acc_2_1 = v1_fma(a_1, w_0_0_1, acc_2_1);
+    acc_0_2 = v1_fma(a_2, w_2_0_2, acc_0_2);
+    acc_1_2 = v1_fma(a_2, w_1_0_2, acc_1_2);
+    acc_2_2 = v1_fma(a_2, w_0_0_2, acc_2_2);
+    acc_0_3 = v1_fma(a_3, w_2_0_3, acc_0_3);
+    acc_1_3 = v1_fma(a_3, w_1_0_3, acc_1_3);
+    acc_2_3 = v1_fma(a_3, w_0_0_3, acc_2_3);
 
-    a = v1_load(s + 3);
-    acc_0_3 = v1_fma(a, w_0_0_3, acc_0_3);
+    a_0 = v1_load(s + 24);
+    a_1 = v1_load(s + 25);
+    a_2 = v1_load(s + 26);
+    a_3 = v1_load(s + 27);
+    acc_1_0 = v1_fma(a_0, w_2_0_0, acc_1_0);
+    acc_2_0 = v1_fma(a_0, w_1_0_0, acc_2_0);
+    acc_1_1 = v1_fma(a_1, w_2_0_1, acc_1_1);
+    acc_2_1 = v1_fma(a_1, w_1_0_1, acc_2_1);
+    acc_1_2 = v1_fma(a_2, w_2_0_2, acc_1_2);
+    acc_2_2 = v1_fma(a_2, w_1_0_2, acc_2_2);
+    acc_1_3 = v1_fma(a_3, w_2_0_3, acc_1_3);
+    acc_2_3 = v1_fma(a_3, w_1_0_3, acc_2_3);
 
-    a = v1_load(s + 8);
-    acc_0_0 = v1_fma(a, w_1_0_0, acc_0_0);
-    acc_1_0 = v1_fma(a, w_0_0_0, acc_1_0);
-
-    a = v1_load(s + 9);
-    acc_0_1 = v1_fma(a, w_1_0_1, acc_0_1);
-    acc_1_1 = v1_fma(a, w_0_0_1, acc_1_1);
-
-    a = v1_load(s + 10);
-    acc_0_2 = v1_fma(a, w_1_0_2, acc_0_2);
-    acc_1_2 = v1_fma(a, w_0_0_2, acc_1_2);
-
-    a = v1_load(s + 11);
-    acc_0_3 = v1_fma(a, w_1_0_3, acc_0_3);
-    acc_1_3 = v1_fma(a, w_0_0_3, acc_1_3);
-
-    a = v1_load(s + 16);
-    acc_0_0 = v1_fma(a, w_2_0_0, acc_0_0);
-    acc_1_0 = v1_fma(a, w_1_0_0, acc_1_0);
-    acc_2_0 = v1_fma(a, w_0_0_0, acc_2_0);
-
-    a = v1_load(s + 17);
-    acc_0_1 = v1_fma(a, w_2_0_1, acc_0_1);
-    acc_1_1 = v1_fma(a, w_1_0_1, acc_1_1);
-    acc_2_1 = v1_fma(a, w_0_0_1, acc_2_1);
-
-    a = v1_load(s + 18);
-    acc_0_2 = v1_fma(a, w_2_0_2, acc_0_2);
-    acc_1_2 = v1_fma(a, w_1_0_2, acc_1_2);
-    acc_2_2 = v1_fma(a, w_0_0_2, acc_2_2);
-
-    a = v1_load(s + 19);
-    acc_0_3 = v1_fma(a, w_2_0_3, acc_0_3);
-    acc_1_3 = v1_fma(a, w_1_0_3, acc_1_3);
-    acc_2_3 = v1_fma(a, w_0_0_3, acc_2_3);
-
-    a = v1_load(s + 24);
-    acc_1_0 = v1_fma(a, w_2_0_0, acc_1_0);
-    acc_2_0 = v1_fma(a, w_1_0_0, acc_2_0);
-
-    a = v1_load(s + 25);
-    acc_1_1 = v1_fma(a, w_2_0_1, acc_1_1);
-    acc_2_1 = v1_fma(a, w_1_0_1, acc_2_1);
-
-    a = v1_load(s + 26);
-    acc_1_2 = v1_fma(a, w_2_0_2, acc_1_2);
-    acc_2_2 = v1_fma(a, w_1_0_2, acc_2_2);
-
-    a = v1_load(s + 27);
-    acc_1_3 = v1_fma(a, w_2_0_3, acc_1_3);
-    acc_2_3 = v1_fma(a, w_1_0_3, acc_2_3);
-
-    a = v1_load(s + 32);
-    acc_2_0 = v1_fma(a, w_2_0_0, acc_2_0);
-
-    a = v1_load(s + 33);
-    acc_2_1 = v1_fma(a, w_2_0_1, acc_2_1);
-
-    a = v1_load(s + 34);
-    acc_2_2 = v1_fma(a, w_2_0_2, acc_2_2);
-
-    a = v1_load(s + 35);
-    acc_2_3 = v1_fma(a, w_2_0_3, acc_2_3);
+    a_0 = v1_load(s + 32);
+    a_1 = v1_load(s + 33);
+    a_2 = v1_load(s + 34);
+    a_3 = v1_load(s + 35);
+    acc_2_0 = v1_fma(a_0, w_2_0_0, acc_2_0);
+    acc_2_1 = v1_fma(a_1, w_2_0_1, acc_2_1);
+    acc_2_2 = v1_fma(a_2, w_2_0_2, acc_2_2);
+    acc_2_3 = v1_fma(a_3, w_2_0_3, acc_2_3);
   }
 
   /* Activation and store. */
@@ -680,21 +702,26 @@ V1_OP void tile_1x3x4_taps3(const float *x, const float *b, const float *w,
   v1_store(y + 16 + 3, v1_act(acc_2_3));
 }
 
-/* One region, 1x3x4_taps3 at a time: this part's share of its units. */
+/* One region, 1x3x4_taps3 at a time: this part's share, channels side by side. */
 V1_SWEEP void sweep_1x3x4_taps3(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t chunks = (a->blocks + 63) / 64;
+  const ptrdiff_t units = chunks * a->row_tiles;
   const ptrdiff_t end = dw_share(units, part + 1, parts);
   for (ptrdiff_t u = dw_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u / a->blocks % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u % a->blocks * 4;
-    const float *const xt = x + a->x0 + row * a->x_row + oc;
-    const float *const bt = packed + oc / 8 * 80 + oc % 8;
-    const float *const wt = bt + 8 + a->w0;
-    float *const yt = y + a->y0 + row * 40 + oc;
+    const ptrdiff_t first = u % chunks * 64;
+    const ptrdiff_t last = first + 64 < a->blocks ? first + 64 : a->blocks;
+    const ptrdiff_t row = u / chunks;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x3x4_taps3(xt + col * a->x_col, bt, wt, yt + col * 24, a->kh_taps);
+      for (ptrdiff_t block = first; block < last; ++block) {
+        const ptrdiff_t oc = a->oc + block * 4;
+        const float *const xt = x + a->x0 + row * a->x_row + oc;
+        const float *const bt = packed + oc / 8 * 80 + oc % 8;
+        float *const yt = y + a->y0 + row * 40 + oc;
+        const float *const wt = bt + 8 + a->w0;
+        tile_1x3x4_taps3(xt + col * a->x_col, bt, wt, yt + col * 24, a->kh_taps);
+      }
     }
   }
 }
@@ -719,31 +746,28 @@ V1_OP void tile_2x1x4(const float *x, const float *b, const float *w,
       const v1 w_0_0_1 = v1_load(w + kh * 24 + kw * 8 + 1);
       const v1 w_0_0_2 = v1_load(w + kh * 24 + kw * 8 + 2);
       const v1 w_0_0_3 = v1_load(w + kh * 24 + kw * 8 + 3);
-      v1 a;
+      v1 a_0;
+      v1 a_1;
+      v1 a_2;
+      v1 a_3;
 
-      a = v1_load(s);
-      acc_0_0 = v1_fma(a, w_0_0_0, acc_0_0);
+      a_0 = v1_load(s);
+      a_1 = v1_load(s + 1);
+      a_2 = v1_load(s + 2);
+      a_3 = v1_load(s + 3);
+      acc_0_0 = v1_fma(a_0, w_0_0_0, acc_0_0);
+      acc_0_1 = v1_fma(a_1, w_0_0_1, acc_0_1);
+      acc_0_2 = v1_fma(a_2, w_0_0_2, acc_0_2);
+      acc_0_3 = v1_fma(a_3, w_0_0_3, acc_0_3);
 
-      a = v1_load(s + 1);
-      acc_0_1 = v1_fma(a, w_0_0_1, acc_0_1);
-
-      a = v1_load(s + 2);
-      acc_0_2 = v1_fma(a, w_0_0_2, acc_0_2);
-
-      a = v1_load(s + 3);
-      acc_0_3 = v1_fma(a, w_0_0_3, acc_0_3);
-
-      a = v1_load(s + 40);
-      acc_1_0 = v1_fma(a, w_0_0_0, acc_1_0);
-
-      a = v1_load(s + 41);
-      acc_1_1 = v1_fma(a, w_0_0_1, acc_1_1);
-
-      a = v1_load(s + 42);
-      acc_1_2 = v1_fma(a, w_0_0_2, acc_1_2);
-
-      a = v1_load(s + 43);
-      acc_1_3 = v1_fma(a, w_0_0_3, acc_1_3);
+      a_0 = v1_load(s + 40);
+      a_1 = v1_load(s + 41);
+      a_2 = v1_load(s + 42);
+      a_3 = v1_load(s + 43);
+      acc_1_0 = v1_fma(a_0, w_0_0_0, acc_1_0);
+      acc_1_1 = v1_fma(a_1, w_0_0_1, acc_1_1);
+      acc_1_2 = v1_fma(a_2, w_0_0_2, acc_1_2);
+      acc_1_3 = v1_fma(a_3, w_0_0_3, acc_1_3);
     }
   }
 
@@ -758,21 +782,26 @@ V1_OP void tile_2x1x4(const float *x, const float *b, const float *w,
   v1_store(y + 40 + 3, v1_act(acc_1_3));
 }
 
-/* One region, 2x1x4 at a time: this part's share of its units. */
+/* One region, 2x1x4 at a time: this part's share, channels side by side. */
 V1_SWEEP void sweep_2x1x4(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t chunks = (a->blocks + 63) / 64;
+  const ptrdiff_t units = chunks * a->row_tiles;
   const ptrdiff_t end = dw_share(units, part + 1, parts);
   for (ptrdiff_t u = dw_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u / a->blocks % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u % a->blocks * 4;
-    const float *const xt = x + a->x0 + row * a->x_row + oc;
-    const float *const bt = packed + oc / 8 * 80 + oc % 8;
-    const float *const wt = bt + 8 + a->w0;
-    float *const yt = y + a->y0 + row * 80 + oc;
+    const ptrdiff_t first = u % chunks * 64;
+    const ptrdiff_t last = first + 64 < a->blocks ? first + 64 : a->blocks;
+    const ptrdiff_t row = u / chunks;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_2x1x4(xt + col * a->x_col, bt, wt, yt + col * 8, a->kh_taps, a->kw_taps);
+      for (ptrdiff_t block = first; block < last; ++block) {
+        const ptrdiff_t oc = a->oc + block * 4;
+        const float *const xt = x + a->x0 + row * a->x_row + oc;
+        const float *const bt = packed + oc / 8 * 80 + oc % 8;
+        float *const yt = y + a->y0 + row * 80 + oc;
+        const float *const wt = bt + 8 + a->w0;
+        tile_2x1x4(xt + col * a->x_col, bt, wt, yt + col * 8, a->kh_taps, a->kw_taps);
+      }
     }
   }
 }
