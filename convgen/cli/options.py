@@ -40,6 +40,9 @@ Compiler = Annotated[
         "--cc", metavar="COMMAND", help="C compiler to use, as in 'clang'.", show_default=False
     ),
 ]
+MeasureIt = Annotated[
+    bool, typer.Option("--measure", help="Build and time it here, beside this machine's limits.")
+]
 Jobs = Annotated[
     int | None,
     typer.Option(
