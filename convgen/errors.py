@@ -64,6 +64,10 @@ class UsageError(ConvgenError):
     exit_code = Exit.USAGE
 
 
+class LimitError(UsageError):
+    """No schedule of a layer keeps to the limits that were asked for; says what comes closest."""
+
+
 class ToolchainError(ConvgenError):
     """The compiler is missing, failed, or took too long. ``command`` and ``stderr`` are exact."""
 

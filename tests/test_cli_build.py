@@ -73,8 +73,8 @@ def test_build_json_has_the_documented_keys() -> None:
     (layer,) = data["layers"]
     assert set(layer) == {
         "name", "ok", "state", "path", "import", "output_shape", "macs", "target", "isa",
-        "schedule", "reason", "binding", "compiler", "warnings", "seconds", "code_bytes",
-        "verified", "checks", "max_error", "bound_ratio", "microseconds", "gflops",
+        "schedule", "reason", "binding", "compiler", "warnings", "notes", "seconds", "code_bytes",
+        "verified", "checks", "max_error", "direct_error", "bound_ratio", "microseconds", "gflops",
     }  # fmt: skip
     assert layer["ok"] and layer["verified"]
     assert 0 < layer["bound_ratio"] < 1

@@ -16,6 +16,8 @@ from convgen.cli.options import (
     Isa,
     Jobs,
     Json,
+    MaxCode,
+    MaxWorkspace,
     NoCache,
     NoVerify,
     OutDir,
@@ -43,6 +45,8 @@ def build(
     out_dir: OutDir = "build",
     isa: Isa = None,
     target: TargetName = None,
+    max_code_bytes: MaxCode = None,
+    max_workspace_bytes: MaxWorkspace = None,
     cc: Compiler = None,
     jobs: Jobs = None,
     no_verify: NoVerify = False,
@@ -72,6 +76,8 @@ def build(
             verify=not no_verify,
             timeout=timeout,
             use_cache=not no_cache,
+            max_code_bytes=max_code_bytes,
+            max_workspace_bytes=max_workspace_bytes,
         )
         layers = distinct(read_layers(specs, out), out)
         if layers and (tuned or tune):
@@ -117,6 +123,8 @@ def _build_all(
             continue
         good.append(outcome)
         out.payload["layers"].append(result_facts(outcome))
+        for note in outcome.notes:
+            out.note(f"{name}: note: {note}")
         for warning in outcome.warnings:
             out.note(f"{name}: warning: {warning}")
         out.detail(f"{name}: {outcome.schedule}: {outcome.reason}")

@@ -6,11 +6,22 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convgen.cli.options import Isa, Json, OutDir, Quiet, Specs, TargetName, Verbose
+from convgen.cli.options import (
+    Isa,
+    Json,
+    MaxCode,
+    MaxWorkspace,
+    OutDir,
+    Quiet,
+    Specs,
+    TargetName,
+    Verbose,
+)
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, UsageError
 
 if TYPE_CHECKING:
+    from convgen.package.limits import SizeLimits
     from convgen.spec.model import Layer
     from convgen.target import Target
 
@@ -22,6 +33,8 @@ def emit(
     out_dir: OutDir = "build",
     isa: Isa = None,
     target: TargetName = None,
+    max_code_bytes: MaxCode = None,
+    max_workspace_bytes: MaxWorkspace = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -35,18 +48,20 @@ def emit(
     """
     with session("emit", json=json, verbose=verbose, quiet=quiet) as out:
         from convgen.cli.sources import distinct, read_layers
+        from convgen.package.limits import SizeLimits
         from convgen.target import resolve_target
 
         out.payload |= {"out": out_dir, "layers": []}
         machine = resolve_target(target, isa)
+        limits = SizeLimits(max_code_bytes, max_workspace_bytes)
         layers = distinct(read_layers(specs, out), out)
         if out_dir == STDOUT:
-            _to_stdout(layers, machine, out)
+            _to_stdout(layers, machine, limits, out)
         else:
-            _to_folder(layers, machine, Path(out_dir), out)
+            _to_folder(layers, machine, limits, Path(out_dir), out)
 
 
-def _to_stdout(layers: Sequence[Layer], target: Target, out: Output) -> None:
+def _to_stdout(layers: Sequence[Layer], target: Target, limits: SizeLimits, out: Output) -> None:
     from convgen.package.emit import emit_files
 
     if len(layers) > 1:
@@ -54,18 +69,20 @@ def _to_stdout(layers: Sequence[Layer], target: Target, out: Output) -> None:
         raise UsageError(f"-o - takes one layer, these are {len(layers)}: {names}; name a folder")
     for layer in layers:
         name = f"{layer.spec.name}.c"
-        text = emit_files(layer, target)[name]
+        text = emit_files(layer, target, limits)[name]
         out.payload["layers"].append(_facts(layer, target, {name: text}, None) | {"text": text})
         out.raw(text)
 
 
-def _to_folder(layers: Sequence[Layer], target: Target, folder: Path, out: Output) -> None:
+def _to_folder(
+    layers: Sequence[Layer], target: Target, limits: SizeLimits, folder: Path, out: Output
+) -> None:
     from convgen.package.emit import emit_files
 
     for layer in layers:
         place = folder / layer.spec.name
         try:
-            files = emit_files(layer, target)
+            files = emit_files(layer, target, limits)
             changed = write_files(place, files)
         except ConvgenError as error:
             out.fail(error, layer.spec.name)

@@ -9,6 +9,8 @@ from convgen.cli.options import (
     Compiler,
     Isa,
     Json,
+    MaxCode,
+    MaxWorkspace,
     MeasureIt,
     QuietNotes,
     Specs,
@@ -31,6 +33,8 @@ def explain(
     specs: Specs,
     isa: Isa = None,
     target: TargetName = None,
+    max_code_bytes: MaxCode = None,
+    max_workspace_bytes: MaxWorkspace = None,
     measure: MeasureIt = False,
     cc: Compiler = None,
     json: Json = False,
@@ -46,15 +50,17 @@ def explain(
         from convgen.cli import bounds
         from convgen.cli.sources import distinct, read_layers
         from convgen.package.emit import decide
+        from convgen.package.limits import SizeLimits
         from convgen.target import resolve_target
 
         out.payload["layers"] = []
         machine = resolve_target(target, isa)
+        limits = SizeLimits(max_code_bytes, max_workspace_bytes)
         found = []
         layers = read_layers(specs, out)
         for layer in distinct(layers, out) if measure else layers:
             try:
-                found.append(decide(layer, machine))
+                found.append(decide(layer, machine, limits=limits))
             except ConvgenError as error:
                 out.fail(error, layer.spec.name)
         measured = bounds.measure(found, machine, cc, out) if measure and found else {}

@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convgen.plan import KernelPlan
+from convgen.plan import AnyBody, KernelPlan
 from convgen.render.body import BodyText
 from convgen.render.file import ABI, plan_text, spec_id
 from convgen.render.tiled import tiled_text
@@ -43,13 +43,17 @@ def environment() -> Environment:
     )
 
 
+def body_text(plan: KernelPlan, body: AnyBody) -> BodyText:
+    """The words of one body, for its family's template."""
+    if isinstance(body, WinogradBody):
+        return winograd_text(plan, body)
+    return tiled_text(plan, body)
+
+
 def render_c(plan: KernelPlan, weights: Weights | None = None) -> dict[str, str]:
     """``{"<name>.c": text, "<name>.h": text}``; with weights they are baked in packed order."""
     text = plan_text(plan, weights)
-    bodies: list[BodyText] = [
-        winograd_text(plan, body) if isinstance(body, WinogradBody) else tiled_text(plan, body)
-        for body in plan.bodies
-    ]
+    bodies = [body_text(plan, body) for body in plan.bodies]
     env = environment()
     name = plan.spec.name
     source = env.get_template("kernel.c.j2").render(plan=text, bodies=bodies, plain=bodies[-1])
