@@ -17,6 +17,11 @@ class Exit(IntEnum):
     REGRESSION = 5
     INTERNAL = 70
     INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a verb as Ctrl-C does, everything cleaned up, with an exit code of its own."""
 
 
 @dataclass(frozen=True)

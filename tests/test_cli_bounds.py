@@ -28,8 +28,8 @@ def test_explain_names_the_bound(tmp_path: Path) -> None:
     assert first.startswith("  FMA: 25,088 cycles at least; the chooser's model counts ")
     assert head.split() == ["limit", "cycles"]
     (layer,) = run("explain", "--isa", "avx512", "--json", str(spec)).json["layers"]
-    bound = layer["bound"]
-    assert (bound["name"], bound["cycles"], bound["measured"]) == ("FMA", 25_088, None)
+    bound = layer["roofline"]
+    assert (layer["bound"], bound["cycles"], bound["measured"]) == ("FMA", 25_088, None)
     assert set(bound["limits"]) <= NAMES
     assert max(bound["limits"].values()) == bound["cycles"] <= bound["expected_cycles"]
 
@@ -52,7 +52,7 @@ def test_measure_says_what_share_was_reached(tmp_path: Path) -> None:
     spec.write_text(TINY)
     ran = run("explain", "--measure", "--json", str(spec))
     assert ran.code == 0, ran.err
-    found = ran.json["layers"][0]["bound"]["measured"]
+    found = ran.json["layers"][0]["roofline"]["measured"]
     assert found["name"] in NAMES and found["best"] <= found["median"]
     share = found["limits"][found["name"]] / found["best"]
     assert found["reached"] == pytest.approx(share, abs=0.02)

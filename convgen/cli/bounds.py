@@ -107,7 +107,6 @@ def bound_facts(plan: KernelPlan, cycles: float, measured: Measured | None) -> d
     """The same as plain data for --json."""
     found = predicted(plan)
     facts: dict[str, Any] = {
-        "name": found[0].name,
         "cycles": round(found[0].time),
         "expected_cycles": round(cycles),
         "limits": {limit.name: round(limit.time) for limit in found},

@@ -29,7 +29,7 @@ from convgen.cli.options import (
     Verbose,
 )
 from convgen.cli.output import Output, is_terminal, session
-from convgen.errors import ConvgenError
+from convgen.errors import ConvgenError, UsageError
 
 if TYPE_CHECKING:
     from convgen.package.build import BuildEvent, BuildOptions, BuildResult
@@ -68,6 +68,11 @@ def build(
         from convgen.package.build import BuildOptions
         from convgen.target import resolve_target
 
+        if out_dir == "-":
+            raise UsageError(
+                "-o -: a package is a folder, it cannot go to standard output; name a folder, or "
+                "print the C alone with convgen emit -o -"
+            )
         out.payload |= {"out": out_dir, "layers": []}
         options = BuildOptions(
             out=Path(out_dir),

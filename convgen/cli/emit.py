@@ -110,7 +110,7 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
     manifest would no longer belong to it. Nor is a file replaced that convgen did not write.
     """
     from convgen.package.cache import write_whole
-    from convgen.package.commit import Place, refuse_foreign
+    from convgen.package.commit import Place, refuse_foreign, writing
     from convgen.package.manifest import NAME
 
     changed = [name for name, text in files.items() if _content(place / name) != text.encode()]
@@ -119,15 +119,16 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
             f"{place} holds a built package, and the C to emit differs from it ({changed[0]}): "
             "emit into another folder with -o, or build again"
         )
-    refuse_foreign(Place(place.parent, place.name))
-    place.mkdir(parents=True, exist_ok=True)
-    for name in changed:
-        write_whole(place / name, files[name].encode())
+    with writing(place):
+        refuse_foreign(Place(place.parent, place.name))
+        place.mkdir(parents=True, exist_ok=True)
+        for name in changed:
+            write_whole(place / name, files[name].encode())
     return changed
 
 
 def _content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

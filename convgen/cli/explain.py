@@ -177,7 +177,7 @@ def _winograd(plan: KernelPlan) -> dict[str, Any] | None:
 
 def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[str, Any]:
     """One layer under --json."""
-    from convgen.cli.bounds import bound_facts
+    from convgen.cli.bounds import bound_facts, predicted
     from convgen.cli.derive import byte_steps, cost_steps, size_steps
     from convgen.cli.draw import input_drawing
     from convgen.cli.draw_plan import region_facts
@@ -207,7 +207,8 @@ def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[st
         "schedule": plan.schedule.to_mapping(),
         "pinned": layer.schedule is not None,
         "reason": decided.reason,
-        "bound": bound_facts(plan, cost(plan).cycles, measured),
+        "bound": predicted(plan)[0].name,
+        "roofline": bound_facts(plan, cost(plan).cycles, measured),
         "regions": region_facts(plan),
         "winograd": _winograd(plan),
         "drawing": "\n".join(input_drawing(spec)),

@@ -10,7 +10,7 @@
  *
  * Spec 443e8dad0e052dff, target generic
  * Schedule {family: direct, lanes: 1, tile: [1, 4], vectors: 3}
- * Cost: 768000 multiply-adds, 3040 bytes of packed weights; tiles of up to 14 x 1
+ * Cost: 768000 multiply-adds, 3040 bytes of packed weights; tiles of up to 14 pixels x 1 channels
  *
  * This generated file carries no licence obligation: it is yours.
  */
