@@ -13,9 +13,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import ceil
 
+from convgen.combination import program
 from convgen.plan import Body, KernelPlan, Region
 from convgen.target import Target
-from convgen.winograd import Matrix, WinogradBody, matrices, terms
+from convgen.winograd import WinogradBody, matrices
 
 ITEM = 4  # bytes of a float
 LINE = 64  # bytes of a line of a cache
@@ -213,8 +214,8 @@ def _winograd_work(plan: KernelPlan, body: WinogradBody) -> Work:
     steps = strips * square * spec.c
     work = Work(chain=steps * oc_blocks)
     work.fmas = steps * mr * vectors
-    work.fmas += inward * 2 * alpha * _steps(mats.bt)
-    work.fmas += outward * (alpha + body.m) * (_steps(mats.at))
+    work.fmas += inward * 2 * alpha * len(program(mats.bt).operations)
+    work.fmas += outward * (alpha + body.m) * len(program(mats.at).operations)
     moved = inward * 4 * square + outward * (2 * square + 2 * alpha * body.m)
     work.loads = steps * (mr * oc_blocks + vectors) + moved / 2
     work.near = ITEM * (steps * (mr * oc_blocks + vectors * lanes) + lanes * moved)
@@ -230,8 +231,3 @@ def _winograd_work(plan: KernelPlan, body: WinogradBody) -> Work:
         (2 * body.blocks * oc_blocks * m, m + v + filters / oc_blocks),
     ]
     return work
-
-
-def _steps(matrix: Matrix) -> int:
-    """Instructions of the combinations, one column of values at a time."""
-    return sum(len(terms(row)) - (terms(row)[0][0] == 1) for row in matrix)

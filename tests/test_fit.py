@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import runpy
 import shutil
 import subprocess
 from dataclasses import replace
@@ -24,11 +26,13 @@ from convgen.package.manifest import read_manifest
 from convgen.render import render_c
 from convgen.render.size import code_estimate
 from convgen.schedule import Family, Schedule
+from convgen.spec import parse_file
 from convgen.spec.model import Act, Activation, ConvSpec, Layer, Padding
 from convgen.target import TARGETS
 from convgen.toolchain import code_size
 
 AVX512 = TARGETS["x86-64-avx512"]
+ROOT = Path(__file__).resolve().parents[1]
 BIG = ConvSpec("big", 56, 56, 64, 64, 3, 3, padding=Padding(1, 1, 1, 1))
 
 
@@ -121,3 +125,28 @@ def test_a_build_keeps_to_the_limit_and_says_so(tmp_path: Path) -> None:
     pinned = replace(layer, schedule=Schedule.from_text(free.schedule))
     with pytest.raises(LimitError, match=f"gives {free.code_bytes} bytes"):
         build(tmp_path, pinned, max_code_bytes=most)
+
+
+@pytest.mark.deep
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not on this machine")
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("act", [Act.RELU, Act.GELU], ids=str)
+def test_by_default_code_is_short_and_soon_compiled(isa: str, act: Act, tmp_path: Path) -> None:
+    """The benchmark's layers, the gallery's and 60 random ones: 64 KiB of code, 3 s of gcc."""
+    draw = runpy.run_path(str(ROOT / "benchmarks" / "chooser.py"))["draw"]
+    files = [ROOT / "benchmarks" / "layers.yaml", *sorted((ROOT / "specs").glob("*.yaml"))]
+    specs = [layer.spec for file in files for layer in parse_file(file)]
+    offenders = []
+    for spec in (*specs, *(draw(index, seed=1) for index in range(60))):
+        layer = Layer(replace(spec, activation=Activation(act)), "<t>")
+        for name, text in render_c(decide(layer, target_of(isa)).plan).items():
+            (tmp_path / name).write_text(text)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+        command = ["gcc", "-O2", "-c", f"{spec.name}.c", "-o", "layer.o"]
+        subprocess.run(command, cwd=tmp_path, check=True)
+        seconds = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+        size = code_size(tmp_path / "layer.o")
+        assert size is not None
+        if size > DEFAULT_CODE or seconds > 3:
+            offenders.append((spec.name, size, round(seconds, 2)))
+    assert not offenders

@@ -65,6 +65,7 @@ V8_OP void v8_store(float *p, v8 a)
 
 #define V8_SWEEP static
 #define V8_OPAQUE(p) ((void)0)
+#define V8_FETCH(p) ((void)0)
 #else
 #include <immintrin.h>
 #define V8_OP static inline __attribute__((always_inline, target("avx2,fma")))
@@ -85,6 +86,7 @@ V8_OP void v8_store(float *p, v8 a)
 #define V8_SWEEP static __attribute__((noinline, target("avx2,fma")))
 /* Compilers may not reason across this: gcc would carry inputs to the next step and spill them. */
 #define V8_OPAQUE(p) __asm__("" : "+r"(p))
+#define V8_FETCH(p) __builtin_prefetch(p)
 #endif
 
 V8_OP v8 v8_act(v8 a)

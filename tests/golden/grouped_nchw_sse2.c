@@ -83,6 +83,7 @@ V4_OP void v4_store(float *p, v4 a)
 
 #define V4_SWEEP static
 #define V4_OPAQUE(p) ((void)0)
+#define V4_FETCH(p) ((void)0)
 #else
 #include <emmintrin.h>
 #define V4_OP static inline __attribute__((always_inline, target("sse2")))
@@ -115,6 +116,7 @@ V4_OP void v4_store(float *p, v4 a)
 #define V4_SWEEP static __attribute__((noinline, target("sse2")))
 /* Compilers may not reason across this: gcc would carry inputs to the next step and spill them. */
 #define V4_OPAQUE(p) __asm__("" : "+r"(p))
+#define V4_FETCH(p) __builtin_prefetch(p)
 #endif
 
 V4_OP v4 v4_act(v4 a)

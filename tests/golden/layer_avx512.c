@@ -77,6 +77,7 @@ V16_OP void v16_store_part(float *p, v16 a, int n)
 
 #define V16_SWEEP static
 #define V16_OPAQUE(p) ((void)0)
+#define V16_FETCH(p) ((void)0)
 #else
 #include <immintrin.h>
 #define V16_OP static inline __attribute__((always_inline, target("avx512f")))
@@ -105,6 +106,7 @@ V16_OP void v16_store_part(float *p, v16 a, int n)
 #define V16_SWEEP static __attribute__((noinline, target("avx512f")))
 /* Compilers may not reason across this: gcc would carry inputs to the next step and spill them. */
 #define V16_OPAQUE(p) __asm__("" : "+r"(p))
+#define V16_FETCH(p) __builtin_prefetch(p)
 #endif
 
 V16_OP v16 v16_act(v16 a)

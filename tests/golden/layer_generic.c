@@ -9,8 +9,8 @@
  * x 1x32x32x3 NHWC, w 5x5x3x10 HWIO, y 1x32x32x10 NHWC, float32
  *
  * Spec 443e8dad0e052dff, target generic
- * Schedule {family: direct, lanes: 1, tile: [1, 4], vectors: 3}
- * Cost: 768000 multiply-adds, 3040 bytes of packed weights; tiles of up to 14 pixels x 1 channels
+ * Schedule {family: direct, lanes: 1, tile: [1, 2], vectors: 4}
+ * Cost: 768000 multiply-adds, 3040 bytes of packed weights; tiles of up to 6 pixels x 2 channels
  *
  * This generated file carries no licence obligation: it is yours.
  */
@@ -64,118 +64,137 @@ V1_OP v1 v1_act(v1 a)
 }
 
 /* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
-static const layer_region layer_regions[50] = {
-  /* rows 0..0, columns 0..0, channels 0..8, taps 2..4 x 2..4 */
-  { 1, 1, 3, 3, 3, 0, 0, 96, 3, 36, 0 },
-  /* rows 0..0, columns 1..1, channels 0..8, taps 2..4 x 1..4 */
-  { 1, 1, 3, 3, 4, 0, 0, 96, 3, 33, 10 },
-  /* rows 0..0, columns 30..30, channels 0..8, taps 2..4 x 0..3 */
-  { 1, 1, 3, 3, 4, 0, 84, 96, 3, 30, 300 },
-  /* rows 0..0, columns 31..31, channels 0..8, taps 2..4 x 0..2 */
-  { 1, 1, 3, 3, 3, 0, 87, 96, 3, 30, 310 },
-  /* rows 1..1, columns 0..0, channels 0..8, taps 1..4 x 2..4 */
-  { 1, 1, 3, 4, 3, 0, 0, 96, 3, 21, 320 },
-  /* rows 1..1, columns 1..1, channels 0..8, taps 1..4 x 1..4 */
-  { 1, 1, 3, 4, 4, 0, 0, 96, 3, 18, 330 },
-  /* rows 1..1, columns 30..30, channels 0..8, taps 1..4 x 0..3 */
-  { 1, 1, 3, 4, 4, 0, 84, 96, 3, 15, 620 },
-  /* rows 1..1, columns 31..31, channels 0..8, taps 1..4 x 0..2 */
-  { 1, 1, 3, 4, 3, 0, 87, 96, 3, 15, 630 },
-  /* rows 30..30, columns 0..0, channels 0..8, taps 0..3 x 2..4 */
-  { 1, 1, 3, 4, 3, 0, 2688, 96, 3, 6, 9600 },
-  /* rows 30..30, columns 1..1, channels 0..8, taps 0..3 x 1..4 */
-  { 1, 1, 3, 4, 4, 0, 2688, 96, 3, 3, 9610 },
-  /* rows 30..30, columns 30..30, channels 0..8, taps 0..3 x 0..3 */
-  { 1, 1, 3, 4, 4, 0, 2772, 96, 3, 0, 9900 },
-  /* rows 30..30, columns 31..31, channels 0..8, taps 0..3 x 0..2 */
-  { 1, 1, 3, 4, 3, 0, 2775, 96, 3, 0, 9910 },
-  /* rows 31..31, columns 0..0, channels 0..8, taps 0..2 x 2..4 */
-  { 1, 1, 3, 3, 3, 0, 2784, 96, 3, 6, 9920 },
-  /* rows 31..31, columns 1..1, channels 0..8, taps 0..2 x 1..4 */
-  { 1, 1, 3, 3, 4, 0, 2784, 96, 3, 3, 9930 },
-  /* rows 31..31, columns 30..30, channels 0..8, taps 0..2 x 0..3 */
-  { 1, 1, 3, 3, 4, 0, 2868, 96, 3, 0, 10220 },
-  /* rows 31..31, columns 31..31, channels 0..8, taps 0..2 x 0..2 */
-  { 1, 1, 3, 3, 3, 0, 2871, 96, 3, 0, 10230 },
-  /* rows 0..0, columns 2..29, channels 0..8, taps 2..4 x 0..4 */
-  { 1, 7, 3, 3, 5, 0, 0, 96, 12, 30, 20 },
-  /* rows 1..1, columns 2..29, channels 0..8, taps 1..4 x 0..4 */
-  { 1, 7, 3, 4, 5, 0, 0, 96, 12, 15, 340 },
-  /* rows 2..29, columns 2..29, channels 0..8, taps 0..4 x 0..4 */
-  { 28, 7, 3, 5, 5, 0, 0, 96, 12, 0, 660 },
-  /* rows 30..30, columns 2..29, channels 0..8, taps 0..3 x 0..4 */
-  { 1, 7, 3, 4, 5, 0, 2688, 96, 12, 0, 9620 },
-  /* rows 31..31, columns 2..29, channels 0..8, taps 0..2 x 0..4 */
-  { 1, 7, 3, 3, 5, 0, 2784, 96, 12, 0, 9940 },
-  /* rows 2..29, columns 0..0, channels 0..8, taps 0..4 x 2..4 */
-  { 7, 1, 3, 5, 3, 0, 0, 384, 3, 6, 640 },
-  /* rows 2..29, columns 1..1, channels 0..8, taps 0..4 x 1..4 */
-  { 7, 1, 3, 5, 4, 0, 0, 384, 3, 3, 650 },
-  /* rows 2..29, columns 30..30, channels 0..8, taps 0..4 x 0..3 */
-  { 7, 1, 3, 5, 4, 0, 84, 384, 3, 0, 940 },
-  /* rows 2..29, columns 31..31, channels 0..8, taps 0..4 x 0..2 */
-  { 7, 1, 3, 5, 3, 0, 87, 384, 3, 0, 950 },
-  /* rows 0..0, columns 0..0, channels 9..9, taps 2..4 x 2..4 */
-  { 1, 1, 1, 3, 3, 9, 0, 96, 3, 36, 0 },
-  /* rows 0..0, columns 1..1, channels 9..9, taps 2..4 x 1..4 */
-  { 1, 1, 1, 3, 4, 9, 0, 96, 3, 33, 10 },
-  /* rows 0..0, columns 30..30, channels 9..9, taps 2..4 x 0..3 */
-  { 1, 1, 1, 3, 4, 9, 84, 96, 3, 30, 300 },
-  /* rows 0..0, columns 31..31, channels 9..9, taps 2..4 x 0..2 */
-  { 1, 1, 1, 3, 3, 9, 87, 96, 3, 30, 310 },
-  /* rows 1..1, columns 0..0, channels 9..9, taps 1..4 x 2..4 */
-  { 1, 1, 1, 4, 3, 9, 0, 96, 3, 21, 320 },
-  /* rows 1..1, columns 1..1, channels 9..9, taps 1..4 x 1..4 */
-  { 1, 1, 1, 4, 4, 9, 0, 96, 3, 18, 330 },
-  /* rows 1..1, columns 30..30, channels 9..9, taps 1..4 x 0..3 */
-  { 1, 1, 1, 4, 4, 9, 84, 96, 3, 15, 620 },
-  /* rows 1..1, columns 31..31, channels 9..9, taps 1..4 x 0..2 */
-  { 1, 1, 1, 4, 3, 9, 87, 96, 3, 15, 630 },
-  /* rows 30..30, columns 0..0, channels 9..9, taps 0..3 x 2..4 */
-  { 1, 1, 1, 4, 3, 9, 2688, 96, 3, 6, 9600 },
-  /* rows 30..30, columns 1..1, channels 9..9, taps 0..3 x 1..4 */
-  { 1, 1, 1, 4, 4, 9, 2688, 96, 3, 3, 9610 },
-  /* rows 30..30, columns 30..30, channels 9..9, taps 0..3 x 0..3 */
-  { 1, 1, 1, 4, 4, 9, 2772, 96, 3, 0, 9900 },
-  /* rows 30..30, columns 31..31, channels 9..9, taps 0..3 x 0..2 */
-  { 1, 1, 1, 4, 3, 9, 2775, 96, 3, 0, 9910 },
-  /* rows 31..31, columns 0..0, channels 9..9, taps 0..2 x 2..4 */
-  { 1, 1, 1, 3, 3, 9, 2784, 96, 3, 6, 9920 },
-  /* rows 31..31, columns 1..1, channels 9..9, taps 0..2 x 1..4 */
-  { 1, 1, 1, 3, 4, 9, 2784, 96, 3, 3, 9930 },
-  /* rows 31..31, columns 30..30, channels 9..9, taps 0..2 x 0..3 */
-  { 1, 1, 1, 3, 4, 9, 2868, 96, 3, 0, 10220 },
-  /* rows 31..31, columns 31..31, channels 9..9, taps 0..2 x 0..2 */
-  { 1, 1, 1, 3, 3, 9, 2871, 96, 3, 0, 10230 },
-  /* rows 0..0, columns 2..29, channels 9..9, taps 2..4 x 0..4 */
-  { 1, 2, 1, 3, 5, 9, 0, 96, 42, 30, 20 },
-  /* rows 1..1, columns 2..29, channels 9..9, taps 1..4 x 0..4 */
-  { 1, 2, 1, 4, 5, 9, 0, 96, 42, 15, 340 },
-  /* rows 2..29, columns 2..29, channels 9..9, taps 0..4 x 0..4 */
-  { 28, 2, 1, 5, 5, 9, 0, 96, 42, 0, 660 },
-  /* rows 30..30, columns 2..29, channels 9..9, taps 0..3 x 0..4 */
-  { 1, 2, 1, 4, 5, 9, 2688, 96, 42, 0, 9620 },
-  /* rows 31..31, columns 2..29, channels 9..9, taps 0..2 x 0..4 */
-  { 1, 2, 1, 3, 5, 9, 2784, 96, 42, 0, 9940 },
-  /* rows 2..29, columns 0..0, channels 9..9, taps 0..4 x 2..4 */
-  { 2, 1, 1, 5, 3, 9, 0, 1344, 3, 6, 640 },
-  /* rows 2..29, columns 1..1, channels 9..9, taps 0..4 x 1..4 */
-  { 2, 1, 1, 5, 4, 9, 0, 1344, 3, 3, 650 },
-  /* rows 2..29, columns 30..30, channels 9..9, taps 0..4 x 0..3 */
-  { 2, 1, 1, 5, 4, 9, 84, 1344, 3, 0, 940 },
-  /* rows 2..29, columns 31..31, channels 9..9, taps 0..4 x 0..2 */
-  { 2, 1, 1, 5, 3, 9, 87, 1344, 3, 0, 950 },
+static const layer_region layer_regions[59] = {
+  /* rows 0..0, columns 0..0, channels 0..7, taps 2..4 x 2..4 */
+  { 1, 1, 2, 3, 3, 0, 0, 96, 3, 36, 0 },
+  /* rows 0..0, columns 1..1, channels 0..7, taps 2..4 x 1..4 */
+  { 1, 1, 2, 3, 4, 0, 0, 96, 3, 33, 10 },
+  /* rows 0..0, columns 30..30, channels 0..7, taps 2..4 x 0..3 */
+  { 1, 1, 2, 3, 4, 0, 84, 96, 3, 30, 300 },
+  /* rows 0..0, columns 31..31, channels 0..7, taps 2..4 x 0..2 */
+  { 1, 1, 2, 3, 3, 0, 87, 96, 3, 30, 310 },
+  /* rows 1..1, columns 0..0, channels 0..7, taps 1..4 x 2..4 */
+  { 1, 1, 2, 4, 3, 0, 0, 96, 3, 21, 320 },
+  /* rows 1..1, columns 1..1, channels 0..7, taps 1..4 x 1..4 */
+  { 1, 1, 2, 4, 4, 0, 0, 96, 3, 18, 330 },
+  /* rows 1..1, columns 30..30, channels 0..7, taps 1..4 x 0..3 */
+  { 1, 1, 2, 4, 4, 0, 84, 96, 3, 15, 620 },
+  /* rows 1..1, columns 31..31, channels 0..7, taps 1..4 x 0..2 */
+  { 1, 1, 2, 4, 3, 0, 87, 96, 3, 15, 630 },
+  /* rows 30..30, columns 0..0, channels 0..7, taps 0..3 x 2..4 */
+  { 1, 1, 2, 4, 3, 0, 2688, 96, 3, 6, 9600 },
+  /* rows 30..30, columns 1..1, channels 0..7, taps 0..3 x 1..4 */
+  { 1, 1, 2, 4, 4, 0, 2688, 96, 3, 3, 9610 },
+  /* rows 30..30, columns 30..30, channels 0..7, taps 0..3 x 0..3 */
+  { 1, 1, 2, 4, 4, 0, 2772, 96, 3, 0, 9900 },
+  /* rows 30..30, columns 31..31, channels 0..7, taps 0..3 x 0..2 */
+  { 1, 1, 2, 4, 3, 0, 2775, 96, 3, 0, 9910 },
+  /* rows 31..31, columns 0..0, channels 0..7, taps 0..2 x 2..4 */
+  { 1, 1, 2, 3, 3, 0, 2784, 96, 3, 6, 9920 },
+  /* rows 31..31, columns 1..1, channels 0..7, taps 0..2 x 1..4 */
+  { 1, 1, 2, 3, 4, 0, 2784, 96, 3, 3, 9930 },
+  /* rows 31..31, columns 30..30, channels 0..7, taps 0..2 x 0..3 */
+  { 1, 1, 2, 3, 4, 0, 2868, 96, 3, 0, 10220 },
+  /* rows 31..31, columns 31..31, channels 0..7, taps 0..2 x 0..2 */
+  { 1, 1, 2, 3, 3, 0, 2871, 96, 3, 0, 10230 },
+  /* rows 0..0, columns 2..29, channels 0..7, taps 2..4 x 0..4 */
+  { 1, 14, 2, 3, 5, 0, 0, 96, 6, 30, 20 },
+  /* rows 1..1, columns 2..29, channels 0..7, taps 1..4 x 0..4 */
+  { 1, 14, 2, 4, 5, 0, 0, 96, 6, 15, 340 },
+  /* rows 2..29, columns 2..29, channels 0..7, taps 0..4 x 0..4 */
+  { 28, 14, 2, 5, 5, 0, 0, 96, 6, 0, 660 },
+  /* rows 30..30, columns 2..29, channels 0..7, taps 0..3 x 0..4 */
+  { 1, 14, 2, 4, 5, 0, 2688, 96, 6, 0, 9620 },
+  /* rows 31..31, columns 2..29, channels 0..7, taps 0..2 x 0..4 */
+  { 1, 14, 2, 3, 5, 0, 2784, 96, 6, 0, 9940 },
+  /* rows 2..29, columns 0..0, channels 0..7, taps 0..4 x 2..4 */
+  { 14, 1, 2, 5, 3, 0, 0, 192, 3, 6, 640 },
+  /* rows 2..29, columns 1..1, channels 0..7, taps 0..4 x 1..4 */
+  { 14, 1, 2, 5, 4, 0, 0, 192, 3, 3, 650 },
+  /* rows 2..29, columns 30..30, channels 0..7, taps 0..4 x 0..3 */
+  { 14, 1, 2, 5, 4, 0, 84, 192, 3, 0, 940 },
+  /* rows 2..29, columns 31..31, channels 0..7, taps 0..4 x 0..2 */
+  { 14, 1, 2, 5, 3, 0, 87, 192, 3, 0, 950 },
+  /* rows 0..0, columns 0..0, channels 8..9, taps 2..4 x 2..4 */
+  { 1, 1, 1, 3, 3, 8, 0, 96, 3, 36, 0 },
+  /* rows 0..0, columns 1..1, channels 8..9, taps 2..4 x 1..4 */
+  { 1, 1, 1, 3, 4, 8, 0, 96, 3, 33, 10 },
+  /* rows 0..0, columns 30..30, channels 8..9, taps 2..4 x 0..3 */
+  { 1, 1, 1, 3, 4, 8, 84, 96, 3, 30, 300 },
+  /* rows 0..0, columns 31..31, channels 8..9, taps 2..4 x 0..2 */
+  { 1, 1, 1, 3, 3, 8, 87, 96, 3, 30, 310 },
+  /* rows 1..1, columns 0..0, channels 8..9, taps 1..4 x 2..4 */
+  { 1, 1, 1, 4, 3, 8, 0, 96, 3, 21, 320 },
+  /* rows 1..1, columns 1..1, channels 8..9, taps 1..4 x 1..4 */
+  { 1, 1, 1, 4, 4, 8, 0, 96, 3, 18, 330 },
+  /* rows 1..1, columns 30..30, channels 8..9, taps 1..4 x 0..3 */
+  { 1, 1, 1, 4, 4, 8, 84, 96, 3, 15, 620 },
+  /* rows 1..1, columns 31..31, channels 8..9, taps 1..4 x 0..2 */
+  { 1, 1, 1, 4, 3, 8, 87, 96, 3, 15, 630 },
+  /* rows 30..30, columns 0..0, channels 8..9, taps 0..3 x 2..4 */
+  { 1, 1, 1, 4, 3, 8, 2688, 96, 3, 6, 9600 },
+  /* rows 30..30, columns 1..1, channels 8..9, taps 0..3 x 1..4 */
+  { 1, 1, 1, 4, 4, 8, 2688, 96, 3, 3, 9610 },
+  /* rows 30..30, columns 30..30, channels 8..9, taps 0..3 x 0..3 */
+  { 1, 1, 1, 4, 4, 8, 2772, 96, 3, 0, 9900 },
+  /* rows 30..30, columns 31..31, channels 8..9, taps 0..3 x 0..2 */
+  { 1, 1, 1, 4, 3, 8, 2775, 96, 3, 0, 9910 },
+  /* rows 31..31, columns 0..0, channels 8..9, taps 0..2 x 2..4 */
+  { 1, 1, 1, 3, 3, 8, 2784, 96, 3, 6, 9920 },
+  /* rows 31..31, columns 1..1, channels 8..9, taps 0..2 x 1..4 */
+  { 1, 1, 1, 3, 4, 8, 2784, 96, 3, 3, 9930 },
+  /* rows 31..31, columns 30..30, channels 8..9, taps 0..2 x 0..3 */
+  { 1, 1, 1, 3, 4, 8, 2868, 96, 3, 0, 10220 },
+  /* rows 31..31, columns 31..31, channels 8..9, taps 0..2 x 0..2 */
+  { 1, 1, 1, 3, 3, 8, 2871, 96, 3, 0, 10230 },
+  /* rows 0..0, columns 2..25, channels 8..9, taps 2..4 x 0..4 */
+  { 1, 4, 1, 3, 5, 8, 0, 96, 18, 30, 20 },
+  /* rows 1..1, columns 2..25, channels 8..9, taps 1..4 x 0..4 */
+  { 1, 4, 1, 4, 5, 8, 0, 96, 18, 15, 340 },
+  /* rows 2..29, columns 2..25, channels 8..9, taps 0..4 x 0..4 */
+  { 28, 4, 1, 5, 5, 8, 0, 96, 18, 0, 660 },
+  /* rows 30..30, columns 2..25, channels 8..9, taps 0..3 x 0..4 */
+  { 1, 4, 1, 4, 5, 8, 2688, 96, 18, 0, 9620 },
+  /* rows 31..31, columns 2..25, channels 8..9, taps 0..2 x 0..4 */
+  { 1, 4, 1, 3, 5, 8, 2784, 96, 18, 0, 9940 },
+  /* rows 0..0, columns 26..29, channels 8..9, taps 2..4 x 0..4 */
+  { 1, 1, 1, 3, 5, 8, 72, 96, 12, 30, 260 },
+  /* rows 1..1, columns 26..29, channels 8..9, taps 1..4 x 0..4 */
+  { 1, 1, 1, 4, 5, 8, 72, 96, 12, 15, 580 },
+  /* rows 2..29, columns 26..29, channels 8..9, taps 0..4 x 0..4 */
+  { 28, 1, 1, 5, 5, 8, 72, 96, 12, 0, 900 },
+  /* rows 30..30, columns 26..29, channels 8..9, taps 0..3 x 0..4 */
+  { 1, 1, 1, 4, 5, 8, 2760, 96, 12, 0, 9860 },
+  /* rows 31..31, columns 26..29, channels 8..9, taps 0..2 x 0..4 */
+  { 1, 1, 1, 3, 5, 8, 2856, 96, 12, 0, 10180 },
+  /* rows 2..25, columns 0..0, channels 8..9, taps 0..4 x 2..4 */
+  { 4, 1, 1, 5, 3, 8, 0, 576, 3, 6, 640 },
+  /* rows 2..25, columns 1..1, channels 8..9, taps 0..4 x 1..4 */
+  { 4, 1, 1, 5, 4, 8, 0, 576, 3, 3, 650 },
+  /* rows 2..25, columns 30..30, channels 8..9, taps 0..4 x 0..3 */
+  { 4, 1, 1, 5, 4, 8, 84, 576, 3, 0, 940 },
+  /* rows 2..25, columns 31..31, channels 8..9, taps 0..4 x 0..2 */
+  { 4, 1, 1, 5, 3, 8, 87, 576, 3, 0, 950 },
+  /* rows 26..29, columns 0..0, channels 8..9, taps 0..4 x 2..4 */
+  { 1, 1, 1, 5, 3, 8, 2304, 384, 3, 6, 8320 },
+  /* rows 26..29, columns 1..1, channels 8..9, taps 0..4 x 1..4 */
+  { 1, 1, 1, 5, 4, 8, 2304, 384, 3, 3, 8330 },
+  /* rows 26..29, columns 30..30, channels 8..9, taps 0..4 x 0..3 */
+  { 1, 1, 1, 5, 4, 8, 2388, 384, 3, 0, 8620 },
+  /* rows 26..29, columns 31..31, channels 8..9, taps 0..4 x 0..2 */
+  { 1, 1, 1, 5, 3, 8, 2391, 384, 3, 0, 8630 },
 };
 
-/* 1 pixel x 3 channels: 3 accumulators, 3 multiply-adds a step. */
-V1_OP void tile_1x1x3(const float *x, const float *b, const float *w,
+/* 1 pixel x 4 channels: 4 accumulators, 4 multiply-adds a step. */
+V1_OP void tile_1x1x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
   const v1 b_1 = v1_load(b + 76);
   const v1 b_2 = v1_load(b + 152);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
+  const v1 b_3 = v1_load(b + 228);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
@@ -185,11 +204,13 @@ V1_OP void tile_1x1x3(const float *x, const float *b, const float *w,
       const v1 w_0 = v1_load(w + kh * 15 + k);
       const v1 w_1 = v1_load(w + kh * 15 + k + 76);
       const v1 w_2 = v1_load(w + kh * 15 + k + 152);
+      const v1 w_3 = v1_load(w + kh * 15 + k + 228);
       v1 a;
       a = v1_set1(s[0]);
       acc_0_0 = v1_fma(a, w_0, acc_0_0);
       acc_0_1 = v1_fma(a, w_1, acc_0_1);
       acc_0_2 = v1_fma(a, w_2, acc_0_2);
+      acc_0_3 = v1_fma(a, w_3, acc_0_3);
     }
   }
 
@@ -197,39 +218,39 @@ V1_OP void tile_1x1x3(const float *x, const float *b, const float *w,
   v1_store(y, v1_act(acc_0_0));
   v1_store(y + 1, v1_act(acc_0_1));
   v1_store(y + 2, v1_act(acc_0_2));
+  v1_store(y + 3, v1_act(acc_0_3));
 }
 
-/* One region, 1x1x3 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x1x3(const float *x, const float *packed, float *y,
+/* One region, 1x1x4 at a time: this part's share of its units. */
+V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
   const ptrdiff_t end = layer_share(units, part + 1, parts);
   for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 3;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
     const float *const xt = x + a->x0 + row * a->x_row;
     const float *const bt = packed + oc * 76;
     const float *const wt = bt + 1 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x3(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_1x1x4(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
 
-/* 1x4 pixels x 3 channels: 12 accumulators, 12 multiply-adds a step. */
-V1_OP void tile_1x4x3(const float *x, const float *b, const float *w,
+/* 1x2 pixels x 4 channels: 8 accumulators, 8 multiply-adds a step. */
+V1_OP void tile_1x2x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
   const v1 b_1 = v1_load(b + 76);
   const v1 b_2 = v1_load(b + 152);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2;
+  const v1 b_3 = v1_load(b + 228);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
@@ -239,23 +260,18 @@ V1_OP void tile_1x4x3(const float *x, const float *b, const float *w,
       const v1 w_0 = v1_load(w + kh * 15 + k);
       const v1 w_1 = v1_load(w + kh * 15 + k + 76);
       const v1 w_2 = v1_load(w + kh * 15 + k + 152);
+      const v1 w_3 = v1_load(w + kh * 15 + k + 228);
       v1 a;
       a = v1_set1(s[0]);
       acc_0_0 = v1_fma(a, w_0, acc_0_0);
       acc_0_1 = v1_fma(a, w_1, acc_0_1);
       acc_0_2 = v1_fma(a, w_2, acc_0_2);
+      acc_0_3 = v1_fma(a, w_3, acc_0_3);
       a = v1_set1(s[3]);
       acc_1_0 = v1_fma(a, w_0, acc_1_0);
       acc_1_1 = v1_fma(a, w_1, acc_1_1);
       acc_1_2 = v1_fma(a, w_2, acc_1_2);
-      a = v1_set1(s[6]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      acc_2_2 = v1_fma(a, w_2, acc_2_2);
-      a = v1_set1(s[9]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-      acc_3_2 = v1_fma(a, w_2, acc_3_2);
+      acc_1_3 = v1_fma(a, w_3, acc_1_3);
     }
   }
 
@@ -263,48 +279,43 @@ V1_OP void tile_1x4x3(const float *x, const float *b, const float *w,
   v1_store(y, v1_act(acc_0_0));
   v1_store(y + 1, v1_act(acc_0_1));
   v1_store(y + 2, v1_act(acc_0_2));
+  v1_store(y + 3, v1_act(acc_0_3));
   v1_store(y + 10, v1_act(acc_1_0));
   v1_store(y + 10 + 1, v1_act(acc_1_1));
   v1_store(y + 10 + 2, v1_act(acc_1_2));
-  v1_store(y + 20, v1_act(acc_2_0));
-  v1_store(y + 20 + 1, v1_act(acc_2_1));
-  v1_store(y + 20 + 2, v1_act(acc_2_2));
-  v1_store(y + 30, v1_act(acc_3_0));
-  v1_store(y + 30 + 1, v1_act(acc_3_1));
-  v1_store(y + 30 + 2, v1_act(acc_3_2));
+  v1_store(y + 10 + 3, v1_act(acc_1_3));
 }
 
-/* One region, 1x4x3 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x4x3(const float *x, const float *packed, float *y,
+/* One region, 1x2x4 at a time: this part's share of its units. */
+V1_SWEEP void sweep_1x2x4(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
   const ptrdiff_t end = layer_share(units, part + 1, parts);
   for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 3;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
     const float *const xt = x + a->x0 + row * a->x_row;
     const float *const bt = packed + oc * 76;
     const float *const wt = bt + 1 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x4x3(xt + col * a->x_col, bt, wt, yt + col * 40, a->kh_taps, a->kw_taps);
+      tile_1x2x4(xt + col * a->x_col, bt, wt, yt + col * 20, a->kh_taps, a->kw_taps);
     }
   }
 }
 
-/* 4x1 pixels x 3 channels: 12 accumulators, 12 multiply-adds a step. */
-V1_OP void tile_4x1x3(const float *x, const float *b, const float *w,
+/* 2x1 pixels x 4 channels: 8 accumulators, 8 multiply-adds a step. */
+V1_OP void tile_2x1x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
   const v1 b_1 = v1_load(b + 76);
   const v1 b_2 = v1_load(b + 152);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2;
+  const v1 b_3 = v1_load(b + 228);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
@@ -314,23 +325,18 @@ V1_OP void tile_4x1x3(const float *x, const float *b, const float *w,
       const v1 w_0 = v1_load(w + kh * 15 + k);
       const v1 w_1 = v1_load(w + kh * 15 + k + 76);
       const v1 w_2 = v1_load(w + kh * 15 + k + 152);
+      const v1 w_3 = v1_load(w + kh * 15 + k + 228);
       v1 a;
       a = v1_set1(s[0]);
       acc_0_0 = v1_fma(a, w_0, acc_0_0);
       acc_0_1 = v1_fma(a, w_1, acc_0_1);
       acc_0_2 = v1_fma(a, w_2, acc_0_2);
+      acc_0_3 = v1_fma(a, w_3, acc_0_3);
       a = v1_set1(s[96]);
       acc_1_0 = v1_fma(a, w_0, acc_1_0);
       acc_1_1 = v1_fma(a, w_1, acc_1_1);
       acc_1_2 = v1_fma(a, w_2, acc_1_2);
-      a = v1_set1(s[192]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      acc_2_2 = v1_fma(a, w_2, acc_2_2);
-      a = v1_set1(s[288]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-      acc_3_2 = v1_fma(a, w_2, acc_3_2);
+      acc_1_3 = v1_fma(a, w_3, acc_1_3);
     }
   }
 
@@ -338,265 +344,359 @@ V1_OP void tile_4x1x3(const float *x, const float *b, const float *w,
   v1_store(y, v1_act(acc_0_0));
   v1_store(y + 1, v1_act(acc_0_1));
   v1_store(y + 2, v1_act(acc_0_2));
+  v1_store(y + 3, v1_act(acc_0_3));
   v1_store(y + 320, v1_act(acc_1_0));
   v1_store(y + 320 + 1, v1_act(acc_1_1));
   v1_store(y + 320 + 2, v1_act(acc_1_2));
-  v1_store(y + 640, v1_act(acc_2_0));
-  v1_store(y + 640 + 1, v1_act(acc_2_1));
-  v1_store(y + 640 + 2, v1_act(acc_2_2));
-  v1_store(y + 960, v1_act(acc_3_0));
-  v1_store(y + 960 + 1, v1_act(acc_3_1));
-  v1_store(y + 960 + 2, v1_act(acc_3_2));
+  v1_store(y + 320 + 3, v1_act(acc_1_3));
 }
 
-/* One region, 4x1x3 at a time: this part's share of its units. */
-V1_SWEEP void sweep_4x1x3(const float *x, const float *packed, float *y,
+/* One region, 2x1x4 at a time: this part's share of its units. */
+V1_SWEEP void sweep_2x1x4(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
   const ptrdiff_t end = layer_share(units, part + 1, parts);
   for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 3;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
+    const float *const xt = x + a->x0 + row * a->x_row;
+    const float *const bt = packed + oc * 76;
+    const float *const wt = bt + 1 + a->w0;
+    float *const yt = y + a->y0 + row * 640 + oc;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_2x1x4(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+/* 1 pixel x 2 channels: 2 accumulators, 2 multiply-adds a step. */
+V1_OP void tile_1x1x2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v1 b_0 = v1_load(b);
+  const v1 b_1 = v1_load(b + 76);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
+      const float *s = x + kh * 96 + k;
+      V1_OPAQUE(s);
+      const v1 w_0 = v1_load(w + kh * 15 + k);
+      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
+      v1 a;
+      a = v1_set1(s[0]);
+      acc_0_0 = v1_fma(a, w_0, acc_0_0);
+      acc_0_1 = v1_fma(a, w_1, acc_0_1);
+    }
+  }
+
+  /* Activation and store. */
+  v1_store(y, v1_act(acc_0_0));
+  v1_store(y + 1, v1_act(acc_0_1));
+}
+
+/* One region, 1x1x2 at a time: this part's share of its units. */
+V1_SWEEP void sweep_1x1x2(const float *x, const float *packed, float *y,
+    const layer_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t end = layer_share(units, part + 1, parts);
+  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
+    const float *const xt = x + a->x0 + row * a->x_row;
+    const float *const bt = packed + oc * 76;
+    const float *const wt = bt + 1 + a->w0;
+    float *const yt = y + a->y0 + row * 320 + oc;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_1x1x2(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+/* 1x6 pixels x 2 channels: 12 accumulators, 12 multiply-adds a step. */
+V1_OP void tile_1x6x2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v1 b_0 = v1_load(b);
+  const v1 b_1 = v1_load(b + 76);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  v1 acc_3_0 = b_0, acc_3_1 = b_1;
+  v1 acc_4_0 = b_0, acc_4_1 = b_1;
+  v1 acc_5_0 = b_0, acc_5_1 = b_1;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
+      const float *s = x + kh * 96 + k;
+      V1_OPAQUE(s);
+      const v1 w_0 = v1_load(w + kh * 15 + k);
+      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
+      v1 a;
+      a = v1_set1(s[0]);
+      acc_0_0 = v1_fma(a, w_0, acc_0_0);
+      acc_0_1 = v1_fma(a, w_1, acc_0_1);
+      a = v1_set1(s[3]);
+      acc_1_0 = v1_fma(a, w_0, acc_1_0);
+      acc_1_1 = v1_fma(a, w_1, acc_1_1);
+      a = v1_set1(s[6]);
+      acc_2_0 = v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = v1_fma(a, w_1, acc_2_1);
+      a = v1_set1(s[9]);
+      acc_3_0 = v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = v1_fma(a, w_1, acc_3_1);
+      a = v1_set1(s[12]);
+      acc_4_0 = v1_fma(a, w_0, acc_4_0);
+      acc_4_1 = v1_fma(a, w_1, acc_4_1);
+      a = v1_set1(s[15]);
+      acc_5_0 = v1_fma(a, w_0, acc_5_0);
+      acc_5_1 = v1_fma(a, w_1, acc_5_1);
+    }
+  }
+
+  /* Activation and store. */
+  v1_store(y, v1_act(acc_0_0));
+  v1_store(y + 1, v1_act(acc_0_1));
+  v1_store(y + 10, v1_act(acc_1_0));
+  v1_store(y + 10 + 1, v1_act(acc_1_1));
+  v1_store(y + 20, v1_act(acc_2_0));
+  v1_store(y + 20 + 1, v1_act(acc_2_1));
+  v1_store(y + 30, v1_act(acc_3_0));
+  v1_store(y + 30 + 1, v1_act(acc_3_1));
+  v1_store(y + 40, v1_act(acc_4_0));
+  v1_store(y + 40 + 1, v1_act(acc_4_1));
+  v1_store(y + 50, v1_act(acc_5_0));
+  v1_store(y + 50 + 1, v1_act(acc_5_1));
+}
+
+/* One region, 1x6x2 at a time: this part's share of its units. */
+V1_SWEEP void sweep_1x6x2(const float *x, const float *packed, float *y,
+    const layer_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t end = layer_share(units, part + 1, parts);
+  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
+    const float *const xt = x + a->x0 + row * a->x_row;
+    const float *const bt = packed + oc * 76;
+    const float *const wt = bt + 1 + a->w0;
+    float *const yt = y + a->y0 + row * 320 + oc;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_1x6x2(xt + col * a->x_col, bt, wt, yt + col * 60, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+/* 1x4 pixels x 2 channels: 8 accumulators, 8 multiply-adds a step. */
+V1_OP void tile_1x4x2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v1 b_0 = v1_load(b);
+  const v1 b_1 = v1_load(b + 76);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  v1 acc_3_0 = b_0, acc_3_1 = b_1;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
+      const float *s = x + kh * 96 + k;
+      V1_OPAQUE(s);
+      const v1 w_0 = v1_load(w + kh * 15 + k);
+      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
+      v1 a;
+      a = v1_set1(s[0]);
+      acc_0_0 = v1_fma(a, w_0, acc_0_0);
+      acc_0_1 = v1_fma(a, w_1, acc_0_1);
+      a = v1_set1(s[3]);
+      acc_1_0 = v1_fma(a, w_0, acc_1_0);
+      acc_1_1 = v1_fma(a, w_1, acc_1_1);
+      a = v1_set1(s[6]);
+      acc_2_0 = v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = v1_fma(a, w_1, acc_2_1);
+      a = v1_set1(s[9]);
+      acc_3_0 = v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = v1_fma(a, w_1, acc_3_1);
+    }
+  }
+
+  /* Activation and store. */
+  v1_store(y, v1_act(acc_0_0));
+  v1_store(y + 1, v1_act(acc_0_1));
+  v1_store(y + 10, v1_act(acc_1_0));
+  v1_store(y + 10 + 1, v1_act(acc_1_1));
+  v1_store(y + 20, v1_act(acc_2_0));
+  v1_store(y + 20 + 1, v1_act(acc_2_1));
+  v1_store(y + 30, v1_act(acc_3_0));
+  v1_store(y + 30 + 1, v1_act(acc_3_1));
+}
+
+/* One region, 1x4x2 at a time: this part's share of its units. */
+V1_SWEEP void sweep_1x4x2(const float *x, const float *packed, float *y,
+    const layer_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t end = layer_share(units, part + 1, parts);
+  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
+    const float *const xt = x + a->x0 + row * a->x_row;
+    const float *const bt = packed + oc * 76;
+    const float *const wt = bt + 1 + a->w0;
+    float *const yt = y + a->y0 + row * 320 + oc;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_1x4x2(xt + col * a->x_col, bt, wt, yt + col * 40, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+/* 6x1 pixels x 2 channels: 12 accumulators, 12 multiply-adds a step. */
+V1_OP void tile_6x1x2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v1 b_0 = v1_load(b);
+  const v1 b_1 = v1_load(b + 76);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  v1 acc_3_0 = b_0, acc_3_1 = b_1;
+  v1 acc_4_0 = b_0, acc_4_1 = b_1;
+  v1 acc_5_0 = b_0, acc_5_1 = b_1;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
+      const float *s = x + kh * 96 + k;
+      V1_OPAQUE(s);
+      const v1 w_0 = v1_load(w + kh * 15 + k);
+      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
+      v1 a;
+      a = v1_set1(s[0]);
+      acc_0_0 = v1_fma(a, w_0, acc_0_0);
+      acc_0_1 = v1_fma(a, w_1, acc_0_1);
+      a = v1_set1(s[96]);
+      acc_1_0 = v1_fma(a, w_0, acc_1_0);
+      acc_1_1 = v1_fma(a, w_1, acc_1_1);
+      a = v1_set1(s[192]);
+      acc_2_0 = v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = v1_fma(a, w_1, acc_2_1);
+      a = v1_set1(s[288]);
+      acc_3_0 = v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = v1_fma(a, w_1, acc_3_1);
+      a = v1_set1(s[384]);
+      acc_4_0 = v1_fma(a, w_0, acc_4_0);
+      acc_4_1 = v1_fma(a, w_1, acc_4_1);
+      a = v1_set1(s[480]);
+      acc_5_0 = v1_fma(a, w_0, acc_5_0);
+      acc_5_1 = v1_fma(a, w_1, acc_5_1);
+    }
+  }
+
+  /* Activation and store. */
+  v1_store(y, v1_act(acc_0_0));
+  v1_store(y + 1, v1_act(acc_0_1));
+  v1_store(y + 320, v1_act(acc_1_0));
+  v1_store(y + 320 + 1, v1_act(acc_1_1));
+  v1_store(y + 640, v1_act(acc_2_0));
+  v1_store(y + 640 + 1, v1_act(acc_2_1));
+  v1_store(y + 960, v1_act(acc_3_0));
+  v1_store(y + 960 + 1, v1_act(acc_3_1));
+  v1_store(y + 1280, v1_act(acc_4_0));
+  v1_store(y + 1280 + 1, v1_act(acc_4_1));
+  v1_store(y + 1600, v1_act(acc_5_0));
+  v1_store(y + 1600 + 1, v1_act(acc_5_1));
+}
+
+/* One region, 6x1x2 at a time: this part's share of its units. */
+V1_SWEEP void sweep_6x1x2(const float *x, const float *packed, float *y,
+    const layer_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t end = layer_share(units, part + 1, parts);
+  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
+    const float *const xt = x + a->x0 + row * a->x_row;
+    const float *const bt = packed + oc * 76;
+    const float *const wt = bt + 1 + a->w0;
+    float *const yt = y + a->y0 + row * 1920 + oc;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_6x1x2(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+/* 4x1 pixels x 2 channels: 8 accumulators, 8 multiply-adds a step. */
+V1_OP void tile_4x1x2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v1 b_0 = v1_load(b);
+  const v1 b_1 = v1_load(b + 76);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  v1 acc_3_0 = b_0, acc_3_1 = b_1;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
+      const float *s = x + kh * 96 + k;
+      V1_OPAQUE(s);
+      const v1 w_0 = v1_load(w + kh * 15 + k);
+      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
+      v1 a;
+      a = v1_set1(s[0]);
+      acc_0_0 = v1_fma(a, w_0, acc_0_0);
+      acc_0_1 = v1_fma(a, w_1, acc_0_1);
+      a = v1_set1(s[96]);
+      acc_1_0 = v1_fma(a, w_0, acc_1_0);
+      acc_1_1 = v1_fma(a, w_1, acc_1_1);
+      a = v1_set1(s[192]);
+      acc_2_0 = v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = v1_fma(a, w_1, acc_2_1);
+      a = v1_set1(s[288]);
+      acc_3_0 = v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = v1_fma(a, w_1, acc_3_1);
+    }
+  }
+
+  /* Activation and store. */
+  v1_store(y, v1_act(acc_0_0));
+  v1_store(y + 1, v1_act(acc_0_1));
+  v1_store(y + 320, v1_act(acc_1_0));
+  v1_store(y + 320 + 1, v1_act(acc_1_1));
+  v1_store(y + 640, v1_act(acc_2_0));
+  v1_store(y + 640 + 1, v1_act(acc_2_1));
+  v1_store(y + 960, v1_act(acc_3_0));
+  v1_store(y + 960 + 1, v1_act(acc_3_1));
+}
+
+/* One region, 4x1x2 at a time: this part's share of its units. */
+V1_SWEEP void sweep_4x1x2(const float *x, const float *packed, float *y,
+    const layer_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t end = layer_share(units, part + 1, parts);
+  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
     const float *const xt = x + a->x0 + row * a->x_row;
     const float *const bt = packed + oc * 76;
     const float *const wt = bt + 1 + a->w0;
     float *const yt = y + a->y0 + row * 1280 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x3(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
-    }
-  }
-}
-
-/* 1 pixel x 1 channel: 1 accumulator, 1 multiply-add a step. */
-V1_OP void tile_1x1x1(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
-{
-  /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  v1 acc_0_0 = b_0;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 15 + k);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-    }
-  }
-
-  /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-}
-
-/* One region, 1x1x1 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x1x1(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 1 + a->w0;
-    float *const yt = y + a->y0 + row * 320 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x1(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
-    }
-  }
-}
-
-/* 1x14 pixels x 1 channel: 14 accumulators, 14 multiply-adds a step. */
-V1_OP void tile_1x14x1(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
-{
-  /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  v1 acc_0_0 = b_0;
-  v1 acc_1_0 = b_0;
-  v1 acc_2_0 = b_0;
-  v1 acc_3_0 = b_0;
-  v1 acc_4_0 = b_0;
-  v1 acc_5_0 = b_0;
-  v1 acc_6_0 = b_0;
-  v1 acc_7_0 = b_0;
-  v1 acc_8_0 = b_0;
-  v1 acc_9_0 = b_0;
-  v1 acc_10_0 = b_0;
-  v1 acc_11_0 = b_0;
-  v1 acc_12_0 = b_0;
-  v1 acc_13_0 = b_0;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 15 + k);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      a = v1_set1(s[3]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      a = v1_set1(s[6]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      a = v1_set1(s[9]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      a = v1_set1(s[12]);
-      acc_4_0 = v1_fma(a, w_0, acc_4_0);
-      a = v1_set1(s[15]);
-      acc_5_0 = v1_fma(a, w_0, acc_5_0);
-      a = v1_set1(s[18]);
-      acc_6_0 = v1_fma(a, w_0, acc_6_0);
-      a = v1_set1(s[21]);
-      acc_7_0 = v1_fma(a, w_0, acc_7_0);
-      a = v1_set1(s[24]);
-      acc_8_0 = v1_fma(a, w_0, acc_8_0);
-      a = v1_set1(s[27]);
-      acc_9_0 = v1_fma(a, w_0, acc_9_0);
-      a = v1_set1(s[30]);
-      acc_10_0 = v1_fma(a, w_0, acc_10_0);
-      a = v1_set1(s[33]);
-      acc_11_0 = v1_fma(a, w_0, acc_11_0);
-      a = v1_set1(s[36]);
-      acc_12_0 = v1_fma(a, w_0, acc_12_0);
-      a = v1_set1(s[39]);
-      acc_13_0 = v1_fma(a, w_0, acc_13_0);
-    }
-  }
-
-  /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 10, v1_act(acc_1_0));
-  v1_store(y + 20, v1_act(acc_2_0));
-  v1_store(y + 30, v1_act(acc_3_0));
-  v1_store(y + 40, v1_act(acc_4_0));
-  v1_store(y + 50, v1_act(acc_5_0));
-  v1_store(y + 60, v1_act(acc_6_0));
-  v1_store(y + 70, v1_act(acc_7_0));
-  v1_store(y + 80, v1_act(acc_8_0));
-  v1_store(y + 90, v1_act(acc_9_0));
-  v1_store(y + 100, v1_act(acc_10_0));
-  v1_store(y + 110, v1_act(acc_11_0));
-  v1_store(y + 120, v1_act(acc_12_0));
-  v1_store(y + 130, v1_act(acc_13_0));
-}
-
-/* One region, 1x14x1 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x14x1(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 1 + a->w0;
-    float *const yt = y + a->y0 + row * 320 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x14x1(xt + col * a->x_col, bt, wt, yt + col * 140, a->kh_taps, a->kw_taps);
-    }
-  }
-}
-
-/* 14x1 pixels x 1 channel: 14 accumulators, 14 multiply-adds a step. */
-V1_OP void tile_14x1x1(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
-{
-  /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  v1 acc_0_0 = b_0;
-  v1 acc_1_0 = b_0;
-  v1 acc_2_0 = b_0;
-  v1 acc_3_0 = b_0;
-  v1 acc_4_0 = b_0;
-  v1 acc_5_0 = b_0;
-  v1 acc_6_0 = b_0;
-  v1 acc_7_0 = b_0;
-  v1 acc_8_0 = b_0;
-  v1 acc_9_0 = b_0;
-  v1 acc_10_0 = b_0;
-  v1 acc_11_0 = b_0;
-  v1 acc_12_0 = b_0;
-  v1 acc_13_0 = b_0;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 15 + k);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      a = v1_set1(s[96]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      a = v1_set1(s[192]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      a = v1_set1(s[288]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      a = v1_set1(s[384]);
-      acc_4_0 = v1_fma(a, w_0, acc_4_0);
-      a = v1_set1(s[480]);
-      acc_5_0 = v1_fma(a, w_0, acc_5_0);
-      a = v1_set1(s[576]);
-      acc_6_0 = v1_fma(a, w_0, acc_6_0);
-      a = v1_set1(s[672]);
-      acc_7_0 = v1_fma(a, w_0, acc_7_0);
-      a = v1_set1(s[768]);
-      acc_8_0 = v1_fma(a, w_0, acc_8_0);
-      a = v1_set1(s[864]);
-      acc_9_0 = v1_fma(a, w_0, acc_9_0);
-      a = v1_set1(s[960]);
-      acc_10_0 = v1_fma(a, w_0, acc_10_0);
-      a = v1_set1(s[1056]);
-      acc_11_0 = v1_fma(a, w_0, acc_11_0);
-      a = v1_set1(s[1152]);
-      acc_12_0 = v1_fma(a, w_0, acc_12_0);
-      a = v1_set1(s[1248]);
-      acc_13_0 = v1_fma(a, w_0, acc_13_0);
-    }
-  }
-
-  /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 320, v1_act(acc_1_0));
-  v1_store(y + 640, v1_act(acc_2_0));
-  v1_store(y + 960, v1_act(acc_3_0));
-  v1_store(y + 1280, v1_act(acc_4_0));
-  v1_store(y + 1600, v1_act(acc_5_0));
-  v1_store(y + 1920, v1_act(acc_6_0));
-  v1_store(y + 2240, v1_act(acc_7_0));
-  v1_store(y + 2560, v1_act(acc_8_0));
-  v1_store(y + 2880, v1_act(acc_9_0));
-  v1_store(y + 3200, v1_act(acc_10_0));
-  v1_store(y + 3520, v1_act(acc_11_0));
-  v1_store(y + 3840, v1_act(acc_12_0));
-  v1_store(y + 4160, v1_act(acc_13_0));
-}
-
-/* One region, 14x1x1 at a time: this part's share of its units. */
-V1_SWEEP void sweep_14x1x1(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 1 + a->w0;
-    float *const yt = y + a->y0 + row * 4480 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_14x1x1(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_4x1x2(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -605,22 +705,28 @@ static void layer_body(const float *x, const float *packed, float *y,
     int part, int parts)
 {
   for (int r = 0; r < 16; ++r) {
-    sweep_1x1x3(x, packed, y, &layer_regions[r], part, parts);
+    sweep_1x1x4(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 16; r < 21; ++r) {
-    sweep_1x4x3(x, packed, y, &layer_regions[r], part, parts);
+    sweep_1x2x4(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 21; r < 25; ++r) {
-    sweep_4x1x3(x, packed, y, &layer_regions[r], part, parts);
+    sweep_2x1x4(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 25; r < 41; ++r) {
-    sweep_1x1x1(x, packed, y, &layer_regions[r], part, parts);
+    sweep_1x1x2(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 41; r < 46; ++r) {
-    sweep_1x14x1(x, packed, y, &layer_regions[r], part, parts);
+    sweep_1x6x2(x, packed, y, &layer_regions[r], part, parts);
   }
-  for (int r = 46; r < 50; ++r) {
-    sweep_14x1x1(x, packed, y, &layer_regions[r], part, parts);
+  for (int r = 46; r < 51; ++r) {
+    sweep_1x4x2(x, packed, y, &layer_regions[r], part, parts);
+  }
+  for (int r = 51; r < 55; ++r) {
+    sweep_6x1x2(x, packed, y, &layer_regions[r], part, parts);
+  }
+  for (int r = 55; r < 59; ++r) {
+    sweep_4x1x2(x, packed, y, &layer_regions[r], part, parts);
   }
 }
 
