@@ -162,8 +162,8 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         "",
         f"Spec {spec_id(plan)}, target {plan.target.name}",
         f"Schedule {plan.schedule}",
-        f"Cost: {s.macs} multiply-adds, {plan.packed_bytes} bytes of packed weights; "
-        f"tiles of up to {tile.pixels} pixels x {tile.channels} channels",
+        f"Cost: {s.macs} multiply-adds, {plan.packed_bytes} bytes of packed weights",
+        f"Tiles of up to {tile.pixels} pixels x {tile.channels} channels",
         *_flags_story(plan),
         *(_winograd_story(plan.body, s) if isinstance(plan.body, WinogradBody) else ()),
     )
