@@ -61,7 +61,7 @@ def test_measure_says_what_share_was_reached(tmp_path: Path) -> None:
 def test_measure_of_instructions_that_are_not_here_is_usage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convgen.bench.run.cpu_features", frozenset)
+    monkeypatch.setattr("convgen.target.cpu_features", frozenset)
     spec = tmp_path / "a.yaml"
     spec.write_text(TINY)
     ran = run("explain", "--measure", "--isa", "avx2", str(spec))
