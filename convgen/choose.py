@@ -37,17 +37,32 @@ def costed(spec: ConvSpec, target: Target) -> Iterator[tuple[KernelPlan, Cost]]:
             yield from search.costed(family, spec, widest(target))
 
 
+@dataclass(frozen=True)
+class Ranked:
+    """A candidate: its plan and predicted cost."""
+
+    plan: KernelPlan
+    cost: Cost
+
+
+def ranking(spec: ConvSpec, target: Target) -> list[Ranked]:
+    """Every candidate, the least predicted cost first; ties keep the simplest in front."""
+    found = [Ranked(plan, predicted) for plan, predicted in costed(spec, target)]
+    return sorted(found, key=lambda entry: entry.cost.cycles)
+
+
 def choose(spec: ConvSpec, target: Target) -> Choice:
     """The schedule of least predicted cost; ties go to the one named first (the simplest)."""
-    best: tuple[float, Schedule, str] | None = None
-    rivals = 0
-    for plan, predicted in costed(spec, target):
-        rivals += 1
-        if best is None or predicted.cycles < best[0]:
-            best = (predicted.cycles, plan.schedule, predicted.bound)
-    assert best is not None, "the direct family takes every layer"
-    cycles, schedule, bound = best
-    return Choice(schedule, _reason(spec, target, schedule, rivals), bound, cycles, rivals)
+    ranked = ranking(spec, target)
+    assert ranked, "the direct family takes every layer"
+    return choice_of(ranked[0], len(ranked))
+
+
+def choice_of(entry: Ranked, rivals: int) -> Choice:
+    """What is said of a candidate that was taken from among ``rivals``."""
+    plan = entry.plan
+    reason = _reason(plan.spec, plan.target, plan.schedule, rivals)
+    return Choice(plan.schedule, reason, entry.cost.bound, entry.cost.cycles, rivals)
 
 
 def _reason(spec: ConvSpec, target: Target, schedule: Schedule, rivals: int) -> str:

@@ -17,6 +17,11 @@ class Exit(IntEnum):
     REGRESSION = 5
     INTERNAL = 70
     INTERRUPTED = 130
+    TERMINATED = 143
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends a verb as Ctrl-C does, everything cleaned up, with an exit code of its own."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,10 @@ class UsageError(ConvgenError):
     """The command line, or a call of the Python interface, was used wrongly."""
 
     exit_code = Exit.USAGE
+
+
+class LimitError(UsageError):
+    """No schedule of a layer keeps to the limits that were asked for; says what comes closest."""
 
 
 class ToolchainError(ConvgenError):

@@ -16,7 +16,12 @@ CONDITIONS = Conditions(
     "2026-01-02 03:04 UTC", "0.1.0", "x86-64-avx2", "gcc 12", "Linux x86_64", "3.11.7", "2.0",
     (3,), 15,
 )  # fmt: skip
-LEVELS = (Level("L1", 32768, 200.0, 150.0), Level("memory", None, 20.0, 15.0))
+LEVELS = (
+    Level("L1", 32768, 200.0, 150.0),
+    Level("L2", 1 << 20, 100.0, 75.0),
+    Level("L3", 16 << 20, 50.0, 40.0),
+    Level("memory", None, 20.0, 15.0),
+)
 MACHINE = Machine("Some CPU", "avx2", 1, 100.0, LEVELS)
 
 
@@ -30,8 +35,9 @@ def layer(
 ) -> LayerResult:
     timing = Timing(best, best if median is None else median, spread, 15)
     return LayerResult(
-        name, "8x8x4 k4 f3", 1_000_000, 20_000, "{family: direct}", timing, 1e-6, 0.1, peers
-    )
+        name, "8x8x4 k4 f3", 1_000_000, 20_000, "{family: direct}", timing, 1e-6, 0.1, peers,
+        "FMA", 0.8 * best,
+    )  # fmt: skip
 
 
 def report(*layers: LayerResult, peak: float = 100.0) -> Report:

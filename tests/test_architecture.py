@@ -25,7 +25,7 @@ LAYERS = (
     ("combination",),
     ("winograd",),
     ("pack", "families"),
-    ("choose", "render"),
+    ("choose", "render", "roofline"),
     ("verify",),
     ("bench",),
     ("package", "tune"),

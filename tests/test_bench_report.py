@@ -108,9 +108,9 @@ def test_table_has_a_column_for_each_peer_that_took_part() -> None:
 
 def test_without_peers_the_table_is_convgens_alone() -> None:
     alone = report(layer("a", 10.0))
-    assert head(alone)[0][-1] == "of bound"
+    assert head(alone)[0][-1] == "error/bound"
     assert rows(alone) == [
-        ("a", "8x8x4 k4 f3", "10.0", "10.0", "2%", "200.0", "200", "0.10"),
+        ("a", "8x8x4 k4 f3", "10.0", "10.0", "2%", "200.0", "200", "FMA", "80", "0.10"),
     ]
 
 

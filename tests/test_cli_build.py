@@ -73,8 +73,8 @@ def test_build_json_has_the_documented_keys() -> None:
     (layer,) = data["layers"]
     assert set(layer) == {
         "name", "ok", "state", "path", "import", "output_shape", "macs", "target", "isa",
-        "schedule", "reason", "binding", "compiler", "warnings", "seconds", "code_bytes",
-        "verified", "checks", "max_error", "bound_ratio", "microseconds", "gflops",
+        "schedule", "reason", "binding", "compiler", "warnings", "notes", "seconds", "code_bytes",
+        "verified", "checks", "max_error", "direct_error", "bound_ratio", "microseconds", "gflops",
     }  # fmt: skip
     assert layer["ok"] and layer["verified"]
     assert 0 < layer["bound_ratio"] < 1
@@ -276,3 +276,16 @@ def test_clean_all_after_a_rebuild_leaves_no_earlier_library() -> None:
     assert len(list(Path("build/a").glob("*.so"))) == 2
     run("clean", "--all")
     assert list(Path("build").iterdir()) == []
+
+
+def test_a_package_does_not_go_to_standard_output() -> None:
+    ran = run("build", "a.yaml", "-o", "-")
+    assert ran.code == 2 and "convgen emit -o -" in ran.err and not Path("-").exists()
+
+
+@pytest.mark.parametrize("verb", ["build", "emit"])
+def test_a_file_in_the_folders_place_is_said_with_the_fix(verb: str) -> None:
+    Path("taken").write_text("mine")
+    ran = run(verb, "a.yaml", "-o", "taken")
+    assert ran.code == 2 and "choose a folder with -o" in ran.err
+    assert Path("taken").read_text() == "mine"

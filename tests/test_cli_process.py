@@ -163,7 +163,14 @@ def test_progress_on_a_terminal_only(tmp_path: Path, spec: str) -> None:
 
 
 @needs_compiler
-def test_interrupt_is_130_and_leaves_nothing_half_done(tmp_path: Path, spec: str) -> None:
+@pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, b"interrupted\n"), (signal.SIGTERM, 143, b"terminated\n")],
+    ids=["SIGINT", "SIGTERM"],
+)
+def test_an_interrupted_build_leaves_nothing_half_done(
+    tmp_path: Path, spec: str, number: signal.Signals, code: int, word: bytes
+) -> None:
     slow = tmp_path / "slowcc"
     slow.write_text('#!/bin/sh\ncase "$*" in *" -c "*) touch started; sleep 60;; esac\n'
                     'exec cc "$@"\n')  # fmt: skip
@@ -176,11 +183,10 @@ def test_interrupt_is_130_and_leaves_nothing_half_done(tmp_path: Path, spec: str
     while not list(tmp_path.glob("build/.a.work/started")):
         assert time.monotonic() < deadline and child.poll() is None
         time.sleep(0.02)
-    child.send_signal(signal.SIGINT)
+    child.send_signal(number)
     out, err = child.communicate(timeout=30)
-    assert child.returncode == 130
-    assert err == b"interrupted\n"
-    assert json.loads(out)["exit_code"] == 130
+    assert (child.returncode, err) == (code, word)
+    assert json.loads(out)["exit_code"] == code
     assert [p.name for p in (tmp_path / "build").iterdir()] == [".a.lock"]
 
 

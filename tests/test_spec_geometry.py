@@ -197,3 +197,12 @@ def test_groups_that_fit_are_named() -> None:
 def test_depthwise_with_a_multiplier() -> None:
     spec = layer("input: 8x8x6; k: 12; f: 3; g: depthwise").spec
     assert (spec.groups, spec.icg, spec.ocg) == (6, 1, 2)
+
+
+def test_a_filter_that_fits_nowhere_is_told_beside_a_bad_stride() -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_text("input: 5x5x1\nk: 2\nf: 9\ns: 0\n", "s.yaml")
+    assert [d.code for d in caught.value.diagnostics] == ["E201", "E113"]
+    with pytest.raises(SpecError) as caught:
+        parse_text("input: 5x5x1\nk: 2\nf: 3\ns: 0\n", "s.yaml")
+    assert [d.code for d in caught.value.diagnostics] == ["E113"]

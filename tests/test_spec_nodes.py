@@ -158,3 +158,12 @@ def test_importing_the_package_is_cheap() -> None:
         "assert 'numpy' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", probe], check=True, timeout=60)
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\n\n"])
+def test_a_mistake_at_the_end_of_the_text_shows_its_last_line(end: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        parse_text(f"input: 5x5x1\nk: [2{end}", "s.yaml")
+    (found,) = caught.value.diagnostics
+    assert (found.code, found.line, found.col) == ("E004", 2, 6)
+    assert found.snippet.splitlines() == ["    k: [2", "         ^"]

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from convgen.roofline import Rates
 from convgen.target import Target, VectorIsa
 
 BURST = 0.4e-3  # seconds
@@ -49,6 +50,20 @@ class Machine:
     threads: int
     peak: float
     levels: tuple[Level, ...]
+
+
+def measured_rates(machine: Machine, target: Target) -> Rates:
+    """What ``machine`` was seen to do on one thread, in microseconds, for ``limits``."""
+    cycle = target.isa.lanes * 2 * target.fma_ports / (machine.peak / machine.threads) / 1e3
+    l1, l2, l3, memory = (max(level.read, level.copy) * 1e3 for level in machine.levels)
+    sizes = [level.size or 0 for level in machine.levels]
+    return Rates(
+        fmas=target.fma_ports / cycle,
+        loads=max(target.load_ports / cycle, l1 / (4 * target.isa.lanes)),
+        latency=target.fma_latency * cycle,
+        bandwidth=(l1, l2, l3, memory),
+        sizes=(sizes[0], sizes[1], sizes[2]),
+    )
 
 
 class Loops:

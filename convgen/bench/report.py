@@ -46,7 +46,11 @@ class PeerResult:
 
 @dataclass(frozen=True)
 class LayerResult:
-    """convgen and its peers on one layer. ``moved``: bytes of input, weights and output."""
+    """convgen and its peers on one layer. ``moved``: bytes of input, weights and output.
+
+    ``limit``: the part of the machine that binds the kernel, and ``limit_us``: what that needs at
+    least on one thread; "" and None where nobody asked.
+    """
 
     name: str
     shape: str
@@ -57,6 +61,13 @@ class LayerResult:
     error: float
     bound_ratio: float
     peers: tuple[PeerResult, ...]
+    limit: str = ""
+    limit_us: float | None = None
+
+    @property
+    def of_limit(self) -> float | None:
+        """The share of what its limit allows that the kernel reached, 1 for all of it."""
+        return None if self.limit_us is None else self.limit_us / self.timing.best
 
     def gflops(self, timing: Timing | None = None) -> float:
         """Two operations for each multiply-add, those in the padding too, 1e9 a second."""
@@ -114,6 +125,7 @@ class Report:
                 **asdict(layer),
                 "gflops": round(layer.gflops(), 3),
                 "percent_of_peak": round(self.percent_of_peak(layer), 2),
+                "of_limit": _rounded(layer.of_limit),
                 "peers": [{**asdict(p), "ratio": _rounded(layer.ratio(p))} for p in layer.peers],
                 "best_peer": None if layer.best_peer is None else layer.best_peer.name,
                 "lead": _rounded(layer.lead),
@@ -142,7 +154,7 @@ class Report:
 
 
 def _layer(data: Mapping[str, Any]) -> LayerResult:
-    derived = ("gflops", "percent_of_peak", "best_peer", "lead")
+    derived = ("gflops", "percent_of_peak", "of_limit", "best_peer", "lead")
     own = {key: value for key, value in data.items() if key not in derived}
     peers = tuple(_peer(peer) for peer in data["peers"])
     return LayerResult(**{**own, "timing": Timing(**data["timing"]), "peers": peers})

@@ -13,6 +13,7 @@ from convgen.bench.report import LayerResult, PeerInfo, PeerResult
 from convgen.bench.rival import ProcessRival, Rival, RivalError
 from convgen.bench.wire import RESULT, peer_form, write_arrays
 from convgen.errors import UsageError
+from convgen.roofline import Limit, Rates
 from convgen.spec.model import ConvSpec
 from convgen.target import Target, host_target, is_foreign, missing_features
 
@@ -26,11 +27,13 @@ PAUSE = 0.005  # seconds: worker threads of most runtimes spin shorter than that
 
 @dataclass(frozen=True)
 class Plan:
-    """How to measure. ``threads``: of convgen and of every peer."""
+    """How to measure. ``threads``: of convgen and of every peer. ``rates``: of this machine, in
+    microseconds; None where they do not say what to expect, as with several threads."""
 
     target: Target
     threads: int = 1
     rounds: int = ROUNDS
+    rates: Rates | None = None
 
 
 def check_target(target: Target) -> None:
@@ -66,12 +69,14 @@ def start_rivals(
 @dataclass(frozen=True)
 class Subject:
     """A built layer to measure. ``weights``: the (w, b) that are baked in, else None; ``tiling``:
-    of its bound. ``start``: fill and threads to what computes it, and its output."""
+    of its bound. ``limit``: what binds its kernel, given a machine's rates. ``start``: fill and
+    threads to what computes it, and its output."""
 
     spec: ConvSpec
     schedule: str
     weights: tuple[Any, Any | None] | None
     tiling: Tiling | None
+    limit: Callable[[Rates], Limit]
     start: Callable[[Fill, int], tuple[Call, Any]]
 
 
@@ -93,6 +98,7 @@ def bench_layer(
         write_arrays(Path(folder), spec, fill.x, fill.w, fill.b)
         ready, results = _prepared(subject, fill, rivals, plan, Path(folder))
     timings, failed = _turns(timed(call), ready, plan, on_round)
+    limit = None if plan.rates is None else subject.limit(plan.rates)
     arrays = (fill.x, fill.w, y) if fill.b is None else (fill.x, fill.w, fill.b, y)
     return LayerResult(
         name=spec.name,
@@ -104,6 +110,8 @@ def bench_layer(
         error=worst,
         bound_ratio=bound_ratio,
         peers=tuple(_timed(result, timings, failed) for result in results),
+        limit="" if limit is None else limit.name,
+        limit_us=None if limit is None else limit.time,
     )
 
 

@@ -8,8 +8,12 @@ from convgen.bench.compare import Change
 from convgen.bench.report import TIE, LayerResult, PeerResult, Report, summary
 
 NOTHING = "-"
-HEAD = ("layer", "shape", "best us", "median us", "spread", "GFLOP/s", "% peak", "of bound")
-RIGHT = "llrrrrrr"
+HEAD = (
+    "layer", "shape", "best us", "median us", "spread", "GFLOP/s", "% peak", "limit", "% of limit",
+    "error/bound",
+)  # fmt: skip
+RIGHT = "llrrrrrlrr"
+QUIET = ("median us", "spread", "limit", "% of limit", "error/bound")  # apart on a page
 CHANGE_HEAD = ("layer", "before us", "after us", "best", "median", "noise", "verdict")
 CHANGE_RIGHT = "lrrrrrl"
 LEFT_MARK, RIGHT_MARK = ":--", "--:"
@@ -40,6 +44,7 @@ def _row(report: Report, layer: LayerResult, names: Sequence[str]) -> tuple[str,
     own = (
         layer.name, layer.shape, microseconds(timing.best), microseconds(timing.median),
         f"{timing.spread:.0%}", f"{layer.gflops():.1f}", f"{report.percent_of_peak(layer):.0f}",
+        layer.limit or NOTHING, NOTHING if layer.of_limit is None else f"{layer.of_limit:.0%}"[:-1],
         f"{layer.bound_ratio:.2f}",
     )  # fmt: skip
     if not names:
@@ -140,15 +145,16 @@ def change_rows(changes: Sequence[Change]) -> list[tuple[str, ...]]:
 def markdown(report: Report) -> str:
     """The whole benchmark as a page's tables, with conditions above them and sums below."""
     names, right = head(report)
-    keep = [i for i, name in enumerate(names) if name not in ("median us", "spread", "of bound")]
+    keep = [i for i, name in enumerate(names) if name not in QUIET]
     marks = [RIGHT_MARK if right[i] == "r" else LEFT_MARK for i in keep]
     table = [[row[i] for i in keep] for row in rows(report)]
     lines = [*_paragraph(condition_lines(report)), ""]
     lines += [_line([names[i] for i in keep]), _line(marks), *map(_line, table), ""]
     lines += _list(summary_lines(report))
-    quiet = ("layer", "median us", "spread", "of bound")
+    quiet = ("layer", *QUIET)
     places = [names.index(name) for name in quiet]
-    lines += ["", _line((*quiet, "schedule")), _line([LEFT_MARK, *[RIGHT_MARK] * 3, LEFT_MARK])]
+    marks = [RIGHT_MARK if right[i] == "r" else LEFT_MARK for i in places]
+    lines += ["", _line((*quiet, "schedule")), _line([*marks, LEFT_MARK])]
     for row, layer in zip(rows(report), report.layers, strict=True):
         lines.append(_line([*(row[i] for i in places), f"`{layer.schedule}`"]))
     return "\n".join(lines).rstrip() + "\n"

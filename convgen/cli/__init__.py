@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import io
+import signal
 import sys
+import threading
 from collections.abc import Sequence
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run ``convgen`` with these arguments (those of the process without any); the exit code.
 
-    Never raises: an interrupt is 130, and whatever else goes wrong is a message and its code.
+    Never raises: an interrupt is 130, SIGTERM 143, and whatever else goes wrong is a message and
+    its code.
     """
     _show_everything()
+    _clean_up_when_terminated()
     try:
         from convgen.cli.app import make_app
 
@@ -20,9 +24,25 @@ def main(argv: Sequence[str] | None = None) -> int:
         make_app()(args=args, prog_name="convgen")
     except SystemExit as end:
         return _exit_code(end)
-    except KeyboardInterrupt:
-        return 130
+    except KeyboardInterrupt as reason:
+        from convgen.errors import Terminated
+
+        return 143 if isinstance(reason, Terminated) else 130
     return 0
+
+
+def _clean_up_when_terminated() -> None:
+    """SIGTERM unwinds as Ctrl-C does, unless somebody handles it: nothing stays half done."""
+
+    def end(number: int, frame: object) -> None:
+        from convgen.errors import Terminated
+
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: let the cleaning up be done
+        raise Terminated
+
+    main_thread = threading.current_thread() is threading.main_thread()
+    if main_thread and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
 
 
 def _show_everything() -> None:

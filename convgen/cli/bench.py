@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -156,7 +157,7 @@ def _measure(
     """Build everything, then take the machine's measure, then layer after layer."""
     import tempfile
 
-    from convgen.bench.machine import measure_machine
+    from convgen.bench.machine import measure_machine, measured_rates
     from convgen.bench.measure import pinned
     from convgen.bench.report import Report
     from convgen.bench.run import start_rivals
@@ -166,6 +167,8 @@ def _measure(
         subjects = build_subjects(layers, Path(folder), plan.target, cc, out)
         with pinned(plan.threads) as cores:
             machine = measure_machine(plan.target, plan.threads, cc)
+            if plan.threads == 1:
+                plan = replace(plan, rates=measured_rates(machine, plan.target))
             rivals, infos = start_rivals(names, pythons, plan.threads) if subjects else ([], [])
             for info in infos:
                 if info.version is None:

@@ -36,13 +36,19 @@ def build_subjects(
 def _subject(layer: Layer, built: BuildResult, target: Target) -> Subject:
     from convgen.bench.run import Subject
     from convgen.package.emit import decide
+    from convgen.roofline import Limit, Rates, limits
+    from convgen.schedule import Schedule
     from convgen.verify import tiling_of
 
-    decided = decide(layer, target)
+    decided = decide(layer, target, Schedule.from_text(built.schedule))
     weights = decided.weights
     baked = None if weights is None else (weights.w, weights.b)
     start = _starter(built.path, baked is not None)
-    return Subject(layer.spec, built.schedule, baked, tiling_of(decided.plan), start)
+
+    def limit(rates: Rates) -> Limit:
+        return limits(decided.plan, rates)[0]
+
+    return Subject(layer.spec, built.schedule, baked, tiling_of(decided.plan), limit, start)
 
 
 def _starter(path: Path, baked: bool) -> Callable[[Fill, int], tuple[Callable[[], Any], Any]]:

@@ -16,6 +16,8 @@ from convgen.cli.options import (
     Isa,
     Jobs,
     Json,
+    MaxCode,
+    MaxWorkspace,
     NoCache,
     NoVerify,
     OutDir,
@@ -27,7 +29,7 @@ from convgen.cli.options import (
     Verbose,
 )
 from convgen.cli.output import Output, is_terminal, session
-from convgen.errors import ConvgenError
+from convgen.errors import ConvgenError, UsageError
 
 if TYPE_CHECKING:
     from convgen.package.build import BuildEvent, BuildOptions, BuildResult
@@ -43,6 +45,8 @@ def build(
     out_dir: OutDir = "build",
     isa: Isa = None,
     target: TargetName = None,
+    max_code_bytes: MaxCode = None,
+    max_workspace_bytes: MaxWorkspace = None,
     cc: Compiler = None,
     jobs: Jobs = None,
     no_verify: NoVerify = False,
@@ -64,6 +68,11 @@ def build(
         from convgen.package.build import BuildOptions
         from convgen.target import resolve_target
 
+        if out_dir == "-":
+            raise UsageError(
+                "-o -: a package is a folder, it cannot go to standard output; name a folder, or "
+                "print the C alone with convgen emit -o -"
+            )
         out.payload |= {"out": out_dir, "layers": []}
         options = BuildOptions(
             out=Path(out_dir),
@@ -72,6 +81,8 @@ def build(
             verify=not no_verify,
             timeout=timeout,
             use_cache=not no_cache,
+            max_code_bytes=max_code_bytes,
+            max_workspace_bytes=max_workspace_bytes,
         )
         layers = distinct(read_layers(specs, out), out)
         if layers and (tuned or tune):
@@ -117,6 +128,8 @@ def _build_all(
             continue
         good.append(outcome)
         out.payload["layers"].append(result_facts(outcome))
+        for note in outcome.notes:
+            out.note(f"{name}: note: {note}")
         for warning in outcome.warnings:
             out.note(f"{name}: warning: {warning}")
         out.detail(f"{name}: {outcome.schedule}: {outcome.reason}")

@@ -104,6 +104,8 @@ def region_rows(plan: KernelPlan, everything: bool = False) -> list[tuple[str, .
     for zone in every if everything else every[:LISTED]:
         a = zone.hull
         taps = f"{_span(a.kh, a.kh_taps)} x {_span(a.kw, a.kw_taps)}"
+        if plan.spec.kh * plan.spec.kw == 1:
+            taps = "the only one"
         if not zone.taps:
             taps = "none: bias and activation only"
         tiles = ", ".join(tile.name for tile in zone.tiles)

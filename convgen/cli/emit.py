@@ -6,11 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convgen.cli.options import Isa, Json, OutDir, Quiet, Specs, SplitWeights, TargetName, Verbose
+from convgen.cli.options import (
+    Isa,
+    Json,
+    MaxCode,
+    MaxWorkspace,
+    OutDir,
+    Quiet,
+    Specs,
+    SplitWeights,
+    TargetName,
+    Verbose,
+)
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, UsageError
 
 if TYPE_CHECKING:
+    from convgen.package.limits import SizeLimits
     from convgen.spec.model import Layer
     from convgen.target import Target
 
@@ -23,6 +35,8 @@ def emit(
     isa: Isa = None,
     target: TargetName = None,
     split_weights: SplitWeights = False,
+    max_code_bytes: MaxCode = None,
+    max_workspace_bytes: MaxWorkspace = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -36,20 +50,22 @@ def emit(
     """
     with session("emit", json=json, verbose=verbose, quiet=quiet) as out:
         from convgen.cli.sources import distinct, read_layers
+        from convgen.package.limits import SizeLimits
         from convgen.target import resolve_target
 
         out.payload |= {"out": out_dir, "layers": []}
         machine = resolve_target(target, isa)
+        limits = SizeLimits(max_code_bytes, max_workspace_bytes)
         layers = distinct(read_layers(specs, out), out)
         if out_dir == STDOUT:
             if split_weights:
                 raise UsageError("-o - prints one file, --split-weights makes two: name a folder")
-            _to_stdout(layers, machine, out)
+            _to_stdout(layers, machine, limits, out)
         else:
-            _to_folder(layers, machine, Path(out_dir), out, split_weights)
+            _to_folder(layers, machine, limits, Path(out_dir), out, split_weights)
 
 
-def _to_stdout(layers: Sequence[Layer], target: Target, out: Output) -> None:
+def _to_stdout(layers: Sequence[Layer], target: Target, limits: SizeLimits, out: Output) -> None:
     from convgen.package.emit import emit_files
 
     if len(layers) > 1:
@@ -57,20 +73,25 @@ def _to_stdout(layers: Sequence[Layer], target: Target, out: Output) -> None:
         raise UsageError(f"-o - takes one layer, these are {len(layers)}: {names}; name a folder")
     for layer in layers:
         name = f"{layer.spec.name}.c"
-        text = emit_files(layer, target)[name]
+        text = emit_files(layer, target, limits)[name]
         out.payload["layers"].append(_facts(layer, target, {name: text}, None) | {"text": text})
         out.raw(text)
 
 
 def _to_folder(
-    layers: Sequence[Layer], target: Target, folder: Path, out: Output, split: bool
+    layers: Sequence[Layer],
+    target: Target,
+    limits: SizeLimits,
+    folder: Path,
+    out: Output,
+    split: bool,
 ) -> None:
     from convgen.package.emit import emit_files
 
     for layer in layers:
         place = folder / layer.spec.name
         try:
-            files = emit_files(layer, target, split=split)
+            files = emit_files(layer, target, limits, split=split)
             changed = write_files(place, files)
         except ConvgenError as error:
             out.fail(error, layer.spec.name)
@@ -122,5 +143,5 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
 def _content(path: Path) -> bytes | None:
     try:
         return path.read_bytes()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None

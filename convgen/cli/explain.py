@@ -5,11 +5,23 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from convgen.cli.options import Isa, Json, QuietNotes, Specs, TargetName, Verbose
+from convgen.cli.options import (
+    Compiler,
+    Isa,
+    Json,
+    MaxCode,
+    MaxWorkspace,
+    MeasureIt,
+    QuietNotes,
+    Specs,
+    TargetName,
+    Verbose,
+)
 from convgen.cli.output import Output, plain_table, session
 from convgen.errors import ConvgenError
 
 if TYPE_CHECKING:
+    from convgen.cli.bounds import Measured
     from convgen.package.emit import Decided
     from convgen.plan import KernelPlan
     from convgen.target import Target
@@ -21,6 +33,10 @@ def explain(
     specs: Specs,
     isa: Isa = None,
     target: TargetName = None,
+    max_code_bytes: MaxCode = None,
+    max_workspace_bytes: MaxWorkspace = None,
+    measure: MeasureIt = False,
+    cc: Compiler = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: QuietNotes = False,
@@ -31,27 +47,34 @@ def explain(
     Example:  convgen explain layer.yaml
     """
     with session("explain", json=json, verbose=verbose, quiet=quiet) as out:
-        from convgen.cli.sources import read_layers
+        from convgen.cli import bounds
+        from convgen.cli.sources import distinct, read_layers
         from convgen.package.emit import decide
+        from convgen.package.limits import SizeLimits
         from convgen.target import resolve_target
 
         out.payload["layers"] = []
         machine = resolve_target(target, isa)
-        for layer in read_layers(specs, out):
+        limits = SizeLimits(max_code_bytes, max_workspace_bytes)
+        found = []
+        layers = read_layers(specs, out)
+        for layer in distinct(layers, out) if measure else layers:
             try:
-                decided = decide(layer, machine)
+                found.append(decide(layer, machine, limits=limits))
             except ConvgenError as error:
                 out.fail(error, layer.spec.name)
-                continue
-            out.payload["layers"].append(explain_facts(decided))
-            _print(out, decided)
+        measured = bounds.measure(found, machine, cc, out) if measure and found else {}
+        for decided in found:
+            took = measured.get(decided.layer.spec.name)
+            out.payload["layers"].append(explain_facts(decided, took))
+            _print(out, decided, took)
 
 
-def _print(out: Output, decided: Decided) -> None:
+def _print(out: Output, decided: Decided, measured: Measured | None) -> None:
     layer, spec = decided.layer, decided.layer.spec
     title = f"{spec.name}  ({layer.source})"
     out.data(f"{title}\n{'=' * min(RULE, len(title))}")
-    for name, lines in sections(decided, everything=out.verbose):
+    for name, lines in sections(decided, everything=out.verbose, measured=measured):
         out.data()
         out.data(name)
         for line in lines:
@@ -59,11 +82,15 @@ def _print(out: Output, decided: Decided) -> None:
     out.data()
 
 
-def sections(decided: Decided, everything: bool = False) -> list[tuple[str, list[str]]]:
+def sections(
+    decided: Decided, everything: bool = False, measured: Measured | None = None
+) -> list[tuple[str, list[str]]]:
     """(heading, lines) of the whole explanation, in the order in which one learns it."""
+    from convgen.cli.bounds import bound_lines
     from convgen.cli.derive import byte_steps, cost_steps, size_steps
     from convgen.cli.draw import input_drawing
     from convgen.cli.resolved import resolved_yaml
+    from convgen.families import cost
 
     layer, spec, plan = decided.layer, decided.layer.spec, decided.plan
     return [
@@ -74,6 +101,7 @@ def sections(decided: Decided, everything: bool = False) -> list[tuple[str, list
         ("Bytes", [*map(str, byte_steps(spec)), *_kernel_bytes(plan)]),
         ("Target", _target_lines(plan.target)),
         ("Schedule", _schedule_lines(decided)),
+        ("Bound of one call on one core", bound_lines(plan, cost(plan).cycles, measured)),
         *_kernel_sections(plan, everything),
     ]
 
@@ -100,8 +128,6 @@ def _target_lines(target: Target) -> list[str]:
 
 
 def _schedule_lines(decided: Decided) -> list[str]:
-    from convgen.families import cost
-
     last = "(copy the first line into the spec to pin it)"
     if decided.layer.schedule is not None:
         last = "(remove the line from the spec to let convgen choose)"
@@ -109,7 +135,6 @@ def _schedule_lines(decided: Decided) -> list[str]:
         f"schedule: {decided.plan.schedule}",
         *(f"on {p.body.isa.name}: {p.schedule}" for p in decided.plan.narrower),
         f"why: {decided.reason}",
-        f"bound: {cost(decided.plan).bound}",
         last,
     ]
 
@@ -153,8 +178,9 @@ def _winograd(plan: KernelPlan) -> dict[str, Any] | None:
     return winograd_facts(plan.body) if isinstance(plan.body, WinogradBody) else None
 
 
-def explain_facts(decided: Decided) -> dict[str, Any]:
+def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[str, Any]:
     """One layer under --json."""
+    from convgen.cli.bounds import bound_facts, predicted
     from convgen.cli.derive import byte_steps, cost_steps, size_steps
     from convgen.cli.draw import input_drawing
     from convgen.cli.draw_plan import region_facts
@@ -185,7 +211,8 @@ def explain_facts(decided: Decided) -> dict[str, Any]:
         "narrower": {p.body.isa.name: p.schedule.to_mapping() for p in plan.narrower},
         "pinned": layer.schedule is not None,
         "reason": decided.reason,
-        "bound": cost(plan).bound,
+        "bound": predicted(plan)[0].name,
+        "roofline": bound_facts(plan, cost(plan).cycles, measured),
         "regions": region_facts(plan),
         "winograd": _winograd(plan),
         "drawing": "\n".join(input_drawing(spec)),

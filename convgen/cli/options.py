@@ -43,6 +43,23 @@ Compiler = Annotated[
         "--cc", metavar="COMMAND", help="C compiler to use, as in 'clang'.", show_default=False
     ),
 ]
+MaxCode = Annotated[
+    int | None,
+    typer.Option(
+        "--max-code-bytes", min=1, metavar="N", show_default=False,
+        help="Machine code of a kernel at most; without it, 65536 where possible.",
+    ),
+]  # fmt: skip
+MaxWorkspace = Annotated[
+    int | None,
+    typer.Option(
+        "--max-workspace-bytes", min=0, metavar="N", show_default=False,
+        help="Workspace of a running part at most.",
+    ),
+]  # fmt: skip
+MeasureIt = Annotated[
+    bool, typer.Option("--measure", help="Build and time it here, beside this machine's limits.")
+]
 Jobs = Annotated[
     int | None,
     typer.Option(

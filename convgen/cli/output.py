@@ -17,7 +17,7 @@ from typing import IO, TYPE_CHECKING, Any
 import typer
 
 from convgen import __version__
-from convgen.errors import ConvgenError, Exit, SpecError, ToolchainError, UsageError
+from convgen.errors import ConvgenError, Exit, SpecError, Terminated, ToolchainError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -110,10 +110,12 @@ def session(
                 _internal_error(out, error)
             else:
                 out.fail(_system_error(error))
-        except KeyboardInterrupt:
-            out.code = Exit.INTERRUPTED
-            out.errors.append({"kind": "interrupted", "layer": None, "message": "interrupted"})
-            say("interrupted")
+        except KeyboardInterrupt as reason:
+            ended = isinstance(reason, Terminated)
+            word = "terminated" if ended else "interrupted"
+            out.code = Exit.TERMINATED if ended else Exit.INTERRUPTED
+            out.errors.append({"kind": word, "layer": None, "message": word})
+            say(word)
         except (typer.Exit, typer.Abort):
             raise
         except Exception as error:  # our own bug: the one place that may catch everything

@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from convgen.package.build import BuildResult
     from convgen.verify.report import Report
 
-HEAD = ("layer", "state", "output", "max error", "of bound", "us", "GFLOP/s", "code", "import")
-RIGHT = "lllrrrrrl"
+HEAD = (
+    "layer", "state", "output", "max error", "direct's", "of bound", "us", "GFLOP/s", "code",
+    "import",
+)  # fmt: skip
+RIGHT = "lllrrrrrrl"
 UNKNOWN = "-"
 
 
@@ -35,7 +38,7 @@ def print_results(results: Sequence[BuildResult], out: Output) -> None:
 
 
 def result_block(r: BuildResult) -> list[str]:
-    """Five lines on one built layer."""
+    """Some lines on one built layer."""
     lines = [
         f"{r.name}: {r.state} in {r.path} ({r.seconds:.2f} s; {r.isa})",
         f"  output     {shape(r.output_shape)}",
@@ -47,6 +50,10 @@ def result_block(r: BuildResult) -> list[str]:
             f"  max error  {r.report.max_error:.2e} against the float64 oracle, "
             f"{r.report.bound_ratio:.2f} of its bound; {len(r.report.checks)} checks passed"
         )
+        if r.report.direct_error is not None:
+            lines.append(
+                f"             {r.report.direct_error:.2e} by direct summation of the same data"
+            )
         us = r.report.microseconds
         if math.isfinite(us):
             lines.append(f"  speed      {us:.2f} us, {gflops(r.macs, us):.1f} GFLOP/s, one thread")
@@ -57,11 +64,13 @@ def result_block(r: BuildResult) -> list[str]:
 
 def result_row(r: BuildResult) -> tuple[str, ...]:
     """One line of the table."""
-    numbers = (UNKNOWN,) * 4
+    numbers = (UNKNOWN,) * 5
     if r.report is not None:
         us = r.report.microseconds
         speed = (f"{us:.2f}", f"{gflops(r.macs, us):.1f}") if math.isfinite(us) else numbers[:2]
-        numbers = (f"{r.report.max_error:.1e}", f"{r.report.bound_ratio:.2f}", *speed)
+        own, direct = r.report.max_error, r.report.direct_error
+        beside = UNKNOWN if direct is None else f"{direct:.1e}"
+        numbers = (f"{own:.1e}", beside, f"{r.report.bound_ratio:.2f}", *speed)
     return (
         r.name, r.state, shape(r.output_shape), *numbers, code(r.code_bytes),
         f"import {r.name}",
@@ -86,6 +95,7 @@ def result_facts(r: BuildResult) -> dict[str, Any]:
         "binding": r.binding,
         "compiler": r.compiler,
         "warnings": list(r.warnings),
+        "notes": list(r.notes),
         "seconds": round(r.seconds, 3),
         "code_bytes": r.code_bytes,
         **report_facts(r.report),
@@ -103,7 +113,7 @@ def report_facts(report: Report | None) -> dict[str, Any]:
     if report is None:
         return {
             "verified": False, "max_error": None, "bound_ratio": None, "microseconds": None,
-            "checks": [],
+            "direct_error": None, "checks": [],
         }  # fmt: skip
     data = report.to_mapping()
     return {"verified": data.pop("passed"), **data}

@@ -99,14 +99,14 @@ def _digest(path: Path) -> str | None:
 
 def _run(layer: Layer, place: Path, manifest: Manifest) -> Report:
     """The ladder on the compiled library, once its C is known to be what the spec gives."""
-    from convgen.package.emit import TUNED, decide, kernel_files
+    from convgen.package.emit import decide, kernel_files
     from convgen.schedule import Schedule
     from convgen.target import TARGETS
     from convgen.verify import tiling_of, verify_in_child
 
     target = TARGETS.get(manifest.target)
-    tuned = Schedule.from_text(manifest.schedule) if manifest.reason == TUNED else None
-    decided = None if target is None else decide(layer, target, tuned)
+    built = Schedule.from_text(manifest.schedule)  # whatever limits or fallbacks led to it
+    decided = None if target is None else decide(layer, target, built)
     if decided is None or any(
         (place / name).read_bytes() != text.encode() for name, text in kernel_files(decided).items()
     ):

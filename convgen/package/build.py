@@ -65,7 +65,7 @@ def build_many(
     futures = [pool.submit(attempt, layer) for layer in layers]
     try:
         return [future.result() for future in futures]
-    except (KeyboardInterrupt, Stopped):
+    except Stopped:
         raise KeyboardInterrupt from None
     finally:
         # After an interrupt, or a bug in one layer, nothing may go on behind the caller's back.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from convgen.choose import choose
 from convgen.families import lower
+from convgen.package.fit import NOTHING_OUT, Excluded, check_given, fitting
+from convgen.package.limits import NO_LIMITS, SizeLimits
 from convgen.package.project import ProjectText, cmake_file, project_files, project_text
 from convgen.package.selftest import selftest_file
 from convgen.plan import KernelPlan
@@ -32,20 +33,33 @@ class Decided:
     weights: Weights | None
 
 
-def decide(layer: Layer, target: Target, tuned: Schedule | None = None) -> Decided:
+def decide(
+    layer: Layer,
+    target: Target,
+    tuned: Schedule | None = None,
+    limits: SizeLimits = NO_LIMITS,
+    out: Excluded = NOTHING_OUT,
+    *,
+    compiles: bool = False,
+) -> Decided:
     """Take the pinned schedule, else the ``tuned`` one, else choose; lower it, read the weights.
 
-    Raises ``ScheduleError`` for a given schedule that cannot be carried out on this target,
-    ``SpecError`` for weights.
+    ``limits``: what the kernel may take up; ``out``: what a build has found not to do;
+    ``compiles``: the real size of the code will be looked at, so an estimate refuses no given
+    schedule. Raises ``ScheduleError`` for a given schedule that cannot be carried out on this
+    target, ``LimitError`` where nothing keeps to the limits, ``SpecError`` for weights.
     """
+    spec = layer.spec
     if layer.schedule is not None:
         schedule, reason = layer.schedule, "pinned in the spec"
-    elif tuned is not None:
+    elif tuned is not None and tuned not in out.compiled and tuned.family not in out.families:
         schedule, reason = tuned, TUNED
     else:
-        choice = choose(layer.spec, target)
+        choice = fitting(spec, target, limits, out, compiles)
         schedule, reason = choice.schedule, choice.reason
-    plan = lower(layer.spec, schedule, target)
+    plan = lower(spec, schedule, target)
+    if layer.schedule is not None or schedule is tuned:
+        check_given(plan, limits, reason, compiles)
     return Decided(layer, plan, reason, load_weights(layer))
 
 
@@ -72,12 +86,15 @@ def package_files(decided: Decided, *, split: bool = False) -> dict[str, str]:
     }
 
 
-def emit_files(layer: Layer, target: Target, *, split: bool = False) -> dict[str, str]:
+def emit_files(
+    layer: Layer, target: Target, limits: SizeLimits = NO_LIMITS, *, split: bool = False
+) -> dict[str, str]:
     """The embeddable C package, path below its folder to text; nothing is compiled or written.
 
-    The bytes are a function of spec, schedule, target and convgen's version alone.
+    The bytes are a function of spec, schedule, target and convgen's version alone; ``limits`` have
+    a part in choosing the schedule.
     """
-    return package_files(decide(layer, target), split=split)
+    return package_files(decide(layer, target, limits=limits), split=split)
 
 
 def _project_text(decided: Decided, split: bool) -> ProjectText:

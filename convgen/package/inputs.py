@@ -11,6 +11,7 @@ from pathlib import Path
 
 from convgen import __version__
 from convgen.package.binding import Binding, Python
+from convgen.package.limits import NO_LIMITS, SizeLimits
 from convgen.render import templates_folder
 from convgen.schedule import Schedule
 from convgen.spec.model import InitWeights, Layer, NpyWeights, NpzWeights
@@ -37,17 +38,20 @@ def inputs_digest(
     python: Python,
     own: str,
     tuned: Schedule | None = None,
+    limits: SizeLimits = NO_LIMITS,
 ) -> str:
     """SHA-256 of everything that decides a package's bytes; ``own`` is ``own_digest()``.
 
-    ``tuned``: the schedule to take where the layer pins none. Where the spec stands is not among
-    what counts. Raises ``OSError`` for weights that cannot be read.
+    ``tuned``: the schedule to take where the layer pins none; ``limits``: what a chosen one keeps
+    to. Where the spec stands is not among what counts. Raises ``OSError`` for weights that cannot
+    be read.
     """
     parts = (
         own,
         repr(layer.spec),
         repr(layer.schedule),
         repr(tuned if layer.schedule is None else None),
+        repr(limits),
         repr(_weights_content(layer)),
         repr(target),
         compiler.id,

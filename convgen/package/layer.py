@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convgen import __version__
 from convgen.errors import ConvgenError
-from convgen.package.binding import bind
+from convgen.package.binding import Bound, bind
 from convgen.package.commit import (
     Place,
     commit,
@@ -20,7 +21,7 @@ from convgen.package.commit import (
     work_folder,
 )
 from convgen.package.inputs import inputs_digest
-from convgen.package.library import Library, make_library
+from convgen.package.library import Inaccurate, Library, Oversize, make_library
 from convgen.package.manifest import NAME as MANIFEST
 from convgen.package.manifest import Manifest, digests, intact, read_manifest
 from convgen.package.result import BuildResult, Stage, State
@@ -29,6 +30,7 @@ from convgen.spec.model import Layer
 
 if TYPE_CHECKING:
     from convgen.package.emit import Decided
+    from convgen.verify import Report
 
 
 def build_in(session: Session, layer: Layer) -> BuildResult:
@@ -65,8 +67,9 @@ def _inputs(session: Session, layer: Layer) -> str:
     s = session
     try:
         return inputs_digest(
-            layer, s.options.target, s.compiler, s.binding, s.python, s.own, s.tuned(layer)
-        )
+            layer, s.options.target, s.compiler, s.binding, s.python, s.own, s.tuned(layer),
+            s.options.limits,
+        )  # fmt: skip
     except OSError:
         return ""  # weights that cannot be read: loading them says so properly
 
@@ -83,55 +86,104 @@ def _unchanged(session: Session, place: Place, inputs: str) -> Manifest | None:
 def _rebuilt(
     session: Session, layer: Layer, place: Place, work: Path, inputs: str
 ) -> tuple[Manifest, State, tuple[str, ...]]:
-    from convgen.package.emit import companion_files, decide, kernel_files
-    from convgen.package.python_text import glue_files, python_files
+    from convgen.package.emit import companion_files, kernel_files
+    from convgen.package.python_text import python_files
 
-    session.say(layer, Stage.GENERATE, None)
-    decided = decide(layer, session.options.target, session.tuned(layer))
-    name, plan = layer.spec.name, decided.plan
-    kernel, glue = kernel_files(decided), glue_files(plan)
+    done = _made(session, layer, place, work, inputs)
+    decided, bound = done.decided, done.bound
+    package = {
+        **kernel_files(decided),
+        **companion_files(decided),
+        **python_files(layer, decided.plan, bound.extension),
+        **bound.module,
+    }
+    files = {file: text.encode() for file, text in package.items()}
+    files[bound.library] = done.library.content
+    manifest = _manifest(session, done, inputs, digests(files))
+    files[MANIFEST] = manifest.to_text().encode()
+    earlier = read_manifest(place.package)
+    commit(place, work, files, bound.extension, earlier.extension if earlier else None)
+    forget_failed(place)
+    return manifest, done.state, done.warnings
+
+
+@dataclass(frozen=True)
+class Made:
+    """A kernel that stood every test. ``notes``: what was tried before it, and why it was left."""
+
+    decided: Decided
+    bound: Bound
+    library: Library
+    state: State
+    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
+
+
+def _made(session: Session, layer: Layer, place: Place, work: Path, inputs: str) -> Made:
+    """Decide, compile and verify; again, without what turned out too large or not accurate."""
+    from convgen.package.emit import decide
+    from convgen.package.fit import NOTHING_OUT
+
+    limits, out, notes = session.options.limits, NOTHING_OUT, []
+    while True:
+        session.say(layer, Stage.GENERATE, None)
+        tuned = session.tuned(layer)
+        decided = decide(layer, session.options.target, tuned, limits, out, compiles=True)
+        schedule = decided.plan.schedule
+        try:
+            bound, library, state, warnings = _attempt(session, decided, place, work, inputs)
+        except Oversize as found:
+            out = out.without_schedule(schedule, found.size)
+        except Inaccurate as found:
+            notes.append(_fallback_note(decided, found.report))
+            out = out.without_family(schedule.family)
+        else:
+            return Made(decided, bound, library, state, warnings, tuple(notes))
+
+
+def _attempt(
+    session: Session, decided: Decided, place: Place, work: Path, inputs: str
+) -> tuple[Bound, Library, State, tuple[str, ...]]:
+    from convgen.package.emit import kernel_files
+    from convgen.package.python_text import glue_files
+
+    name = decided.layer.spec.name
+    kernel, glue = kernel_files(decided), glue_files(decided.plan)
     key = _key({**kernel, **glue}, inputs)
     bound = bind(
         name, f"_{name}_{key[:12]}", glue[f"{name}_glue.h"], session.binding, session.python
     )
     texts = {**kernel, **glue, **bound.sources}
-    made, state, warnings = make_library(session, decided, place, work, texts, bound, key)
-    companions = companion_files(decided)
-    package = {**kernel, **companions, **python_files(layer, plan, bound.extension), **bound.module}
-    files = {file: text.encode() for file, text in package.items()}
-    files[bound.library] = made.content
-    manifest = _manifest(session, decided, made, inputs, bound.extension, digests(files))
-    files[MANIFEST] = manifest.to_text().encode()
-    earlier = read_manifest(place.package)
-    commit(place, work, files, bound.extension, earlier.extension if earlier else None)
-    forget_failed(place)
-    return manifest, state, warnings
+    return bound, *make_library(session, decided, place, work, texts, bound, key)
 
 
-def _manifest(
-    session: Session,
-    decided: Decided,
-    made: Library,
-    inputs: str,
-    extension: str,
-    files: Mapping[str, str],
-) -> Manifest:
-    plan = decided.plan
+def _fallback_note(decided: Decided, report: Report) -> str:
+    missed = "; ".join(f"{check.name}: {check.detail}" for check in report.failures)
+    return (
+        f"the kernel of {decided.plan.schedule} does not hold its error bound "
+        f"({report.bound_ratio:.2f} times the bound; {missed}), so another family takes its place"
+    )
+
+
+def _manifest(session: Session, done: Made, inputs: str, files: Mapping[str, str]) -> Manifest:
+    plan, made = done.decided.plan, done.library
     return Manifest(
         name=plan.spec.name,
         version=__version__,
         inputs=inputs,
         files=files,
-        extension=extension,
+        extension=done.bound.extension,
         target=plan.target.name,
         isa=", ".join(plan.isas),
         schedule=str(plan.schedule),
-        reason=decided.reason,
+        reason=done.decided.reason,
         binding=session.binding,
         compiler=str(session.compiler),
         commands=made.commands,
         warnings=made.warnings,
         code_bytes=made.code_bytes,
+        limits=session.options.limits.to_mapping(),
+        notes=done.notes,
         report=made.report,
     )
 
@@ -168,4 +220,5 @@ def _result(
         isa=manifest.isa,
         macs=layer.spec.macs,
         output_shape=layer.spec.y_shape,
+        notes=manifest.notes,
     )

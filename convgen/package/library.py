@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convgen.errors import MismatchError, ToolchainError, UsageError
+from convgen.errors import LimitError, MismatchError, ToolchainError, UsageError
 from convgen.package.binding import Bound
 from convgen.package.cache import Entry
 from convgen.package.commit import Place, keep_failed, writing
+from convgen.package.limits import GIVEN_FIX
 from convgen.package.result import Stage, State
 from convgen.package.session import Session
 from convgen.plan import KernelPlan
@@ -21,6 +22,25 @@ from convgen.verify import Report, tiling_of, verify_in_child
 
 if TYPE_CHECKING:
     from convgen.package.emit import Decided
+
+
+VALUES = ("exact fill", "bounded fill", "baked image")  # checks of what a kernel computes
+
+
+class Oversize(Exception):
+    """The compiled code is over the limit, and another schedule may be taken; ``size`` in bytes."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self.size = size
+
+
+class Inaccurate(Exception):
+    """A kernel with an error bound of its own does not hold it, and may be replaced."""
+
+    def __init__(self, report: Report) -> None:
+        super().__init__(report)
+        self.report = report
 
 
 @dataclass(frozen=True)
@@ -47,6 +67,7 @@ def make_library(
 
     ``texts`` are written to ``work``, ``bound`` says how they become a library, ``key`` names that
     library in the cache. The last value: what went wrong with the cache, worth a warning.
+    Raises ``Oversize`` and ``Inaccurate`` beside what ``build_layer`` raises.
     """
     layer, verify = decided.layer, session.options.verify
     _refuse_foreign(decided)
@@ -54,6 +75,8 @@ def make_library(
         _refuse_unverifiable(decided)
     made = _cached(session, key)
     state: State = "built" if made is None else "cached"
+    if made is not None:
+        _check_size(decided, session.options.max_code_bytes, made)
     if made is not None and (made.report is not None or not verify):
         return made, state, ()
     with writing(work):
@@ -64,6 +87,7 @@ def make_library(
     if made is None:
         session.say(layer, Stage.COMPILE, None)
         made = _compiled(session, decided, place, work, bound)
+        _check_size(decided, session.options.max_code_bytes, made)
     if verify:
         session.say(layer, Stage.VERIFY, None)
         made = _verified(session, decided, place, work, bound, made)
@@ -91,6 +115,17 @@ def _refuse_unverifiable(decided: Decided) -> None:
             "here; build it with --no-verify, run its self test under emulation with convgen "
             "cross, or emit its C and run selftest.c where it belongs"
         )
+
+
+def _check_size(decided: Decided, most: int | None, made: Library) -> None:
+    if most is None or made.code_bytes is None or made.code_bytes <= most:
+        return
+    if decided.layer.schedule is not None:
+        raise LimitError(
+            f"--max-code-bytes {most}: the schedule {decided.plan.schedule} ({decided.reason}) "
+            f"gives {made.code_bytes} bytes of machine code; {GIVEN_FIX}"
+        )
+    raise Oversize(made.code_bytes)
 
 
 def _compiled(
@@ -130,6 +165,9 @@ def _verified(
         report = report.with_body(body, _climbed(decided, _alone(session, plan, work, body)))
     if report.passed:
         return Library(made.content, made.commands, made.warnings, made.code_bytes, report)
+    only_values = all(check.name in VALUES for check in report.failures)
+    if report.checks and only_values and tiling_of(plan) and decided.layer.schedule is None:
+        raise Inaccurate(report)
     lines = [f"{check.name}: {check.detail or 'failed'}" for check in report.failures]
     findings = "\n".join(f"  {line}" for line in lines or ["no check ran"])
     text = f"{findings}\nschedule: {plan.schedule}\ncompiler commands:\n"

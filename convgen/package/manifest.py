@@ -11,7 +11,7 @@ from pathlib import Path
 from convgen.verify.report import Report
 
 NAME = "manifest.json"
-FORMAT = 1
+FORMAT = 2
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class Manifest:
 
     ``inputs``: ``inputs_digest`` of the build. ``report``: None when nothing was verified.
     ``commands``, ``warnings``: of the compiler. ``code_bytes``: machine code of the kernel, None
-    where the object format does not tell.
+    where the object format does not tell. ``limits``: what the kernel had to keep to; ``notes``:
+    how the build came to another kernel than the chooser's first.
     """
 
     name: str
@@ -37,6 +38,8 @@ class Manifest:
     commands: tuple[str, ...]
     warnings: tuple[str, ...]
     code_bytes: int | None
+    limits: Mapping[str, int | None]
+    notes: tuple[str, ...]
     report: Report | None
 
     def to_text(self) -> str:
@@ -52,11 +55,14 @@ class Manifest:
             if data.pop("format") != FORMAT:
                 raise ValueError("a manifest of another format")
             report = data.pop("report")
-            commands, warnings = (tuple(data.pop(key)) for key in ("commands", "warnings"))
+            commands, warnings, notes = (
+                tuple(data.pop(key)) for key in ("commands", "warnings", "notes")
+            )
             return cls(
                 **data,
                 commands=commands,
                 warnings=warnings,
+                notes=notes,
                 report=None if report is None else Report.from_mapping(report),
             )
         except (AttributeError, KeyError, TypeError) as error:

@@ -10,6 +10,7 @@ from typing import Literal
 
 from convgen.errors import ConvgenError
 from convgen.package.binding import BindingName
+from convgen.package.limits import SizeLimits
 from convgen.schedule import Schedule
 from convgen.target import Target
 from convgen.toolchain import TIMEOUT
@@ -22,7 +23,8 @@ State = Literal["built", "cached", "unchanged"]
 class BuildOptions:
     """``out``: the folder that gets ``<name>/``. ``cc``: a compiler command, None finds one.
     ``timeout``: seconds for one compiler call. ``cache_root``: None for the user's cache folder.
-    ``tuned``: by layer name, the schedule to take in the chooser's place; a pinned one stands."""
+    ``tuned``: by layer name, the schedule to take in the chooser's place; a pinned one stands.
+    ``max_code_bytes``, ``max_workspace_bytes``: see ``SizeLimits``."""
 
     out: Path
     target: Target
@@ -33,6 +35,12 @@ class BuildOptions:
     use_cache: bool = True
     cache_root: Path | None = None
     tuned: Mapping[str, Schedule] = field(default_factory=dict)
+    max_code_bytes: int | None = None
+    max_workspace_bytes: int | None = None
+
+    @property
+    def limits(self) -> SizeLimits:
+        return SizeLimits(self.max_code_bytes, self.max_workspace_bytes)
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,8 @@ class BuildResult:
     """One built layer. ``path``: its package. ``state``: compiled now, taken from the cache, or
     found as it should be. ``report``: None when nothing was verified. ``warnings``: the
     compiler's, and the cache's if it could not be written. ``code_bytes``: machine code of the
-    kernel, None where the object format does not tell. ``seconds``: of this build."""
+    kernel, None where the object format does not tell. ``notes``: how the build came to another
+    kernel than the chooser's first. ``seconds``: of this build."""
 
     name: str
     path: Path
@@ -57,6 +66,7 @@ class BuildResult:
     isa: str
     macs: int
     output_shape: tuple[int, int, int, int]
+    notes: tuple[str, ...] = ()
 
 
 class Stage(StrEnum):

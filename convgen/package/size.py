@@ -80,7 +80,7 @@ def layer_size(decided: Decided, compiler: Compiler, timeout: float = TIMEOUT) -
         compile_object(compiler, folder, unit, timeout)
         code = sections(folder / unit.object)
         outside = (f"{spec.name}_pack", f"{spec.name}_cpu_ok")
-        # Beside ELF is wasm, whose stack is the engine's: what clang says of it there means nothing.
+        # Beside ELF is wasm, whose stack is the engine's: what clang says of it means nothing.
         stack = read_stack(folder, spec.name, f"{spec.name}_run", outside) if code else None
     return Size(
         name=spec.name,

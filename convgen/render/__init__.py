@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convgen.plan import KernelPlan
+from convgen.plan import AnyBody, KernelPlan
 from convgen.render.body import BodyText
 from convgen.render.file import ABI, plan_text, spec_id
 from convgen.render.parts import parts_of
@@ -45,6 +45,13 @@ def environment() -> Environment:
     )
 
 
+def body_text(plan: KernelPlan, body: AnyBody) -> BodyText:
+    """The words of one body, for its family's template."""
+    if isinstance(body, WinogradBody):
+        return winograd_text(plan, body)
+    return tiled_text(plan, body)
+
+
 def render_c(
     plan: KernelPlan, weights: Weights | None = None, *, split: bool = False
 ) -> dict[str, str]:
@@ -53,10 +60,7 @@ def render_c(
     ``split``: baked weights stand in ``<name>_weights.c``, a third file.
     """
     text = plan_text(plan, weights)
-    bodies: list[BodyText] = [
-        winograd_text(part, body) if isinstance(body, WinogradBody) else tiled_text(part, body)
-        for part, body in parts_of(plan)
-    ]
+    bodies = [body_text(part, body) for part, body in parts_of(plan)]
     env = environment()
     name = plan.spec.name
     apart = split and weights is not None

@@ -178,8 +178,8 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         f"Spec {spec_id(plan)}, target {plan.target.name}",
         f"Schedule {plan.schedule}",
         *(f"  on {p.body.isa.name} {p.schedule}" for p in plan.narrower),
-        f"Cost: {s.macs} multiply-adds, {plan.packed_bytes} bytes of packed weights; "
-        f"tiles of up to {tile.pixels} x {tile.channels}",
+        f"Cost: {s.macs} multiply-adds, {plan.packed_bytes} bytes of packed weights",
+        f"Tiles of up to {tile.pixels} pixels x {tile.channels} channels",
         *_flags_story(plan),
         *(_winograd_story(plan.body, s) if isinstance(plan.body, WinogradBody) else ()),
     )

@@ -102,6 +102,8 @@ class _Reader:
 
     def _syntax(self, problem: str, spot: Spot) -> None:
         hint = next((h for found, h in _HINTS if found in problem), "")
+        if spot.mark and spot.mark.index >= len(self.text.rstrip()):  # past the last word: show it
+            spot = spot_at(self.text, len(self.text.rstrip()))
         text = f"this is not YAML: {problem}{'; ' + hint if hint else ''}"
         self.report.add_at(spot, "E004", text)
         self.report.raise_if_any()

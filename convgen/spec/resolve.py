@@ -117,6 +117,7 @@ class _Sheet:
 
 
 _GEOMETRY_KEYS = ("input", "kernel", "stride", "padding", "dilation", "remainder")
+_REACH_KEYS = ("input", "kernel", "padding", "dilation")
 _SIZE_KEYS = ("input", "filters", "kernel", "groups", "batch")
 
 
@@ -148,6 +149,11 @@ def _geometry(
             problems.append(solved)
         else:
             geometry = solved
+    elif not missing & {"input", "kernel"} and not sheet.bad(*_REACH_KEYS):
+        # Whether a window fits does not hang on the stride.
+        unstrided = solve(raw.model_copy(update={"stride": (1, 1)}))
+        if isinstance(unstrided, Problem) and unstrided.code == "E201":
+            problems.append(unstrided)
     if not missing & {"input", "filters"} and not sheet.bad("input", "filters", "groups"):
         problems += group_problems(raw)
     if not missing and not sheet.bad(*_SIZE_KEYS):

@@ -42,6 +42,7 @@ class Target:
     ``isas``: widest first; narrower ones serve layers with few channels per group. ``l1 l2 l3``:
     data cache sizes in bytes of the cache model. ``fma_ports``, ``load_ports``, ``fma_latency``:
     the widest vector operations that start per cycle, and the cycles until a result can be used.
+    ``bytes_per_cycle``: from the first, second and third cache and from memory, of one core.
     ``machines``: how the operating system of such a machine calls it, empty where any will do, None
     where none runs Python. ``flags``: what a compiler for that machine must be told so that it
     takes the vector body. ``doubles``: whether double arithmetic is instructions, not calls.
@@ -63,6 +64,7 @@ class Target:
     doubles: bool = True
     parts: tuple[str, ...] = ()
     block: int = 0
+    bytes_per_cycle: tuple[float, float, float, float] = (64, 32, 16, 8)
 
     @property
     def isa(self) -> VectorIsa:
@@ -84,7 +86,8 @@ TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
         Target("x86-64-avx512", (AVX512, AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
-               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES),
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
+               bytes_per_cycle=(128, 64, 24, 8)),
         Target("x86-64-avx2", (AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
                fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES),
         Target("x86-64-sse2", (SSE2, PLAIN), **_X86_CACHES,

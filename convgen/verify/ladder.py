@@ -7,7 +7,7 @@ guarded buffers throughout: each check also tests the bounds, the poison and the
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -114,11 +114,8 @@ def climb(
     yield from _fault_checks(state)
     yield Begin("timing")
     fill, packed, _ = state.real
-    state.measure = Measure(
-        state.measure.max_error,
-        state.measure.bound_ratio,
-        microseconds_per_call(kernel, fill.x, packed),
-    )
+    took = microseconds_per_call(kernel, fill.x, packed)
+    state.measure = replace(state.measure, microseconds=took)
     yield state.measure
 
 
@@ -176,7 +173,8 @@ def _check_bounded(state: Climb) -> Found:
     points = choose_points(state.spec, state.seed + 1)
     fill, _, made = state.real
     verdict = judge_bounded(state.spec, fill, made.y, points, state.tiling)
-    state.measure = Measure(verdict.max_error, verdict.ratio)
+    direct = _direct_error(state, fill, points)
+    state.measure = Measure(verdict.max_error, verdict.ratio, direct_error=direct)
     if not verdict.passed:
         return _found(verdict)
     wide, packed = state.prepared(wide_fill(state.spec, state.seed))
@@ -185,17 +183,23 @@ def _check_bounded(state: Climb) -> Found:
     if not extreme.passed:
         return False, f"extreme scales: {extreme.detail}"
     ratio = f"largest error/bound {verdict.ratio:.2f}, extreme scales {extreme.ratio:.2f}"
-    return True, f"{verdict.detail}, {ratio}{_beside_direct(state, fill, points)}"
+    return True, f"{verdict.detail}, {ratio}{_beside_direct(state.measure)}"
 
 
-def _beside_direct(state: Climb, fill: Fill, points: Points) -> str:
-    """Winograd's error beside that of the same sums in float32, tap after tap."""
+def _direct_error(state: Climb, fill: Fill, points: Points) -> float | None:
+    """The largest error of the same sums in the layer's type, tap after tap; only for Winograd,
+    whose own error it stands beside."""
     if state.tiling is None:
-        return ""
+        return None
     exact = reference_at(state.spec, fill.x, fill.w, fill.b, points)
     direct = reference_at(state.spec, fill.x, fill.w, fill.b, points, dtype=state.kernel.dtype)
-    error = float(np.abs(direct - exact).max())
-    return f", largest error {state.measure.max_error:.2g} (direct summation: {error:.2g})"
+    return float(np.abs(direct - exact).max())
+
+
+def _beside_direct(found: Measure) -> str:
+    if found.direct_error is None:
+        return ""
+    return f", largest error {found.max_error:.2g} (direct summation: {found.direct_error:.2g})"
 
 
 def _check_repeatable(state: Climb) -> Found:

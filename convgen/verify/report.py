@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+NUMBERS = ("max_error", "bound_ratio", "microseconds")
+
 
 @dataclass(frozen=True)
 class Check:
@@ -22,12 +24,14 @@ class Measure:
     """Numbers of the bounded fills and of the quick timing; NaN where it never came to that.
 
     ``max_error``: largest |kernel - oracle|. ``bound_ratio``: largest |kernel - oracle| / bound.
-    ``microseconds``: median time of one call.
+    ``microseconds``: median time of one call. ``direct_error``: of a kernel with a bound of its
+    own (Winograd), the largest |direct summation in the layer's type - oracle| on the same data.
     """
 
     max_error: float = float("nan")
     bound_ratio: float = float("nan")
     microseconds: float = float("nan")
+    direct_error: float | None = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,7 @@ class Report:
     max_error: float
     bound_ratio: float
     microseconds: float
+    direct_error: float | None = None
 
     @property
     def passed(self) -> bool:
@@ -64,20 +69,21 @@ class Report:
         return Report((*self.checks, *checks), *errors, self.microseconds)
 
     def to_mapping(self) -> dict[str, Any]:
-        """Plain data for JSON, NaN as None; ``from_mapping`` reads it back."""
-        numbers = {key: getattr(self, key) for key in ("max_error", "bound_ratio", "microseconds")}
+        """Plain data for JSON, NaN as None too; ``from_mapping`` reads it back."""
+        numbers = {key: getattr(self, key) for key in NUMBERS}
         return {
             "passed": self.passed,
             "checks": [asdict(check) for check in self.checks],
             **{key: value if value == value else None for key, value in numbers.items()},
+            "direct_error": self.direct_error,
         }
 
     @classmethod
     def from_mapping(cls, data: Mapping[str, Any]) -> Report:
         """Raises ``KeyError`` or ``TypeError`` for anything that ``to_mapping`` did not write."""
-        keys = ("max_error", "bound_ratio", "microseconds")
-        numbers = [float("nan") if data[key] is None else float(data[key]) for key in keys]
-        return cls(tuple(Check(**check) for check in data["checks"]), *numbers)
+        numbers = {key: float("nan") if data[key] is None else float(data[key]) for key in NUMBERS}
+        checks = tuple(Check(**check) for check in data["checks"])
+        return cls(checks, **numbers, direct_error=data["direct_error"])
 
 
 def assemble(events: Iterable[Event]) -> Report:
@@ -92,4 +98,5 @@ def assemble(events: Iterable[Event]) -> Report:
                 measure = event
             case Begin():
                 pass
-    return Report(tuple(checks), measure.max_error, measure.bound_ratio, measure.microseconds)
+    numbers = (measure.max_error, measure.bound_ratio, measure.microseconds)
+    return Report(tuple(checks), *numbers, measure.direct_error)

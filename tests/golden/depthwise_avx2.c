@@ -10,7 +10,8 @@
  *
  * Spec 3e5982e17874b981, target x86-64-avx2
  * Schedule {family: depthwise, lanes: 8, tile: [2, 3], vectors: 1}
- * Cost: 1440 multiply-adds, 320 bytes of packed weights; tiles of up to 6 x 8
+ * Cost: 1440 multiply-adds, 320 bytes of packed weights
+ * Tiles of up to 6 pixels x 8 channels
  *
  * This generated file carries no licence obligation: it is yours.
  */

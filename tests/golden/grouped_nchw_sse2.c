@@ -10,7 +10,8 @@
  *
  * Spec 2082c50ea4b8350a, target x86-64-sse2
  * Schedule {family: direct, lanes: 4, tile: [1, 12], vectors: 1}
- * Cost: 6480 multiply-adds, 608 bytes of packed weights; tiles of up to 12 x 3
+ * Cost: 6480 multiply-adds, 608 bytes of packed weights
+ * Tiles of up to 12 pixels x 3 channels
  *
  * This generated file carries no licence obligation: it is yours.
  */

@@ -10,7 +10,8 @@
  *
  * Spec 443e8dad0e052dff, target x86-64-avx512
  * Schedule {family: direct, lanes: 16, tile: [1, 28], vectors: 1}
- * Cost: 768000 multiply-adds, 4864 bytes of packed weights; tiles of up to 28 x 10
+ * Cost: 768000 multiply-adds, 4864 bytes of packed weights
+ * Tiles of up to 28 pixels x 10 channels
  *
  * This generated file carries no licence obligation: it is yours.
  */
