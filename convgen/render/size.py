@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from convgen.plan import KernelPlan
+from convgen.plan import AnyBody, KernelPlan
 from convgen.render import body_text, environment
 from convgen.render.file import plan_text
+from convgen.render.parts import parts_of
 
 # Bytes of x86 code for each, fitted to what gcc 12 -O2 made of 570 kernels for four instruction
 # sets; MARGIN brings the estimate above all of them but one in a hundred. Broadcasts and loads are
@@ -32,24 +33,27 @@ _INDEX = re.compile(r"\b\w+\[|[-+*/%<>] ")
 
 
 def code_estimate(plan: KernelPlan) -> int:
-    """Bytes of machine code of the layer's own body, seldom too few; not a compiler's exact word.
+    """Bytes of machine code of a layer's file, seldom too few; not a compiler's exact word.
 
     Other compilers and instruction sets come near it: what matters is the order among schedules.
     """
-    lanes = plan.body.isa.lanes
+    compiled = parts_of(plan) if plan.fat else [(plan, plan.body)]
+    return round(MARGIN * (_REST + sum(_code(part, body) for part, body in compiled)))
+
+
+def _code(plan: KernelPlan, body: AnyBody) -> float:
+    lanes = body.isa.lanes
     weights, other = (_VECTOR, _OTHER_VECTOR) if lanes > 1 else (_SCALAR, _OTHER_SCALAR)
     known = {**weights, "scatter": _SCATTERED * lanes}
-    found = operations_in(plan)
-    size = sum(count * known.get(name, other) for name, count in found.items())
-    return round(MARGIN * (size + _REST))
+    return sum(n * known.get(name, other) for name, n in operations_in(plan, body).items())
 
 
-def operations_in(plan: KernelPlan) -> Counter[str]:
-    """How often each vector operation stands in the compiled body of the plan, inlining done.
+def operations_in(plan: KernelPlan, of: AnyBody) -> Counter[str]:
+    """How often each vector operation stands in one body of the plan, inlining done.
 
     "index": places where the text calculates or reads memory outside of vector operations.
     """
-    text, body = plan_text(plan, None), body_text(plan, plan.body)
+    text, body = plan_text(plan, None), body_text(plan, of)
     env = environment()
     kernel: str = env.get_template(text.template).module.body(text, body)  # type: ignore[attr-defined]
     act: str = env.get_template("activation.j2").module.activation(body, text.act)  # type: ignore[attr-defined]
