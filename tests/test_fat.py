@@ -230,7 +230,8 @@ def test_the_self_test_runs_or_refuses(target: str, tmp_path: Path) -> None:
     qemu = emulator()
     layer = replace(LAYERS["many"], spec=replace(LAYERS["many"].spec, oc=16))
     for file, text in emit_files(layer, TARGETS[target]).items():
-        (tmp_path / file).write_text(text)
+        if "/" not in file:
+            (tmp_path / file).write_text(text)
     command = ["cc", "-O1", "-Wall", "-Werror", "many.c", "selftest.c", "-o", "selftest"]
     subprocess.run(command, cwd=tmp_path, check=True)
     needs: set[str] = set() if target == "x86-64" else set(TARGETS[target].isa.features)

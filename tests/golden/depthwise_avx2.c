@@ -174,7 +174,8 @@ V8_SWEEP void sweep_1x1x1_taps2x2(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc * 10;
         float *const yt = y + a->y0 + row * 40 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_1x1x1_taps2x2(xt + col * a->x_col, bt, wt, yt + col * 8);
+        tile_1x1x1_taps2x2(xt + col * a->x_col, bt, wt,
+            yt + col * 8);
       }
     }
   }
@@ -252,7 +253,8 @@ V8_SWEEP void sweep_1x3x1_taps2x3(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc * 10;
         float *const yt = y + a->y0 + row * 40 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_1x3x1_taps2x3(xt + col * a->x_col, bt, wt, yt + col * 24);
+        tile_1x3x1_taps2x3(xt + col * a->x_col, bt, wt,
+            yt + col * 24);
       }
     }
   }
@@ -319,7 +321,8 @@ V8_SWEEP void sweep_2x1x1_taps3x2(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc * 10;
         float *const yt = y + a->y0 + row * 80 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_2x1x1_taps3x2(xt + col * a->x_col, bt, wt, yt + col * 8);
+        tile_2x1x1_taps3x2(xt + col * a->x_col, bt, wt,
+            yt + col * 8);
       }
     }
   }
@@ -459,7 +462,8 @@ V8_SWEEP void sweep_2x3x1_taps3x3(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc * 10;
         float *const yt = y + a->y0 + row * 80 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_2x3x1_taps3x3(xt + col * a->x_col, bt, wt, yt + col * 24);
+        tile_2x3x1_taps3x3(xt + col * a->x_col, bt, wt,
+            yt + col * 24);
       }
     }
   }
@@ -587,7 +591,8 @@ V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc / 8 * 80 + oc % 8;
         float *const yt = y + a->y0 + row * 40 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_1x1x4(xt + col * a->x_col, bt, wt, yt + col * 8, a->kh_taps, a->kw_taps);
+        tile_1x1x4(xt + col * a->x_col, bt, wt,
+            yt + col * 8, a->kh_taps, a->kw_taps);
       }
     }
   }
@@ -721,7 +726,8 @@ V1_SWEEP void sweep_1x3x4_taps3(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc / 8 * 80 + oc % 8;
         float *const yt = y + a->y0 + row * 40 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_1x3x4_taps3(xt + col * a->x_col, bt, wt, yt + col * 24, a->kh_taps);
+        tile_1x3x4_taps3(xt + col * a->x_col, bt, wt,
+            yt + col * 24, a->kh_taps);
       }
     }
   }
@@ -801,7 +807,8 @@ V1_SWEEP void sweep_2x1x4(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc / 8 * 80 + oc % 8;
         float *const yt = y + a->y0 + row * 80 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_2x1x4(xt + col * a->x_col, bt, wt, yt + col * 8, a->kh_taps, a->kw_taps);
+        tile_2x1x4(xt + col * a->x_col, bt, wt,
+            yt + col * 8, a->kh_taps, a->kw_taps);
       }
     }
   }
@@ -826,8 +833,10 @@ static void dw_body(const float *x, const float *packed, float *y,
 #if defined(DW_SIMD) && !defined(DW_MODEL)
 #include <cpuid.h>
 
-/* Whether CPUID shows this bit, and the operating system saves these registers: not every compiler's
-   own __builtin_cpu_supports can be believed. */
+/*
+ * Whether CPUID shows this bit, and the operating system saves these registers: not every
+ * compiler's own __builtin_cpu_supports can be believed.
+ */
 static int cpu_has(unsigned leaf, int word, unsigned bit, unsigned saved)
 {
   unsigned r[4];

@@ -205,7 +205,8 @@ V4_SWEEP void sweep_1x1x1_tail3(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 180 + group * 90 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x1_tail3(xt + col * a->x_col, bt, wt, yt + col, a->kh_taps, a->kw_taps);
+      tile_1x1x1_tail3(xt + col * a->x_col, bt, wt,
+          yt + col, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -260,7 +261,8 @@ V4_SWEEP void sweep_1x3x1_tail3(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 180 + group * 90 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x3x1_tail3(xt + col * a->x_col, bt, wt, yt + col * 3, a->kh_taps, a->kw_taps);
+      tile_1x3x1_tail3(xt + col * a->x_col, bt, wt,
+          yt + col * 3, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -319,7 +321,8 @@ V4_SWEEP void sweep_4x1x1_tail3(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 20 + image * 180 + group * 90 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x1_tail3(xt + col * a->x_col, bt, wt, yt + col, a->kh_taps, a->kw_taps);
+      tile_4x1x1_tail3(xt + col * a->x_col, bt, wt,
+          yt + col, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -410,7 +413,8 @@ V4_SWEEP void sweep_4x3x1_tail3(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 20 + image * 180 + group * 90 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x3x1_tail3(xt + col * a->x_col, bt, wt, yt + col * 3, a->kh_taps, a->kw_taps);
+      tile_4x3x1_tail3(xt + col * a->x_col, bt, wt,
+          yt + col * 3, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -541,7 +545,8 @@ V1_SWEEP void sweep_1x1x3(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 180 + group * 90 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x3(xt + col * a->x_col, bt, wt, yt + col, a->kh_taps, a->kw_taps);
+      tile_1x1x3(xt + col * a->x_col, bt, wt,
+          yt + col, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -612,7 +617,8 @@ V1_SWEEP void sweep_1x3x3(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 180 + group * 90 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x3x3(xt + col * a->x_col, bt, wt, yt + col * 3, a->kh_taps, a->kw_taps);
+      tile_1x3x3(xt + col * a->x_col, bt, wt,
+          yt + col * 3, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -691,7 +697,8 @@ V1_SWEEP void sweep_4x1x3(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 20 + image * 180 + group * 90 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x3(xt + col * a->x_col, bt, wt, yt + col, a->kh_taps, a->kw_taps);
+      tile_4x1x3(xt + col * a->x_col, bt, wt,
+          yt + col, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -715,8 +722,10 @@ static void grouped_body(const float *x, const float *packed, float *y,
 #if defined(GROUPED_SIMD) && !defined(GROUPED_MODEL)
 #include <cpuid.h>
 
-/* Whether CPUID shows this bit, and the operating system saves these registers: not every compiler's
-   own __builtin_cpu_supports can be believed. */
+/*
+ * Whether CPUID shows this bit, and the operating system saves these registers: not every
+ * compiler's own __builtin_cpu_supports can be believed.
+ */
 static int cpu_has(unsigned leaf, int word, unsigned bit, unsigned saved)
 {
   unsigned r[4];

@@ -213,7 +213,8 @@ V16_SWEEP void sweep_1x1x1_tail10(const float *x, const float *packed, float *y,
     const float *const wt = bt + 16 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x1_tail10(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_1x1x1_tail10(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -364,7 +365,8 @@ V16_SWEEP void sweep_1x28x1_tail10(const float *x, const float *packed, float *y
     const float *const wt = bt + 16 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x28x1_tail10(xt + col * a->x_col, bt, wt, yt + col * 280, a->kh_taps, a->kw_taps);
+      tile_1x28x1_tail10(xt + col * a->x_col, bt, wt,
+          yt + col * 280, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -515,7 +517,8 @@ V16_SWEEP void sweep_28x1x1_tail10(const float *x, const float *packed, float *y
     const float *const wt = bt + 16 + a->w0;
     float *const yt = y + a->y0 + row * 8960 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_28x1x1_tail10(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_28x1x1_tail10(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -739,7 +742,8 @@ V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 16 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x4(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_1x1x4(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -824,7 +828,8 @@ V1_SWEEP void sweep_1x4x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 16 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x4x4(xt + col * a->x_col, bt, wt, yt + col * 40, a->kh_taps, a->kw_taps);
+      tile_1x4x4(xt + col * a->x_col, bt, wt,
+          yt + col * 40, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -909,7 +914,8 @@ V1_SWEEP void sweep_4x1x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 16 + a->w0;
     float *const yt = y + a->y0 + row * 1280 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x4(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_4x1x4(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -956,7 +962,8 @@ V1_SWEEP void sweep_1x1x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 16 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x2(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_1x1x2(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -1033,7 +1040,8 @@ V1_SWEEP void sweep_1x6x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 16 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x6x2(xt + col * a->x_col, bt, wt, yt + col * 60, a->kh_taps, a->kw_taps);
+      tile_1x6x2(xt + col * a->x_col, bt, wt,
+          yt + col * 60, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -1098,7 +1106,8 @@ V1_SWEEP void sweep_1x4x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 16 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x4x2(xt + col * a->x_col, bt, wt, yt + col * 40, a->kh_taps, a->kw_taps);
+      tile_1x4x2(xt + col * a->x_col, bt, wt,
+          yt + col * 40, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -1175,7 +1184,8 @@ V1_SWEEP void sweep_6x1x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 16 + a->w0;
     float *const yt = y + a->y0 + row * 1920 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_6x1x2(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_6x1x2(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -1240,7 +1250,8 @@ V1_SWEEP void sweep_4x1x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 16 + a->w0;
     float *const yt = y + a->y0 + row * 1280 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x2(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_4x1x2(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -1279,8 +1290,10 @@ static void layer_body(const float *x, const float *packed, float *y,
 #if defined(LAYER_SIMD) && !defined(LAYER_MODEL)
 #include <cpuid.h>
 
-/* Whether CPUID shows this bit, and the operating system saves these registers: not every compiler's
-   own __builtin_cpu_supports can be believed. */
+/*
+ * Whether CPUID shows this bit, and the operating system saves these registers: not every
+ * compiler's own __builtin_cpu_supports can be believed.
+ */
 static int cpu_has(unsigned leaf, int word, unsigned bit, unsigned saved)
 {
   unsigned r[4];

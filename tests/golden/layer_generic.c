@@ -10,7 +10,8 @@
  *
  * Spec 443e8dad0e052dff, target generic
  * Schedule {family: direct, lanes: 1, tile: [1, 2], vectors: 4}
- * Cost: 768000 multiply-adds, 3040 bytes of packed weights; tiles of up to 6 x 2
+ * Cost: 768000 multiply-adds, 3040 bytes of packed weights
+ * Tiles of up to 6 pixels x 2 channels
  *
  * This generated file carries no licence obligation: it is yours.
  */
@@ -241,7 +242,8 @@ V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 1 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x4(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_1x1x4(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -306,7 +308,8 @@ V1_SWEEP void sweep_1x2x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 1 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x2x4(xt + col * a->x_col, bt, wt, yt + col * 20, a->kh_taps, a->kw_taps);
+      tile_1x2x4(xt + col * a->x_col, bt, wt,
+          yt + col * 20, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -371,7 +374,8 @@ V1_SWEEP void sweep_2x1x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 1 + a->w0;
     float *const yt = y + a->y0 + row * 640 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_2x1x4(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_2x1x4(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -418,7 +422,8 @@ V1_SWEEP void sweep_1x1x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 1 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x2(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_1x1x2(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -495,7 +500,8 @@ V1_SWEEP void sweep_1x6x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 1 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x6x2(xt + col * a->x_col, bt, wt, yt + col * 60, a->kh_taps, a->kw_taps);
+      tile_1x6x2(xt + col * a->x_col, bt, wt,
+          yt + col * 60, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -560,7 +566,8 @@ V1_SWEEP void sweep_1x4x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 1 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x4x2(xt + col * a->x_col, bt, wt, yt + col * 40, a->kh_taps, a->kw_taps);
+      tile_1x4x2(xt + col * a->x_col, bt, wt,
+          yt + col * 40, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -637,7 +644,8 @@ V1_SWEEP void sweep_6x1x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 1 + a->w0;
     float *const yt = y + a->y0 + row * 1920 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_6x1x2(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_6x1x2(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -702,7 +710,8 @@ V1_SWEEP void sweep_4x1x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 1 + a->w0;
     float *const yt = y + a->y0 + row * 1280 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x2(xt + col * a->x_col, bt, wt, yt + col * 10, a->kh_taps, a->kw_taps);
+      tile_4x1x2(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
