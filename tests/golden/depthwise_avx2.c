@@ -826,8 +826,8 @@ static void dw_body(const float *x, const float *packed, float *y,
 #if defined(DW_SIMD) && !defined(DW_MODEL)
 #include <cpuid.h>
 
-/* Whether CPUID shows this bit, and the operating system saves these registers: not every compiler's
-   own __builtin_cpu_supports can be believed. */
+/* Whether CPUID shows this bit, and the operating system saves these registers. Asked here, for
+   not every compiler's __builtin_cpu_supports can be believed. */
 static int cpu_has(unsigned leaf, int word, unsigned bit, unsigned saved)
 {
   unsigned r[4];
