@@ -1153,7 +1153,11 @@ int layer_cpu_ok(void)
 
 const char *layer_isa(void)
 {
+#if defined(LAYER_SIMD) && !defined(LAYER_MODEL)
   return "plain";
+#else
+  return "plain";
+#endif
 }
 
 int layer_pack(const float *w, const float *b, void *packed)
