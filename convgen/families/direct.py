@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convgen.families.base import Cost, view_of
+from convgen.families.step import limits as step_limits
+from convgen.families.step import most_vectors
 from convgen.families.tiled import most_pixels, peel, tiled_plan
 from convgen.plan import KernelPlan, Loop, Packing, Rectangle, View
 from convgen.schedule import Family, Schedule
@@ -31,7 +33,7 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
         narrower = any(1 < i.lanes < isa.lanes for i in target.isas)
         if isa.lanes > 1 and (spec.ocg == 1 or (narrower and isa.lanes >= 2 * spec.ocg)):
             continue  # half of every vector would be empty: a narrower one does as well
-        for vectors in range(1, min(4, -(-spec.ocg // isa.lanes)) + 1):
+        for vectors in range(1, min(most_vectors(isa), -(-spec.ocg // isa.lanes)) + 1):
             most = most_pixels(isa, vectors)
             for height in (1, 2, 3, 4, 6, 7):
                 for width in range(1, most // height + 1):
@@ -44,26 +46,21 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
 
 
 def cost(plan: KernelPlan) -> Cost:
-    """Cycles of every tile: multiply-adds, loads or latency, whichever takes longest.
-
-    One step of the reduction starts MR*NV multiply-adds and loads MR inputs and NV vectors; a
-    chain of dependent multiply-adds advances once per latency.
-    """
+    """Cycles of every tile: of each step of its reduction what binds (``step``), and its ends."""
     target, isa = plan.target, plan.body.isa
     bounds: dict[str, float] = {}
     for region in plan.regions:
         mr, nv = region.tile.pixels, region.tile.vectors
-        limits = {
-            "FMA": mr * nv / target.fma_ports,
-            "loads": (mr + nv) / target.load_ports,
-            "FMA latency": float(target.fma_latency),
-        }
+        weights, depth = 4 * isa.lanes * nv, plan.packing.depth  # bytes a step, steps
+        limits = step_limits(target, isa, mr, nv)
         bound = max(limits, key=lambda key: limits[key])
-        free = isa.registers - (mr * nv + nv + 1)
+        free = isa.registers - (mr * nv + min(mr, nv) + 1)
         # Loads compete a little even where they do not bind, a full register file leaves no room
         # to run ahead, and rows far apart are more streams to follow: measured, about 1% each.
         step = limits[bound] + 0.02 * (mr + nv) + 0.005 * mr * nv * (region.tile.h - 1) / 3
         step += 0.2 * (free < 2) + 0.5 * max(0, -free)
+        if weights * depth > target.l1:  # they come from the second cache, over and over
+            step += 0.1 * weights / 64
         taps = region.area.kh_taps * region.area.kw_taps
         start = 12 + 1.5 * mr * nv  # biases, activation, stores, and the loops' own cost
         tile = taps * plan.packing.ic * step + start

@@ -35,8 +35,15 @@ PLAIN_TILE = (1, 4, 4)  # pixels and channels of the plain body: 16 scalar accum
 
 
 def most_pixels(isa: VectorIsa, vectors: int) -> int:
-    """The most pixels of a tile: accumulators, NV weights and one input stay in registers."""
-    return max(1, (isa.registers - 1 - vectors) // vectors)
+    """The most pixels of a tile whose step leaves every accumulator in its register.
+
+    Beside the MR*NV accumulators, either NV weights are held and MR inputs stream through one
+    register, or fewer inputs than vectors are held and the weights stream. One more register takes
+    a product that is not fused, or the next input: some compilers broadcast it early.
+    """
+    weights_held = (isa.registers - 2 - vectors) // vectors
+    inputs_held = (isa.registers - (1 if isa.fused else 2)) // (vectors + 1)
+    return max(1, weights_held, min(vectors - 1, inputs_held))
 
 
 def tiled_plan(

@@ -14,6 +14,7 @@ from dataclasses import replace
 from convgen.combination import program
 from convgen.errors import ScheduleError
 from convgen.families.base import Cost, activation_operations, view_of
+from convgen.families.step import limits, most_vectors
 from convgen.families.tiled import (
     PLAIN_TILE,
     check_blocks,
@@ -58,7 +59,7 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
             continue
         count = math.prod(_tiles(spec, m))
         square = (m + spec.kh - 1) ** 2
-        for vectors in range(1, min(4, -(-spec.oc // isa.lanes)) + 1):
+        for vectors in range(1, min(most_vectors(isa), -(-spec.oc // isa.lanes)) + 1):
             most = most_pixels(isa, vectors)
             for rows in range(max(1, most // 2), most + 1):
                 bytes_a_strip = 4 * square * rows * (spec.icg + vectors * isa.lanes)
@@ -122,8 +123,8 @@ def cost(plan: KernelPlan) -> Cost:
     mr = body.tile.pixels
     oc_vectors, ic_vectors = -(-spec.oc // lanes), -(-spec.icg // lanes)
     whole, rest = divmod(oc_vectors, body.tile.vectors)
-    strip = whole * _strip(spec, target, mr, body.tile.vectors)
-    strip += _strip(spec, target, mr, rest) if rest else 0
+    strip = whole * _strip(spec, target, body.isa, mr, body.tile.vectors)
+    strip += _strip(spec, target, body.isa, mr, rest) if rest else 0
     products = -(-body.count // mr) * square * strip
     filters = 4 * square * spec.icg * oc_vectors * lanes
     rate = _rate(target, filters)
@@ -149,13 +150,13 @@ def _transforms(m: int, r: int) -> tuple[float, float]:
     return inward, (_sums(mats.at) * (alpha + m) + 3 * alpha**2) / 2
 
 
-def _work(spec: ConvSpec, target: Target, m: int, tile: Tile) -> Work:
+def _work(spec: ConvSpec, target: Target, isa: VectorIsa, m: int, tile: Tile) -> Work:
     """What a part of the work takes, a strip of MR tiles being the least of it."""
     square = (m + spec.kh - 1) ** 2
     inward, outward = _transforms(m, spec.kh)
     block = 4 * square * spec.icg * tile.vectors * tile.lanes
     filters = block * -(-spec.oc // (tile.vectors * tile.lanes))
-    multiply = square * _strip(spec, target, tile.pixels, tile.vectors)
+    multiply = square * _strip(spec, target, isa, tile.pixels, tile.vectors)
     return Work(
         transform=round(tile.pixels * inward * -(-spec.icg // tile.lanes)),
         multiply=round(multiply + tile.pixels * outward * tile.vectors),
@@ -163,10 +164,9 @@ def _work(spec: ConvSpec, target: Target, m: int, tile: Tile) -> Work:
     )
 
 
-def _strip(spec: ConvSpec, target: Target, mr: int, nv: int) -> float:
+def _strip(spec: ConvSpec, target: Target, isa: VectorIsa, mr: int, nv: int) -> float:
     """Cycles of one MR x NV product. Its inputs come from the second cache: loads cost more."""
-    loads = 1.25 * (mr + nv) / target.load_ports
-    step = max(mr * nv / target.fma_ports, loads, target.fma_latency)
+    step = max(limits(target, isa, mr, nv, load_cost=1.25).values())
     return spec.icg * (step + 0.25) + 12 + 1.5 * mr * nv
 
 
@@ -214,5 +214,5 @@ def _body(
         isa=isa, family=name, operations=tuple(sorted(used)), m=m, r=r, rows=rows, cols=cols,
         count=images * rows * cols, block=block, tile=tile, last=None if last == tile else last,
         v_pitch=pitch, v_plane=plane, m_plane=m_plane,
-        work=_work(spec, target, m, tile),
+        work=_work(spec, target, isa, m, tile),
     )  # fmt: skip

@@ -31,6 +31,12 @@ class TileText:
     chunk: int
 
     @property
+    def holds_inputs(self) -> bool:
+        """Whether a step holds its inputs and streams the weights, else the reverse: the fewer
+        of the two stay in registers."""
+        return len(self.pixels) < len(self.vectors)
+
+    @property
     def kind(self) -> str:
         """Which microkernel template prints it."""
         return "tile"

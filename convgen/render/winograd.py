@@ -122,6 +122,7 @@ def _product(plan: KernelPlan, body: WinogradBody, tile: Tile) -> SimpleNamespac
     return SimpleNamespace(
         name=tile.name + plan.tag,
         rows=tile.pixels,
+        holds_inputs=tile.pixels < tile.vectors,
         comment=f"{tile.pixels} tiles x {tile.channels} channels: {accumulators} accumulators.",
         pixels=[
             SimpleNamespace(

@@ -11,6 +11,7 @@ from convgen.target.arm import MVE, NEON, NEON_V7
 from convgen.target.cpu import cpu_features, machine_name
 from convgen.target.isa import VectorIsa
 from convgen.target.plain import PLAIN, PLAIN_32
+from convgen.target.portable import PORTABLE
 from convgen.target.riscv import RVV
 from convgen.target.wasm import SIMD128
 from convgen.target.x86 import AVX2, AVX2_HALF, AVX512, SSE2
@@ -42,6 +43,7 @@ class Target:
     ``isas``: widest first; narrower ones serve layers with few channels per group. ``l1 l2 l3``:
     data cache sizes in bytes of the cache model. ``fma_ports``, ``load_ports``, ``fma_latency``:
     the widest vector operations that start per cycle, and the cycles until a result can be used.
+    ``issue``: instructions of any kind per cycle.
     ``bytes_per_cycle``: from the first, second and third cache and from memory, of one core.
     ``machines``: how the operating system of such a machine calls it, empty where any will do, None
     where none runs Python. ``flags``: what a compiler for that machine must be told so that it
@@ -65,6 +67,7 @@ class Target:
     parts: tuple[str, ...] = ()
     block: int = 0
     bytes_per_cycle: tuple[float, float, float, float] = (64, 32, 16, 8)
+    issue: int = 6
 
     @property
     def isa(self) -> VectorIsa:
@@ -91,7 +94,7 @@ TARGETS: Mapping[str, Target] = {
         Target("x86-64-avx2", (AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
                fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES),
         Target("x86-64-sse2", (SSE2, PLAIN), **_X86_CACHES,
-               fma_ports=1, load_ports=2, fma_latency=7, machines=_X86_MACHINES),
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES),
         Target("x86-64", (AVX512, AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
                fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
                parts=("x86-64-avx512", "x86-64-avx2", "x86-64-sse2")),
@@ -99,8 +102,8 @@ TARGETS: Mapping[str, Target] = {
                fma_ports=2, load_ports=2, fma_latency=4, machines=("aarch64", "arm64", "ARM64")),
         Target("riscv64", (PLAIN_32,), l1=32 << 10, l2=512 << 10, l3=2 << 20,
                fma_ports=1, load_ports=1, fma_latency=5, machines=("riscv64",)),
-        Target("generic", (PLAIN,), l1=16 << 10, l2=256 << 10, l3=1 << 20,
-               fma_ports=1, load_ports=1, fma_latency=4),
+        Target("generic", (PORTABLE, PLAIN), l1=16 << 10, l2=256 << 10, l3=1 << 20,
+               fma_ports=2, load_ports=2, fma_latency=4),
         Target("armv7-neon", (NEON_V7, PLAIN), l1=32 << 10, l2=512 << 10, l3=1 << 20,
                fma_ports=1, load_ports=1, fma_latency=8, machines=("armv7l", "armv8l"),
                flags=("-march=armv7-a", "-mfpu=neon-vfpv4", "-mfloat-abi=hard")),

@@ -41,6 +41,8 @@ class VectorIsa:
     switch it on, so that speed does not hang on the embedder's flags; "" where a compiler's target
     and flags decide (``Target.flags``). ``features``: what the CPU must have, in the names
     of ``__builtin_cpu_supports``. ``registers``: architectural vector registers.
+    ``fused``: a multiply-add is one instruction, else two, the first of which overwrites a factor.
+    ``shuffled``: ``set1`` takes a shuffle besides its load.
     """
 
     name: str
@@ -53,6 +55,8 @@ class VectorIsa:
     features: tuple[str, ...]
     registers: int
     operations: tuple[Operation, ...]
+    fused: bool = True
+    shuffled: bool = False
 
     @property
     def keeps(self) -> bool:

@@ -35,6 +35,7 @@ PLAIN = VectorIsa(
             "  u = (u << 23) + 0x3f800000u;\n  memcpy(&r, &u, sizeof r);\n  return r;",
         },
     ),
+    fused=False,
 )
 
 # The same text on a machine with 32 registers for floats. Products that are not fused and constants

@@ -49,4 +49,5 @@ SIMD128 = VectorIsa(
             **{f"spread_{w}_{i}": _spread(w, i) for w, i in spread_groups(4)},
         },
     ),
+    fused=False,
 )

@@ -195,4 +195,6 @@ SSE2 = VectorIsa(
             "_mm_add_ps(_mm_mul_ps(a, b), c)",
         ),
     ),
+    fused=False,
+    shuffled=True,
 )

@@ -511,14 +511,13 @@ V1_OP void tile_1x1x3(const float *x, const float *b, const float *w,
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
         V1_OPAQUE(s);
+        const v1 a_0 = v1_set1(s[0]);
         const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
         const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
         const v1 w_2 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 2);
-        v1 a;
-        a = v1_set1(s[0]);
-        acc_0_0 = v1_fma(a, w_0, acc_0_0);
-        acc_0_1 = v1_fma(a, w_1, acc_0_1);
-        acc_0_2 = v1_fma(a, w_2, acc_0_2);
+        acc_0_2 = v1_fma(a_0, w_2, acc_0_2);
       }
     }
   }

@@ -708,16 +708,15 @@ V1_OP void tile_1x1x4(const float *x, const float *b, const float *w,
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
       V1_OPAQUE(s);
+      const v1 a_0 = v1_set1(s[0]);
       const v1 w_0 = v1_load(w + kh * 240 + k * 16);
+      acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
       const v1 w_1 = v1_load(w + kh * 240 + k * 16 + 1);
+      acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
       const v1 w_2 = v1_load(w + kh * 240 + k * 16 + 2);
+      acc_0_2 = v1_fma(a_0, w_2, acc_0_2);
       const v1 w_3 = v1_load(w + kh * 240 + k * 16 + 3);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      acc_0_2 = v1_fma(a, w_2, acc_0_2);
-      acc_0_3 = v1_fma(a, w_3, acc_0_3);
+      acc_0_3 = v1_fma(a_0, w_3, acc_0_3);
     }
   }
 
@@ -934,12 +933,11 @@ V1_OP void tile_1x1x2(const float *x, const float *b, const float *w,
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
       V1_OPAQUE(s);
+      const v1 a_0 = v1_set1(s[0]);
       const v1 w_0 = v1_load(w + kh * 240 + k * 16);
+      acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
       const v1 w_1 = v1_load(w + kh * 240 + k * 16 + 1);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
+      acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
     }
   }
 
