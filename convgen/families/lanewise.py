@@ -145,8 +145,8 @@ def _row_cycles(plan: KernelPlan, region: Region) -> float:
     spreads = inputs * (spec.icg if spec.icg > 1 else 0)
     weights = area.kw_taps * spec.icg * tile.vectors
     loads = (_accesses(tile) * inputs + weights) / target.load_ports
-    row = max(products / target.fma_ports + spreads / 4, loads, chain) + 3
-    return area.kh_taps * row + 12 + 2 * tile.pixels * tile.vectors
+    row = max(products / target.fma_ports + spreads / 4, loads, chain) + 6
+    return area.kh_taps * row + 24 + 2 * tile.pixels * tile.vectors
 
 
 def _inputs(plan: KernelPlan, region: Region) -> int:
