@@ -110,8 +110,9 @@ class Lanewise:
 
 def strands_of(isa: VectorIsa, taps: int) -> int:
     """Stretches of a row that are walked side by side: an input of a group meets ``taps`` outputs,
-    and multiply-adds of one output, which wait for each other, must lie a latency apart."""
-    return max(1, -(-_IN_FLIGHT // max(1, taps))) if isa.lanes > 1 else 1
+    and multiply-adds of one output, which wait for each other, must lie a latency apart. Sixteen
+    registers are needed for accumulators."""
+    return max(1, -(-_IN_FLIGHT // max(1, taps))) if isa.registers >= 32 and isa.lanes > 1 else 1
 
 
 def _slides(spec: ConvSpec, vectors: int) -> bool:
