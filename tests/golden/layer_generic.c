@@ -10,7 +10,8 @@
  *
  * Spec 443e8dad0e052dff, target generic
  * Schedule {family: direct, lanes: 1, tile: [1, 2], vectors: 4}
- * Cost: 768000 multiply-adds, 3040 bytes of packed weights; tiles of up to 6 x 2
+ * Cost: 768000 multiply-adds, 3040 bytes of packed weights
+ * Tiles of up to 6 pixels x 2 channels
  *
  * This generated file carries no licence obligation: it is yours.
  */
