@@ -110,8 +110,9 @@ class Lanewise:
 
 def strands_of(isa: VectorIsa, taps: int) -> int:
     """Stretches of a row that are walked side by side: an input of a group meets ``taps`` outputs,
-    and multiply-adds of one output, which wait for each other, must lie a latency apart."""
-    return max(1, -(-_IN_FLIGHT // max(1, taps))) if isa.lanes > 1 else 1
+    and multiply-adds of one output, which wait for each other, must lie a latency apart. Sixteen
+    registers are needed for accumulators."""
+    return max(1, -(-_IN_FLIGHT // max(1, taps))) if isa.registers >= 32 and isa.lanes > 1 else 1
 
 
 def _slides(spec: ConvSpec, vectors: int) -> bool:
@@ -145,8 +146,8 @@ def _row_cycles(plan: KernelPlan, region: Region) -> float:
     spreads = inputs * (spec.icg if spec.icg > 1 else 0)
     weights = area.kw_taps * spec.icg * tile.vectors
     loads = (_accesses(tile) * inputs + weights) / target.load_ports
-    row = max(products / target.fma_ports + spreads / 4, loads, chain) + 3
-    return area.kh_taps * row + 12 + 2 * tile.pixels * tile.vectors
+    row = max(products / target.fma_ports + spreads / 4, loads, chain) + 6
+    return area.kh_taps * row + 24 + 2 * tile.pixels * tile.vectors
 
 
 def _inputs(plan: KernelPlan, region: Region) -> int:
