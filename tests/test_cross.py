@@ -187,8 +187,11 @@ STORE = """\
 """
 
 
-@pytest.mark.parametrize("rig", [r for r in FOREIGN if TARGETS[r.target].isa.lanes > 1],
-                         ids=lambda rig: rig.name)  # fmt: skip
+# tcc knows no vectors of any kind: it takes the bodies that are one float wide.
+VECTORS = [r for r in FOREIGN if TARGETS[r.target].isa.lanes > 1 and r.name != "generic, tcc"]
+
+
+@pytest.mark.parametrize("rig", VECTORS, ids=lambda rig: rig.name)
 def test_operations_mean_what_the_model_says(rig: Rig, tmp_path: Path) -> None:
     isa = TARGETS[rig.target].isa
     parts = [f"load_part_{n}" for n in range(1, isa.lanes)]

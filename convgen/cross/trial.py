@@ -135,6 +135,7 @@ def _program(rig: Rig, work: Path) -> Path:
 def _write(work: Path, files: dict[str, str]) -> None:
     work.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
+        (work / file).parent.mkdir(exist_ok=True)
         (work / file).write_text(text, encoding="utf-8", newline="\n")
 
 

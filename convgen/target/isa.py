@@ -170,7 +170,7 @@ def model(isa: VectorIsa) -> VectorIsa:
                 "fma": lanewise("a.lane[i] * b.lane[i] + c.lane[i]"),
                 "max": lanewise("a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i]"),
                 "min": lanewise("a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i]"),
-                "keep": "a",
+                **({"keep": "a"} if isa.keeps else {}),
                 "exp2i": f"V r = t;\n  {each} {{\n    uint32_t u;\n"
                 "    memcpy(&u, &t.lane[i], sizeof u);\n"
                 "    u = (u << 23) + 0x3f800000u;\n"
