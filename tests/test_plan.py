@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from kernels import ISAS, planned, target_of
 from spec_strategies import specs
 
+from convgen.families.tiled import most_pixels
 from convgen.plan import (
     Body,
     KernelPlan,
@@ -261,7 +262,9 @@ def test_any_layer_on_paper(spec: ConvSpec, isa: str) -> None:
 def test_any_tile_on_paper(
     spec: ConvSpec, height: int, width: int, vectors: int, lanes: int
 ) -> None:
-    most = (31 - vectors) // vectors if lanes == 16 else (15 - vectors) // vectors
+    isa = target_of("avx512").lanes(lanes)
+    assert isa is not None
+    most = most_pixels(isa, vectors)
     height = min(height, most)
     schedule = Schedule(Family.DIRECT, lanes, height, min(width, most // height), vectors)
     check_plan(planned(spec, target_of("avx512"), schedule))
