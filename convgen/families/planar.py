@@ -47,7 +47,8 @@ def most_vectors(isa: VectorIsa, channels: int) -> int:
 def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     """Equal parts of a group's channels, tiles that fill registers, strips that waste few lanes."""
     for isa in target.isas:
-        if isa.lanes == 1 or spec.oh * spec.ow < isa.lanes:
+        # Where rows cannot be joined nothing was measured yet; a pinned schedule may try.
+        if not isa.has("join") or spec.oh * spec.ow < isa.lanes:
             continue
         counts = dict.fromkeys(-(-spec.ocg // parts) for parts in range(1, spec.ocg + 1))
         for channels in (c for c in counts if c <= 12):

@@ -138,6 +138,15 @@ def spread_groups(lanes: int) -> list[tuple[int, int]]:
     return [(w, i) for w in (2, 4, 8) if w <= lanes for i in range(w)]
 
 
+def _picked(n: int) -> str:
+    """Both vectors in one array, so that an interval of lanes is all a prover needs to know."""
+    return (
+        f"V r = a;\n  float both[{2 * n}];\n  memcpy(both, &a, sizeof a);\n"
+        f"  memcpy(both + {n}, &b, sizeof b);\n"
+        f"  for (int i = 0; i < {n}; ++i) r.lane[i] = both[from[i]];\n  return r;"
+    )
+
+
 def model(isa: VectorIsa) -> VectorIsa:
     """The scalar model of ``isa``: same widths and names, plain C, for provers and other compilers.
 
@@ -175,10 +184,7 @@ def model(isa: VectorIsa) -> VectorIsa:
                     for w, i in spread_groups(n)
                 },
                 "join": lanewise("i < n ? a.lane[i] : b.lane[i]"),
-                # Both in one array, so that an interval of lanes is all a prover needs to know.
-                "pick": f"V r = a;\n  float both[{2 * n}];\n  memcpy(both, &a, sizeof a);\n"
-                f"  memcpy(both + {n}, &b, sizeof b);\n  {each} "
-                "r.lane[i] = both[from[i]];\n  return r;",
+                "pick": _picked(n),
                 "add": lanewise("a.lane[i] + b.lane[i]"),
                 "sub": lanewise("a.lane[i] - b.lane[i]"),
                 "mul": lanewise("a.lane[i] * b.lane[i]"),

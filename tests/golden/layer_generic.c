@@ -9,9 +9,9 @@
  * x 1x32x32x3 NHWC, w 5x5x3x10 HWIO, y 1x32x32x10 NHWC, float32
  *
  * Spec 443e8dad0e052dff, target generic
- * Schedule {family: direct, lanes: 1, tile: [1, 2], vectors: 4}
- * Cost: 768000 multiply-adds, 3040 bytes of packed weights
- * Tiles of up to 6 pixels x 2 channels
+ * Schedule {family: direct, lanes: 4, tile: [1, 3], vectors: 3}
+ * Cost: 768000 multiply-adds, 3648 bytes of packed weights
+ * Tiles of up to 3 pixels x 10 channels
  *
  * This generated file carries no licence obligation: it is yours.
  */
@@ -37,7 +37,380 @@ static ptrdiff_t layer_share(ptrdiff_t units, int part, int parts)
   return start < units ? (ptrdiff_t)start : units;
 }
 
-/* -- Plain C99, for any compiler -- */
+#if defined(LAYER_MODEL) || (defined(__GNUC__) \
+    && (defined(__SSE2__) || (defined(__aarch64__) && defined(__ARM_NEON)) \
+    || defined(__ALTIVEC__) || defined(__wasm_simd128__)))
+#ifndef LAYER_PLAIN
+#define LAYER_SIMD 1
+#endif
+#endif
+
+#ifdef LAYER_SIMD
+
+/* -- plain: vectors of 4 floats -- */
+
+#ifdef LAYER_MODEL
+/* The scalar model of the vector operations, for provers. */
+#define V4_OP static inline
+typedef struct {
+  float lane[4];
+} v4;
+V4_OP v4 v4_fma(v4 a, v4 b, v4 c)
+{
+  v4 r = a;
+  for (int i = 0; i < 4; ++i) r.lane[i] = a.lane[i] * b.lane[i] + c.lane[i];
+  return r;
+}
+V4_OP v4 v4_load(const float *p)
+{
+  v4 r;
+  memcpy(r.lane, p, sizeof r.lane);
+  return r;
+}
+V4_OP v4 v4_max(v4 a, v4 b)
+{
+  v4 r = a;
+  for (int i = 0; i < 4; ++i) r.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
+  return r;
+}
+V4_OP v4 v4_set1(float s)
+{
+  v4 r = {{s}};
+  for (int i = 0; i < 4; ++i) r.lane[i] = s;
+  return r;
+}
+V4_OP void v4_store(float *p, v4 a)
+{
+  memcpy(p, a.lane, sizeof a.lane);
+}
+V4_OP void v4_store_part(float *p, v4 a, int n)
+{
+  memcpy(p, a.lane, (size_t)n * sizeof *p);
+}
+
+#define V4_SWEEP static
+#define V4_OPAQUE(p) ((void)0)
+#define V4_FETCH(p) ((void)0)
+#else
+#define V4_OP static inline __attribute__((always_inline))
+typedef float __attribute__((vector_size(16))) v4;
+V4_OP v4 v4_fma(v4 a, v4 b, v4 c)
+{
+  return a * b + c;
+}
+V4_OP v4 v4_load(const float *p)
+{
+  v4 r;
+  memcpy(&r, p, sizeof r);
+  return r;
+}
+V4_OP v4 v4_max(v4 a, v4 b)
+{
+  typedef uint32_t bits __attribute__((vector_size(16)));
+  const bits first = (bits)(a > b);
+  return (v4)(((bits)a & first) | ((bits)b & ~first));
+}
+V4_OP v4 v4_set1(float s)
+{
+  const v4 r = {s, s, s, s};
+  return r;
+}
+V4_OP void v4_store(float *p, v4 a)
+{
+  memcpy(p, &a, sizeof a);
+}
+V4_OP void v4_store_part(float *p, v4 a, int n)
+{
+  memcpy(p, &a, (size_t)n * sizeof *p);
+}
+
+#define V4_SWEEP static __attribute__((noinline))
+/* Compilers may not reason across this: gcc would carry inputs to the next step and spill them. */
+#define V4_OPAQUE(p) __asm__("" : "+r"(p))
+#define V4_FETCH(p) __builtin_prefetch(p)
+#endif
+
+V4_OP v4 v4_act(v4 a)
+{
+  return v4_max(v4_set1(0.0f), a);
+}
+
+/* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
+static const layer_region layer_regions[35] = {
+  /* rows 0..0, columns 0..0, channels 0..9, taps 2..4 x 2..4 */
+  { 1, 1, 1, 3, 3, 0, 0, 96, 3, 144, 0 },
+  /* rows 0..0, columns 1..1, channels 0..9, taps 2..4 x 1..4 */
+  { 1, 1, 1, 3, 4, 0, 0, 96, 3, 132, 10 },
+  /* rows 0..0, columns 29..29, channels 0..9, taps 2..4 x 0..4 */
+  { 1, 1, 1, 3, 5, 0, 81, 96, 3, 120, 290 },
+  /* rows 0..0, columns 30..30, channels 0..9, taps 2..4 x 0..3 */
+  { 1, 1, 1, 3, 4, 0, 84, 96, 3, 120, 300 },
+  /* rows 0..0, columns 31..31, channels 0..9, taps 2..4 x 0..2 */
+  { 1, 1, 1, 3, 3, 0, 87, 96, 3, 120, 310 },
+  /* rows 1..1, columns 0..0, channels 0..9, taps 1..4 x 2..4 */
+  { 1, 1, 1, 4, 3, 0, 0, 96, 3, 84, 320 },
+  /* rows 1..1, columns 1..1, channels 0..9, taps 1..4 x 1..4 */
+  { 1, 1, 1, 4, 4, 0, 0, 96, 3, 72, 330 },
+  /* rows 1..1, columns 29..29, channels 0..9, taps 1..4 x 0..4 */
+  { 1, 1, 1, 4, 5, 0, 81, 96, 3, 60, 610 },
+  /* rows 1..1, columns 30..30, channels 0..9, taps 1..4 x 0..3 */
+  { 1, 1, 1, 4, 4, 0, 84, 96, 3, 60, 620 },
+  /* rows 1..1, columns 31..31, channels 0..9, taps 1..4 x 0..2 */
+  { 1, 1, 1, 4, 3, 0, 87, 96, 3, 60, 630 },
+  /* rows 29..29, columns 0..0, channels 0..9, taps 0..4 x 2..4 */
+  { 1, 1, 1, 5, 3, 0, 2592, 96, 3, 24, 9280 },
+  /* rows 29..29, columns 1..1, channels 0..9, taps 0..4 x 1..4 */
+  { 1, 1, 1, 5, 4, 0, 2592, 96, 3, 12, 9290 },
+  /* rows 29..29, columns 29..29, channels 0..9, taps 0..4 x 0..4 */
+  { 1, 1, 1, 5, 5, 0, 2673, 96, 3, 0, 9570 },
+  /* rows 29..29, columns 30..30, channels 0..9, taps 0..4 x 0..3 */
+  { 1, 1, 1, 5, 4, 0, 2676, 96, 3, 0, 9580 },
+  /* rows 29..29, columns 31..31, channels 0..9, taps 0..4 x 0..2 */
+  { 1, 1, 1, 5, 3, 0, 2679, 96, 3, 0, 9590 },
+  /* rows 30..30, columns 0..0, channels 0..9, taps 0..3 x 2..4 */
+  { 1, 1, 1, 4, 3, 0, 2688, 96, 3, 24, 9600 },
+  /* rows 30..30, columns 1..1, channels 0..9, taps 0..3 x 1..4 */
+  { 1, 1, 1, 4, 4, 0, 2688, 96, 3, 12, 9610 },
+  /* rows 30..30, columns 29..29, channels 0..9, taps 0..3 x 0..4 */
+  { 1, 1, 1, 4, 5, 0, 2769, 96, 3, 0, 9890 },
+  /* rows 30..30, columns 30..30, channels 0..9, taps 0..3 x 0..3 */
+  { 1, 1, 1, 4, 4, 0, 2772, 96, 3, 0, 9900 },
+  /* rows 30..30, columns 31..31, channels 0..9, taps 0..3 x 0..2 */
+  { 1, 1, 1, 4, 3, 0, 2775, 96, 3, 0, 9910 },
+  /* rows 31..31, columns 0..0, channels 0..9, taps 0..2 x 2..4 */
+  { 1, 1, 1, 3, 3, 0, 2784, 96, 3, 24, 9920 },
+  /* rows 31..31, columns 1..1, channels 0..9, taps 0..2 x 1..4 */
+  { 1, 1, 1, 3, 4, 0, 2784, 96, 3, 12, 9930 },
+  /* rows 31..31, columns 29..29, channels 0..9, taps 0..2 x 0..4 */
+  { 1, 1, 1, 3, 5, 0, 2865, 96, 3, 0, 10210 },
+  /* rows 31..31, columns 30..30, channels 0..9, taps 0..2 x 0..3 */
+  { 1, 1, 1, 3, 4, 0, 2868, 96, 3, 0, 10220 },
+  /* rows 31..31, columns 31..31, channels 0..9, taps 0..2 x 0..2 */
+  { 1, 1, 1, 3, 3, 0, 2871, 96, 3, 0, 10230 },
+  /* rows 0..0, columns 2..28, channels 0..9, taps 2..4 x 0..4 */
+  { 1, 9, 1, 3, 5, 0, 0, 96, 9, 120, 20 },
+  /* rows 1..1, columns 2..28, channels 0..9, taps 1..4 x 0..4 */
+  { 1, 9, 1, 4, 5, 0, 0, 96, 9, 60, 340 },
+  /* rows 2..29, columns 2..28, channels 0..9, taps 0..4 x 0..4 */
+  { 28, 9, 1, 5, 5, 0, 0, 96, 9, 0, 660 },
+  /* rows 30..30, columns 2..28, channels 0..9, taps 0..3 x 0..4 */
+  { 1, 9, 1, 4, 5, 0, 2688, 96, 9, 0, 9620 },
+  /* rows 31..31, columns 2..28, channels 0..9, taps 0..2 x 0..4 */
+  { 1, 9, 1, 3, 5, 0, 2784, 96, 9, 0, 9940 },
+  /* rows 2..28, columns 0..0, channels 0..9, taps 0..4 x 2..4 */
+  { 9, 1, 1, 5, 3, 0, 0, 288, 3, 24, 640 },
+  /* rows 2..28, columns 1..1, channels 0..9, taps 0..4 x 1..4 */
+  { 9, 1, 1, 5, 4, 0, 0, 288, 3, 12, 650 },
+  /* rows 2..28, columns 29..29, channels 0..9, taps 0..4 x 0..4 */
+  { 9, 1, 1, 5, 5, 0, 81, 288, 3, 0, 930 },
+  /* rows 2..28, columns 30..30, channels 0..9, taps 0..4 x 0..3 */
+  { 9, 1, 1, 5, 4, 0, 84, 288, 3, 0, 940 },
+  /* rows 2..28, columns 31..31, channels 0..9, taps 0..4 x 0..2 */
+  { 9, 1, 1, 5, 3, 0, 87, 288, 3, 0, 950 },
+};
+
+/* 1 pixel x 10 channels: 3 accumulators, 3 multiply-adds a step. */
+V4_OP void tile_1x1x3_tail2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v4 b_0 = v4_load(b);
+  const v4 b_1 = v4_load(b + 304);
+  const v4 b_2 = v4_load(b + 608);
+  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
+      const float *s = x + kh * 96 + k;
+      V4_OPAQUE(s);
+      const v4 a_0 = v4_set1(s[0]);
+      const v4 w_0 = v4_load(w + kh * 60 + k * 4);
+      acc_0_0 = v4_fma(a_0, w_0, acc_0_0);
+      const v4 w_1 = v4_load(w + kh * 60 + k * 4 + 304);
+      acc_0_1 = v4_fma(a_0, w_1, acc_0_1);
+      const v4 w_2 = v4_load(w + kh * 60 + k * 4 + 608);
+      acc_0_2 = v4_fma(a_0, w_2, acc_0_2);
+    }
+  }
+
+  /* Activation and store. */
+  v4_store(y, v4_act(acc_0_0));
+  v4_store(y + 4, v4_act(acc_0_1));
+  v4_store_part(y + 8, v4_act(acc_0_2), 2);
+}
+
+/* One region, 1x1x3_tail2 at a time: this part's share of its units. */
+V4_SWEEP void sweep_1x1x3_tail2(const float *x, const float *packed, float *y,
+    const layer_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t end = layer_share(units, part + 1, parts);
+  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 10;
+    const float *const xt = x + a->x0 + row * a->x_row;
+    const float *const bt = packed + oc * 76;
+    const float *const wt = bt + 4 + a->w0;
+    float *const yt = y + a->y0 + row * 320 + oc;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_1x1x3_tail2(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+/* 1x3 pixels x 10 channels: 9 accumulators, 9 multiply-adds a step. */
+V4_OP void tile_1x3x3_tail2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v4 b_0 = v4_load(b);
+  const v4 b_1 = v4_load(b + 304);
+  const v4 b_2 = v4_load(b + 608);
+  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
+  v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2;
+  v4 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
+      const float *s = x + kh * 96 + k;
+      V4_OPAQUE(s);
+      const v4 w_0 = v4_load(w + kh * 60 + k * 4);
+      const v4 w_1 = v4_load(w + kh * 60 + k * 4 + 304);
+      const v4 w_2 = v4_load(w + kh * 60 + k * 4 + 608);
+      v4 a;
+      a = v4_set1(s[0]);
+      acc_0_0 = v4_fma(a, w_0, acc_0_0);
+      acc_0_1 = v4_fma(a, w_1, acc_0_1);
+      acc_0_2 = v4_fma(a, w_2, acc_0_2);
+      a = v4_set1(s[3]);
+      acc_1_0 = v4_fma(a, w_0, acc_1_0);
+      acc_1_1 = v4_fma(a, w_1, acc_1_1);
+      acc_1_2 = v4_fma(a, w_2, acc_1_2);
+      a = v4_set1(s[6]);
+      acc_2_0 = v4_fma(a, w_0, acc_2_0);
+      acc_2_1 = v4_fma(a, w_1, acc_2_1);
+      acc_2_2 = v4_fma(a, w_2, acc_2_2);
+    }
+  }
+
+  /* Activation and store. */
+  v4_store(y, v4_act(acc_0_0));
+  v4_store(y + 4, v4_act(acc_0_1));
+  v4_store_part(y + 8, v4_act(acc_0_2), 2);
+  v4_store(y + 10, v4_act(acc_1_0));
+  v4_store(y + 10 + 4, v4_act(acc_1_1));
+  v4_store_part(y + 10 + 8, v4_act(acc_1_2), 2);
+  v4_store(y + 20, v4_act(acc_2_0));
+  v4_store(y + 20 + 4, v4_act(acc_2_1));
+  v4_store_part(y + 20 + 8, v4_act(acc_2_2), 2);
+}
+
+/* One region, 1x3x3_tail2 at a time: this part's share of its units. */
+V4_SWEEP void sweep_1x3x3_tail2(const float *x, const float *packed, float *y,
+    const layer_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t end = layer_share(units, part + 1, parts);
+  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 10;
+    const float *const xt = x + a->x0 + row * a->x_row;
+    const float *const bt = packed + oc * 76;
+    const float *const wt = bt + 4 + a->w0;
+    float *const yt = y + a->y0 + row * 320 + oc;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_1x3x3_tail2(xt + col * a->x_col, bt, wt,
+          yt + col * 30, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+/* 3x1 pixels x 10 channels: 9 accumulators, 9 multiply-adds a step. */
+V4_OP void tile_3x1x3_tail2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v4 b_0 = v4_load(b);
+  const v4 b_1 = v4_load(b + 304);
+  const v4 b_2 = v4_load(b + 608);
+  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
+  v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2;
+  v4 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
+      const float *s = x + kh * 96 + k;
+      V4_OPAQUE(s);
+      const v4 w_0 = v4_load(w + kh * 60 + k * 4);
+      const v4 w_1 = v4_load(w + kh * 60 + k * 4 + 304);
+      const v4 w_2 = v4_load(w + kh * 60 + k * 4 + 608);
+      v4 a;
+      a = v4_set1(s[0]);
+      acc_0_0 = v4_fma(a, w_0, acc_0_0);
+      acc_0_1 = v4_fma(a, w_1, acc_0_1);
+      acc_0_2 = v4_fma(a, w_2, acc_0_2);
+      a = v4_set1(s[96]);
+      acc_1_0 = v4_fma(a, w_0, acc_1_0);
+      acc_1_1 = v4_fma(a, w_1, acc_1_1);
+      acc_1_2 = v4_fma(a, w_2, acc_1_2);
+      a = v4_set1(s[192]);
+      acc_2_0 = v4_fma(a, w_0, acc_2_0);
+      acc_2_1 = v4_fma(a, w_1, acc_2_1);
+      acc_2_2 = v4_fma(a, w_2, acc_2_2);
+    }
+  }
+
+  /* Activation and store. */
+  v4_store(y, v4_act(acc_0_0));
+  v4_store(y + 4, v4_act(acc_0_1));
+  v4_store_part(y + 8, v4_act(acc_0_2), 2);
+  v4_store(y + 320, v4_act(acc_1_0));
+  v4_store(y + 320 + 4, v4_act(acc_1_1));
+  v4_store_part(y + 320 + 8, v4_act(acc_1_2), 2);
+  v4_store(y + 640, v4_act(acc_2_0));
+  v4_store(y + 640 + 4, v4_act(acc_2_1));
+  v4_store_part(y + 640 + 8, v4_act(acc_2_2), 2);
+}
+
+/* One region, 3x1x3_tail2 at a time: this part's share of its units. */
+V4_SWEEP void sweep_3x1x3_tail2(const float *x, const float *packed, float *y,
+    const layer_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
+  const ptrdiff_t end = layer_share(units, part + 1, parts);
+  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 10;
+    const float *const xt = x + a->x0 + row * a->x_row;
+    const float *const bt = packed + oc * 76;
+    const float *const wt = bt + 4 + a->w0;
+    float *const yt = y + a->y0 + row * 960 + oc;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_3x1x3_tail2(xt + col * a->x_col, bt, wt,
+          yt + col * 10, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+static void layer_body(const float *x, const float *packed, float *y,
+    int part, int parts)
+{
+  for (int r = 0; r < 25; ++r) {
+    sweep_1x1x3_tail2(x, packed, y, &layer_regions[r], part, parts);
+  }
+  for (int r = 25; r < 30; ++r) {
+    sweep_1x3x3_tail2(x, packed, y, &layer_regions[r], part, parts);
+  }
+  for (int r = 30; r < 35; ++r) {
+    sweep_3x1x3_tail2(x, packed, y, &layer_regions[r], part, parts);
+  }
+}
+
+#else /* plain C99, for any compiler */
 
 #define V1_OP static inline
 typedef float v1;
@@ -73,91 +446,91 @@ V1_OP v1 v1_act(v1 a)
 /* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
 static const layer_region layer_regions[59] = {
   /* rows 0..0, columns 0..0, channels 0..7, taps 2..4 x 2..4 */
-  { 1, 1, 2, 3, 3, 0, 0, 96, 3, 36, 0 },
+  { 1, 1, 2, 3, 3, 0, 0, 96, 3, 144, 0 },
   /* rows 0..0, columns 1..1, channels 0..7, taps 2..4 x 1..4 */
-  { 1, 1, 2, 3, 4, 0, 0, 96, 3, 33, 10 },
+  { 1, 1, 2, 3, 4, 0, 0, 96, 3, 132, 10 },
   /* rows 0..0, columns 30..30, channels 0..7, taps 2..4 x 0..3 */
-  { 1, 1, 2, 3, 4, 0, 84, 96, 3, 30, 300 },
+  { 1, 1, 2, 3, 4, 0, 84, 96, 3, 120, 300 },
   /* rows 0..0, columns 31..31, channels 0..7, taps 2..4 x 0..2 */
-  { 1, 1, 2, 3, 3, 0, 87, 96, 3, 30, 310 },
+  { 1, 1, 2, 3, 3, 0, 87, 96, 3, 120, 310 },
   /* rows 1..1, columns 0..0, channels 0..7, taps 1..4 x 2..4 */
-  { 1, 1, 2, 4, 3, 0, 0, 96, 3, 21, 320 },
+  { 1, 1, 2, 4, 3, 0, 0, 96, 3, 84, 320 },
   /* rows 1..1, columns 1..1, channels 0..7, taps 1..4 x 1..4 */
-  { 1, 1, 2, 4, 4, 0, 0, 96, 3, 18, 330 },
+  { 1, 1, 2, 4, 4, 0, 0, 96, 3, 72, 330 },
   /* rows 1..1, columns 30..30, channels 0..7, taps 1..4 x 0..3 */
-  { 1, 1, 2, 4, 4, 0, 84, 96, 3, 15, 620 },
+  { 1, 1, 2, 4, 4, 0, 84, 96, 3, 60, 620 },
   /* rows 1..1, columns 31..31, channels 0..7, taps 1..4 x 0..2 */
-  { 1, 1, 2, 4, 3, 0, 87, 96, 3, 15, 630 },
+  { 1, 1, 2, 4, 3, 0, 87, 96, 3, 60, 630 },
   /* rows 30..30, columns 0..0, channels 0..7, taps 0..3 x 2..4 */
-  { 1, 1, 2, 4, 3, 0, 2688, 96, 3, 6, 9600 },
+  { 1, 1, 2, 4, 3, 0, 2688, 96, 3, 24, 9600 },
   /* rows 30..30, columns 1..1, channels 0..7, taps 0..3 x 1..4 */
-  { 1, 1, 2, 4, 4, 0, 2688, 96, 3, 3, 9610 },
+  { 1, 1, 2, 4, 4, 0, 2688, 96, 3, 12, 9610 },
   /* rows 30..30, columns 30..30, channels 0..7, taps 0..3 x 0..3 */
   { 1, 1, 2, 4, 4, 0, 2772, 96, 3, 0, 9900 },
   /* rows 30..30, columns 31..31, channels 0..7, taps 0..3 x 0..2 */
   { 1, 1, 2, 4, 3, 0, 2775, 96, 3, 0, 9910 },
   /* rows 31..31, columns 0..0, channels 0..7, taps 0..2 x 2..4 */
-  { 1, 1, 2, 3, 3, 0, 2784, 96, 3, 6, 9920 },
+  { 1, 1, 2, 3, 3, 0, 2784, 96, 3, 24, 9920 },
   /* rows 31..31, columns 1..1, channels 0..7, taps 0..2 x 1..4 */
-  { 1, 1, 2, 3, 4, 0, 2784, 96, 3, 3, 9930 },
+  { 1, 1, 2, 3, 4, 0, 2784, 96, 3, 12, 9930 },
   /* rows 31..31, columns 30..30, channels 0..7, taps 0..2 x 0..3 */
   { 1, 1, 2, 3, 4, 0, 2868, 96, 3, 0, 10220 },
   /* rows 31..31, columns 31..31, channels 0..7, taps 0..2 x 0..2 */
   { 1, 1, 2, 3, 3, 0, 2871, 96, 3, 0, 10230 },
   /* rows 0..0, columns 2..29, channels 0..7, taps 2..4 x 0..4 */
-  { 1, 14, 2, 3, 5, 0, 0, 96, 6, 30, 20 },
+  { 1, 7, 2, 3, 5, 0, 0, 96, 12, 120, 20 },
   /* rows 1..1, columns 2..29, channels 0..7, taps 1..4 x 0..4 */
-  { 1, 14, 2, 4, 5, 0, 0, 96, 6, 15, 340 },
+  { 1, 7, 2, 4, 5, 0, 0, 96, 12, 60, 340 },
   /* rows 2..29, columns 2..29, channels 0..7, taps 0..4 x 0..4 */
-  { 28, 14, 2, 5, 5, 0, 0, 96, 6, 0, 660 },
+  { 28, 7, 2, 5, 5, 0, 0, 96, 12, 0, 660 },
   /* rows 30..30, columns 2..29, channels 0..7, taps 0..3 x 0..4 */
-  { 1, 14, 2, 4, 5, 0, 2688, 96, 6, 0, 9620 },
+  { 1, 7, 2, 4, 5, 0, 2688, 96, 12, 0, 9620 },
   /* rows 31..31, columns 2..29, channels 0..7, taps 0..2 x 0..4 */
-  { 1, 14, 2, 3, 5, 0, 2784, 96, 6, 0, 9940 },
+  { 1, 7, 2, 3, 5, 0, 2784, 96, 12, 0, 9940 },
   /* rows 2..29, columns 0..0, channels 0..7, taps 0..4 x 2..4 */
-  { 14, 1, 2, 5, 3, 0, 0, 192, 3, 6, 640 },
+  { 7, 1, 2, 5, 3, 0, 0, 384, 3, 24, 640 },
   /* rows 2..29, columns 1..1, channels 0..7, taps 0..4 x 1..4 */
-  { 14, 1, 2, 5, 4, 0, 0, 192, 3, 3, 650 },
+  { 7, 1, 2, 5, 4, 0, 0, 384, 3, 12, 650 },
   /* rows 2..29, columns 30..30, channels 0..7, taps 0..4 x 0..3 */
-  { 14, 1, 2, 5, 4, 0, 84, 192, 3, 0, 940 },
+  { 7, 1, 2, 5, 4, 0, 84, 384, 3, 0, 940 },
   /* rows 2..29, columns 31..31, channels 0..7, taps 0..4 x 0..2 */
-  { 14, 1, 2, 5, 3, 0, 87, 192, 3, 0, 950 },
+  { 7, 1, 2, 5, 3, 0, 87, 384, 3, 0, 950 },
   /* rows 0..0, columns 0..0, channels 8..9, taps 2..4 x 2..4 */
-  { 1, 1, 1, 3, 3, 8, 0, 96, 3, 36, 0 },
+  { 1, 1, 1, 3, 3, 8, 0, 96, 3, 144, 0 },
   /* rows 0..0, columns 1..1, channels 8..9, taps 2..4 x 1..4 */
-  { 1, 1, 1, 3, 4, 8, 0, 96, 3, 33, 10 },
+  { 1, 1, 1, 3, 4, 8, 0, 96, 3, 132, 10 },
   /* rows 0..0, columns 30..30, channels 8..9, taps 2..4 x 0..3 */
-  { 1, 1, 1, 3, 4, 8, 84, 96, 3, 30, 300 },
+  { 1, 1, 1, 3, 4, 8, 84, 96, 3, 120, 300 },
   /* rows 0..0, columns 31..31, channels 8..9, taps 2..4 x 0..2 */
-  { 1, 1, 1, 3, 3, 8, 87, 96, 3, 30, 310 },
+  { 1, 1, 1, 3, 3, 8, 87, 96, 3, 120, 310 },
   /* rows 1..1, columns 0..0, channels 8..9, taps 1..4 x 2..4 */
-  { 1, 1, 1, 4, 3, 8, 0, 96, 3, 21, 320 },
+  { 1, 1, 1, 4, 3, 8, 0, 96, 3, 84, 320 },
   /* rows 1..1, columns 1..1, channels 8..9, taps 1..4 x 1..4 */
-  { 1, 1, 1, 4, 4, 8, 0, 96, 3, 18, 330 },
+  { 1, 1, 1, 4, 4, 8, 0, 96, 3, 72, 330 },
   /* rows 1..1, columns 30..30, channels 8..9, taps 1..4 x 0..3 */
-  { 1, 1, 1, 4, 4, 8, 84, 96, 3, 15, 620 },
+  { 1, 1, 1, 4, 4, 8, 84, 96, 3, 60, 620 },
   /* rows 1..1, columns 31..31, channels 8..9, taps 1..4 x 0..2 */
-  { 1, 1, 1, 4, 3, 8, 87, 96, 3, 15, 630 },
+  { 1, 1, 1, 4, 3, 8, 87, 96, 3, 60, 630 },
   /* rows 30..30, columns 0..0, channels 8..9, taps 0..3 x 2..4 */
-  { 1, 1, 1, 4, 3, 8, 2688, 96, 3, 6, 9600 },
+  { 1, 1, 1, 4, 3, 8, 2688, 96, 3, 24, 9600 },
   /* rows 30..30, columns 1..1, channels 8..9, taps 0..3 x 1..4 */
-  { 1, 1, 1, 4, 4, 8, 2688, 96, 3, 3, 9610 },
+  { 1, 1, 1, 4, 4, 8, 2688, 96, 3, 12, 9610 },
   /* rows 30..30, columns 30..30, channels 8..9, taps 0..3 x 0..3 */
   { 1, 1, 1, 4, 4, 8, 2772, 96, 3, 0, 9900 },
   /* rows 30..30, columns 31..31, channels 8..9, taps 0..3 x 0..2 */
   { 1, 1, 1, 4, 3, 8, 2775, 96, 3, 0, 9910 },
   /* rows 31..31, columns 0..0, channels 8..9, taps 0..2 x 2..4 */
-  { 1, 1, 1, 3, 3, 8, 2784, 96, 3, 6, 9920 },
+  { 1, 1, 1, 3, 3, 8, 2784, 96, 3, 24, 9920 },
   /* rows 31..31, columns 1..1, channels 8..9, taps 0..2 x 1..4 */
-  { 1, 1, 1, 3, 4, 8, 2784, 96, 3, 3, 9930 },
+  { 1, 1, 1, 3, 4, 8, 2784, 96, 3, 12, 9930 },
   /* rows 31..31, columns 30..30, channels 8..9, taps 0..2 x 0..3 */
   { 1, 1, 1, 3, 4, 8, 2868, 96, 3, 0, 10220 },
   /* rows 31..31, columns 31..31, channels 8..9, taps 0..2 x 0..2 */
   { 1, 1, 1, 3, 3, 8, 2871, 96, 3, 0, 10230 },
   /* rows 0..0, columns 2..25, channels 8..9, taps 2..4 x 0..4 */
-  { 1, 4, 1, 3, 5, 8, 0, 96, 18, 30, 20 },
+  { 1, 4, 1, 3, 5, 8, 0, 96, 18, 120, 20 },
   /* rows 1..1, columns 2..25, channels 8..9, taps 1..4 x 0..4 */
-  { 1, 4, 1, 4, 5, 8, 0, 96, 18, 15, 340 },
+  { 1, 4, 1, 4, 5, 8, 0, 96, 18, 60, 340 },
   /* rows 2..29, columns 2..25, channels 8..9, taps 0..4 x 0..4 */
   { 28, 4, 1, 5, 5, 8, 0, 96, 18, 0, 660 },
   /* rows 30..30, columns 2..25, channels 8..9, taps 0..3 x 0..4 */
@@ -165,9 +538,9 @@ static const layer_region layer_regions[59] = {
   /* rows 31..31, columns 2..25, channels 8..9, taps 0..2 x 0..4 */
   { 1, 4, 1, 3, 5, 8, 2784, 96, 18, 0, 9940 },
   /* rows 0..0, columns 26..29, channels 8..9, taps 2..4 x 0..4 */
-  { 1, 1, 1, 3, 5, 8, 72, 96, 12, 30, 260 },
+  { 1, 1, 1, 3, 5, 8, 72, 96, 12, 120, 260 },
   /* rows 1..1, columns 26..29, channels 8..9, taps 1..4 x 0..4 */
-  { 1, 1, 1, 4, 5, 8, 72, 96, 12, 15, 580 },
+  { 1, 1, 1, 4, 5, 8, 72, 96, 12, 60, 580 },
   /* rows 2..29, columns 26..29, channels 8..9, taps 0..4 x 0..4 */
   { 28, 1, 1, 5, 5, 8, 72, 96, 12, 0, 900 },
   /* rows 30..30, columns 26..29, channels 8..9, taps 0..3 x 0..4 */
@@ -175,17 +548,17 @@ static const layer_region layer_regions[59] = {
   /* rows 31..31, columns 26..29, channels 8..9, taps 0..2 x 0..4 */
   { 1, 1, 1, 3, 5, 8, 2856, 96, 12, 0, 10180 },
   /* rows 2..25, columns 0..0, channels 8..9, taps 0..4 x 2..4 */
-  { 4, 1, 1, 5, 3, 8, 0, 576, 3, 6, 640 },
+  { 4, 1, 1, 5, 3, 8, 0, 576, 3, 24, 640 },
   /* rows 2..25, columns 1..1, channels 8..9, taps 0..4 x 1..4 */
-  { 4, 1, 1, 5, 4, 8, 0, 576, 3, 3, 650 },
+  { 4, 1, 1, 5, 4, 8, 0, 576, 3, 12, 650 },
   /* rows 2..25, columns 30..30, channels 8..9, taps 0..4 x 0..3 */
   { 4, 1, 1, 5, 4, 8, 84, 576, 3, 0, 940 },
   /* rows 2..25, columns 31..31, channels 8..9, taps 0..4 x 0..2 */
   { 4, 1, 1, 5, 3, 8, 87, 576, 3, 0, 950 },
   /* rows 26..29, columns 0..0, channels 8..9, taps 0..4 x 2..4 */
-  { 1, 1, 1, 5, 3, 8, 2304, 384, 3, 6, 8320 },
+  { 1, 1, 1, 5, 3, 8, 2304, 384, 3, 24, 8320 },
   /* rows 26..29, columns 1..1, channels 8..9, taps 0..4 x 1..4 */
-  { 1, 1, 1, 5, 4, 8, 2304, 384, 3, 3, 8330 },
+  { 1, 1, 1, 5, 4, 8, 2304, 384, 3, 12, 8330 },
   /* rows 26..29, columns 30..30, channels 8..9, taps 0..4 x 0..3 */
   { 1, 1, 1, 5, 4, 8, 2388, 384, 3, 0, 8620 },
   /* rows 26..29, columns 31..31, channels 8..9, taps 0..4 x 0..2 */
@@ -198,9 +571,9 @@ V1_OP void tile_1x1x4(const float *x, const float *b, const float *w,
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 76);
-  const v1 b_2 = v1_load(b + 152);
-  const v1 b_3 = v1_load(b + 228);
+  const v1 b_1 = v1_load(b + 1);
+  const v1 b_2 = v1_load(b + 2);
+  const v1 b_3 = v1_load(b + 3);
   v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
@@ -208,16 +581,15 @@ V1_OP void tile_1x1x4(const float *x, const float *b, const float *w,
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
       V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 15 + k);
-      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
-      const v1 w_2 = v1_load(w + kh * 15 + k + 152);
-      const v1 w_3 = v1_load(w + kh * 15 + k + 228);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      acc_0_2 = v1_fma(a, w_2, acc_0_2);
-      acc_0_3 = v1_fma(a, w_3, acc_0_3);
+      const v1 a_0 = v1_set1(s[0]);
+      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
+      acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
+      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
+      acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
+      const v1 w_2 = v1_load(w + kh * 60 + k * 4 + 2);
+      acc_0_2 = v1_fma(a_0, w_2, acc_0_2);
+      const v1 w_3 = v1_load(w + kh * 60 + k * 4 + 3);
+      acc_0_3 = v1_fma(a_0, w_3, acc_0_3);
     }
   }
 
@@ -238,8 +610,8 @@ V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
     const ptrdiff_t row = u % a->row_tiles;
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
     const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 1 + a->w0;
+    const float *const bt = packed + oc / 4 * 304 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
       tile_1x1x4(xt + col * a->x_col, bt, wt,
@@ -248,27 +620,29 @@ V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
   }
 }
 
-/* 1x2 pixels x 4 channels: 8 accumulators, 8 multiply-adds a step. */
-V1_OP void tile_1x2x4(const float *x, const float *b, const float *w,
+/* 1x4 pixels x 4 channels: 16 accumulators, 16 multiply-adds a step. */
+V1_OP void tile_1x4x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 76);
-  const v1 b_2 = v1_load(b + 152);
-  const v1 b_3 = v1_load(b + 228);
+  const v1 b_1 = v1_load(b + 1);
+  const v1 b_2 = v1_load(b + 2);
+  const v1 b_3 = v1_load(b + 3);
   v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
   v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
+  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
+  v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2, acc_3_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
       V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 15 + k);
-      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
-      const v1 w_2 = v1_load(w + kh * 15 + k + 152);
-      const v1 w_3 = v1_load(w + kh * 15 + k + 228);
+      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
+      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
+      const v1 w_2 = v1_load(w + kh * 60 + k * 4 + 2);
+      const v1 w_3 = v1_load(w + kh * 60 + k * 4 + 3);
       v1 a;
       a = v1_set1(s[0]);
       acc_0_0 = v1_fma(a, w_0, acc_0_0);
@@ -280,6 +654,16 @@ V1_OP void tile_1x2x4(const float *x, const float *b, const float *w,
       acc_1_1 = v1_fma(a, w_1, acc_1_1);
       acc_1_2 = v1_fma(a, w_2, acc_1_2);
       acc_1_3 = v1_fma(a, w_3, acc_1_3);
+      a = v1_set1(s[6]);
+      acc_2_0 = v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = v1_fma(a, w_1, acc_2_1);
+      acc_2_2 = v1_fma(a, w_2, acc_2_2);
+      acc_2_3 = v1_fma(a, w_3, acc_2_3);
+      a = v1_set1(s[9]);
+      acc_3_0 = v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = v1_fma(a, w_1, acc_3_1);
+      acc_3_2 = v1_fma(a, w_2, acc_3_2);
+      acc_3_3 = v1_fma(a, w_3, acc_3_3);
     }
   }
 
@@ -292,10 +676,18 @@ V1_OP void tile_1x2x4(const float *x, const float *b, const float *w,
   v1_store(y + 10 + 1, v1_act(acc_1_1));
   v1_store(y + 10 + 2, v1_act(acc_1_2));
   v1_store(y + 10 + 3, v1_act(acc_1_3));
+  v1_store(y + 20, v1_act(acc_2_0));
+  v1_store(y + 20 + 1, v1_act(acc_2_1));
+  v1_store(y + 20 + 2, v1_act(acc_2_2));
+  v1_store(y + 20 + 3, v1_act(acc_2_3));
+  v1_store(y + 30, v1_act(acc_3_0));
+  v1_store(y + 30 + 1, v1_act(acc_3_1));
+  v1_store(y + 30 + 2, v1_act(acc_3_2));
+  v1_store(y + 30 + 3, v1_act(acc_3_3));
 }
 
-/* One region, 1x2x4 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x2x4(const float *x, const float *packed, float *y,
+/* One region, 1x4x4 at a time: this part's share of its units. */
+V1_SWEEP void sweep_1x4x4(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -304,37 +696,39 @@ V1_SWEEP void sweep_1x2x4(const float *x, const float *packed, float *y,
     const ptrdiff_t row = u % a->row_tiles;
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
     const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 1 + a->w0;
+    const float *const bt = packed + oc / 4 * 304 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x2x4(xt + col * a->x_col, bt, wt,
-          yt + col * 20, a->kh_taps, a->kw_taps);
+      tile_1x4x4(xt + col * a->x_col, bt, wt,
+          yt + col * 40, a->kh_taps, a->kw_taps);
     }
   }
 }
 
-/* 2x1 pixels x 4 channels: 8 accumulators, 8 multiply-adds a step. */
-V1_OP void tile_2x1x4(const float *x, const float *b, const float *w,
+/* 4x1 pixels x 4 channels: 16 accumulators, 16 multiply-adds a step. */
+V1_OP void tile_4x1x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 76);
-  const v1 b_2 = v1_load(b + 152);
-  const v1 b_3 = v1_load(b + 228);
+  const v1 b_1 = v1_load(b + 1);
+  const v1 b_2 = v1_load(b + 2);
+  const v1 b_3 = v1_load(b + 3);
   v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
   v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
+  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
+  v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2, acc_3_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
       V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 15 + k);
-      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
-      const v1 w_2 = v1_load(w + kh * 15 + k + 152);
-      const v1 w_3 = v1_load(w + kh * 15 + k + 228);
+      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
+      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
+      const v1 w_2 = v1_load(w + kh * 60 + k * 4 + 2);
+      const v1 w_3 = v1_load(w + kh * 60 + k * 4 + 3);
       v1 a;
       a = v1_set1(s[0]);
       acc_0_0 = v1_fma(a, w_0, acc_0_0);
@@ -346,6 +740,16 @@ V1_OP void tile_2x1x4(const float *x, const float *b, const float *w,
       acc_1_1 = v1_fma(a, w_1, acc_1_1);
       acc_1_2 = v1_fma(a, w_2, acc_1_2);
       acc_1_3 = v1_fma(a, w_3, acc_1_3);
+      a = v1_set1(s[192]);
+      acc_2_0 = v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = v1_fma(a, w_1, acc_2_1);
+      acc_2_2 = v1_fma(a, w_2, acc_2_2);
+      acc_2_3 = v1_fma(a, w_3, acc_2_3);
+      a = v1_set1(s[288]);
+      acc_3_0 = v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = v1_fma(a, w_1, acc_3_1);
+      acc_3_2 = v1_fma(a, w_2, acc_3_2);
+      acc_3_3 = v1_fma(a, w_3, acc_3_3);
     }
   }
 
@@ -358,10 +762,18 @@ V1_OP void tile_2x1x4(const float *x, const float *b, const float *w,
   v1_store(y + 320 + 1, v1_act(acc_1_1));
   v1_store(y + 320 + 2, v1_act(acc_1_2));
   v1_store(y + 320 + 3, v1_act(acc_1_3));
+  v1_store(y + 640, v1_act(acc_2_0));
+  v1_store(y + 640 + 1, v1_act(acc_2_1));
+  v1_store(y + 640 + 2, v1_act(acc_2_2));
+  v1_store(y + 640 + 3, v1_act(acc_2_3));
+  v1_store(y + 960, v1_act(acc_3_0));
+  v1_store(y + 960 + 1, v1_act(acc_3_1));
+  v1_store(y + 960 + 2, v1_act(acc_3_2));
+  v1_store(y + 960 + 3, v1_act(acc_3_3));
 }
 
-/* One region, 2x1x4 at a time: this part's share of its units. */
-V1_SWEEP void sweep_2x1x4(const float *x, const float *packed, float *y,
+/* One region, 4x1x4 at a time: this part's share of its units. */
+V1_SWEEP void sweep_4x1x4(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -370,11 +782,11 @@ V1_SWEEP void sweep_2x1x4(const float *x, const float *packed, float *y,
     const ptrdiff_t row = u % a->row_tiles;
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
     const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 1 + a->w0;
-    float *const yt = y + a->y0 + row * 640 + oc;
+    const float *const bt = packed + oc / 4 * 304 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
+    float *const yt = y + a->y0 + row * 1280 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_2x1x4(xt + col * a->x_col, bt, wt,
+      tile_4x1x4(xt + col * a->x_col, bt, wt,
           yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
@@ -386,7 +798,7 @@ V1_OP void tile_1x1x2(const float *x, const float *b, const float *w,
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 76);
+  const v1 b_1 = v1_load(b + 1);
   v1 acc_0_0 = b_0, acc_0_1 = b_1;
 
   /* One step: a vector of weights times one input of each pixel, s. */
@@ -394,12 +806,11 @@ V1_OP void tile_1x1x2(const float *x, const float *b, const float *w,
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
       V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 15 + k);
-      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
+      const v1 a_0 = v1_set1(s[0]);
+      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
+      acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
+      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
+      acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
     }
   }
 
@@ -418,8 +829,8 @@ V1_SWEEP void sweep_1x1x2(const float *x, const float *packed, float *y,
     const ptrdiff_t row = u % a->row_tiles;
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
     const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 1 + a->w0;
+    const float *const bt = packed + oc / 4 * 304 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
       tile_1x1x2(xt + col * a->x_col, bt, wt,
@@ -434,7 +845,7 @@ V1_OP void tile_1x6x2(const float *x, const float *b, const float *w,
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 76);
+  const v1 b_1 = v1_load(b + 1);
   v1 acc_0_0 = b_0, acc_0_1 = b_1;
   v1 acc_1_0 = b_0, acc_1_1 = b_1;
   v1 acc_2_0 = b_0, acc_2_1 = b_1;
@@ -447,8 +858,8 @@ V1_OP void tile_1x6x2(const float *x, const float *b, const float *w,
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
       V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 15 + k);
-      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
+      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
+      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
       v1 a;
       a = v1_set1(s[0]);
       acc_0_0 = v1_fma(a, w_0, acc_0_0);
@@ -496,8 +907,8 @@ V1_SWEEP void sweep_1x6x2(const float *x, const float *packed, float *y,
     const ptrdiff_t row = u % a->row_tiles;
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
     const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 1 + a->w0;
+    const float *const bt = packed + oc / 4 * 304 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
       tile_1x6x2(xt + col * a->x_col, bt, wt,
@@ -512,7 +923,7 @@ V1_OP void tile_1x4x2(const float *x, const float *b, const float *w,
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 76);
+  const v1 b_1 = v1_load(b + 1);
   v1 acc_0_0 = b_0, acc_0_1 = b_1;
   v1 acc_1_0 = b_0, acc_1_1 = b_1;
   v1 acc_2_0 = b_0, acc_2_1 = b_1;
@@ -523,8 +934,8 @@ V1_OP void tile_1x4x2(const float *x, const float *b, const float *w,
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
       V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 15 + k);
-      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
+      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
+      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
       v1 a;
       a = v1_set1(s[0]);
       acc_0_0 = v1_fma(a, w_0, acc_0_0);
@@ -562,8 +973,8 @@ V1_SWEEP void sweep_1x4x2(const float *x, const float *packed, float *y,
     const ptrdiff_t row = u % a->row_tiles;
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
     const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 1 + a->w0;
+    const float *const bt = packed + oc / 4 * 304 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
       tile_1x4x2(xt + col * a->x_col, bt, wt,
@@ -578,7 +989,7 @@ V1_OP void tile_6x1x2(const float *x, const float *b, const float *w,
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 76);
+  const v1 b_1 = v1_load(b + 1);
   v1 acc_0_0 = b_0, acc_0_1 = b_1;
   v1 acc_1_0 = b_0, acc_1_1 = b_1;
   v1 acc_2_0 = b_0, acc_2_1 = b_1;
@@ -591,8 +1002,8 @@ V1_OP void tile_6x1x2(const float *x, const float *b, const float *w,
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
       V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 15 + k);
-      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
+      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
+      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
       v1 a;
       a = v1_set1(s[0]);
       acc_0_0 = v1_fma(a, w_0, acc_0_0);
@@ -640,8 +1051,8 @@ V1_SWEEP void sweep_6x1x2(const float *x, const float *packed, float *y,
     const ptrdiff_t row = u % a->row_tiles;
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
     const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 1 + a->w0;
+    const float *const bt = packed + oc / 4 * 304 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 1920 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
       tile_6x1x2(xt + col * a->x_col, bt, wt,
@@ -656,7 +1067,7 @@ V1_OP void tile_4x1x2(const float *x, const float *b, const float *w,
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 76);
+  const v1 b_1 = v1_load(b + 1);
   v1 acc_0_0 = b_0, acc_0_1 = b_1;
   v1 acc_1_0 = b_0, acc_1_1 = b_1;
   v1 acc_2_0 = b_0, acc_2_1 = b_1;
@@ -667,8 +1078,8 @@ V1_OP void tile_4x1x2(const float *x, const float *b, const float *w,
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
       V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 15 + k);
-      const v1 w_1 = v1_load(w + kh * 15 + k + 76);
+      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
+      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
       v1 a;
       a = v1_set1(s[0]);
       acc_0_0 = v1_fma(a, w_0, acc_0_0);
@@ -706,8 +1117,8 @@ V1_SWEEP void sweep_4x1x2(const float *x, const float *packed, float *y,
     const ptrdiff_t row = u % a->row_tiles;
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
     const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 1 + a->w0;
+    const float *const bt = packed + oc / 4 * 304 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 1280 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
       tile_4x1x2(xt + col * a->x_col, bt, wt,
@@ -723,10 +1134,10 @@ static void layer_body(const float *x, const float *packed, float *y,
     sweep_1x1x4(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 16; r < 21; ++r) {
-    sweep_1x2x4(x, packed, y, &layer_regions[r], part, parts);
+    sweep_1x4x4(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 21; r < 25; ++r) {
-    sweep_2x1x4(x, packed, y, &layer_regions[r], part, parts);
+    sweep_4x1x4(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 25; r < 41; ++r) {
     sweep_1x1x2(x, packed, y, &layer_regions[r], part, parts);
@@ -745,6 +1156,8 @@ static void layer_body(const float *x, const float *packed, float *y,
   }
 }
 
+#endif
+
 int layer_cpu_ok(void)
 {
   return 1;
@@ -752,27 +1165,31 @@ int layer_cpu_ok(void)
 
 const char *layer_isa(void)
 {
+#if defined(LAYER_SIMD) && !defined(LAYER_MODEL)
   return "plain";
+#else
+  return "plain";
+#endif
 }
 
 int layer_pack(const float *w, const float *b, void *packed)
 {
-  /* [group][block of 1][bias, then 75 weights][1 channel], 0 where there is no channel. */
+  /* [group][block of 4][bias, then 75 weights][4 channels], 0 where there is no channel. */
   float *const out = (float *)packed;
   for (ptrdiff_t g = 0; g < 1; ++g) {
-    for (ptrdiff_t block = 0; block < 10; ++block) {
-      float *const row = out + (g * 10 + block) * 76;
-      for (ptrdiff_t lane = 0; lane < 1; ++lane) {
-        const ptrdiff_t oc = block + lane;
+    for (ptrdiff_t block = 0; block < 3; ++block) {
+      float *const row = out + (g * 3 + block) * 304;
+      for (ptrdiff_t lane = 0; lane < 4; ++lane) {
+        const ptrdiff_t oc = block * 4 + lane;
         row[lane] = oc < 10 ? b[g * 10 + oc] : 0.0f;
       }
       for (ptrdiff_t tap = 0; tap < 25; ++tap) {
         for (ptrdiff_t ic = 0; ic < 3; ++ic) {
           const ptrdiff_t k = 1 + tap * 3 + ic;
           const ptrdiff_t from = tap * 30 + ic * 10;
-          for (ptrdiff_t lane = 0; lane < 1; ++lane) {
-            const ptrdiff_t oc = block + lane;
-            row[k + lane] =
+          for (ptrdiff_t lane = 0; lane < 4; ++lane) {
+            const ptrdiff_t oc = block * 4 + lane;
+            row[k * 4 + lane] =
                 oc < 10 ? w[from + (g * 10 + oc)] : 0.0f;
           }
         }
