@@ -74,6 +74,10 @@ def _reason(spec: ConvSpec, target: Target, schedule: Schedule, rivals: int) -> 
         rows = schedule.rows
         size = f"F({schedule.tile_h}x{schedule.tile_w}, {spec.kh}x{spec.kw})"
         tile = f"{size} in products of {rows} tiles x {channels} channels"
+    if schedule.family is Family.PLANAR:
+        rows = schedule.tile_w
+        pixels, many = rows * schedule.lanes, "s" * (schedule.vectors > 1)
+        tile = f"{pixels} pixels x {schedule.vectors} channel{many}"
     in_flight = f", {rows * schedule.vectors} accumulators of {isa.registers} registers"
     if rows * schedule.vectors > isa.registers:  # windows unrolled: an accumulator's life is short
         in_flight = ", each accumulator alive only while its window is under way"

@@ -17,6 +17,7 @@ from convgen.spec.model import ConvSpec
 from convgen.target import Target, VectorIsa
 
 if TYPE_CHECKING:
+    from convgen.planar import PlanarBody
     from convgen.winograd import WinogradBody
 
 
@@ -239,7 +240,7 @@ class Body:
         return tuple(found)
 
 
-AnyBody: TypeAlias = "Body | WinogradBody"
+AnyBody: TypeAlias = "Body | WinogradBody | PlanarBody"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ class Family(StrEnum):
     DIRECT = "direct"  # output channels in lanes, MR x NV register tile
     DEPTHWISE = "depthwise"  # one input channel per output channel, channels in lanes
     GROUPED = "grouped"  # small groups, several side by side in lanes
+    PLANAR = "planar"  # pixels in lanes, weights broadcast, for few output channels
     WINOGRAD = "winograd"  # minimal filtering: fewer products, transforms before and after
 
 
@@ -26,7 +27,9 @@ class Schedule:
     ``lanes``: vector width in elements; ``tile_h`` x ``tile_w``: output pixels of the register
     tile (MR = tile_h * tile_w; winograd: of a Winograd tile); ``vectors``: NV, vectors of output
     channels (NR = NV * lanes). ``block``: winograd's tiles per block, as rows (MR) times strips
-    of the product of a block with one of the transformed filters; [1, 1] elsewhere.
+    of the product of a block with one of the transformed filters; [1, 1] elsewhere. Planar turns
+    the tile round: ``tile_w`` vectors of pixels times ``vectors`` channels, the pixels counted
+    through strips of ``tile_h`` rows.
     """
 
     family: Family

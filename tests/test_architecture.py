@@ -20,10 +20,10 @@ KERNEL_TEMPLATES = [p for p in C_TEMPLATES if p.stem not in ("selftest.c", "CMak
 LAYERS = (
     ("errors",),
     ("schedule", "toolchain"),
-    ("spec", "target"),
+    ("spec", "target", "shuffle"),
     ("oracle", "activations", "plan"),
     ("combination",),
-    ("winograd",),
+    ("winograd", "planar"),
     ("pack", "families"),
     ("choose", "render", "roofline"),
     ("verify",),

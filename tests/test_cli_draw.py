@@ -10,10 +10,12 @@ from spec_strategies import specs
 
 from convgen.cli.draw import WHOLE_COLS, WHOLE_ROWS, WIDTH, beside, input_drawing, panel, windows
 from convgen.cli.draw_plan import INTERIOR, flattened, region_map, region_rows, tile_lines, zones
+from convgen.cli.draw_planar import planar_tile_lines, plane_lines
 from convgen.cli.draw_winograd import grid_lines, patch_lines, winograd_facts
 from convgen.families import lower
 from convgen.package.emit import decide
 from convgen.plan import KernelPlan
+from convgen.planar import PlanarBody
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import Accuracy, ConvSpec, Layer, Padding
 from convgen.target import TARGETS
@@ -109,6 +111,9 @@ def test_any_layer_can_be_drawn(spec: ConvSpec) -> None:
     lines = input_drawing(spec)
     assert len(lines) < 4 * (WHOLE_ROWS * 3)
     plan = plan_of(spec)
+    if isinstance(plan.body, PlanarBody):
+        assert planar_tile_lines(plan.body) and plane_lines(plan, plan.body)
+        return
     assert tile_lines(plan)
     assert region_map(plan)
     assert region_rows(plan, everything=True)
@@ -139,7 +144,7 @@ def test_borders_are_marked_around_the_interior() -> None:
 @given(specs())
 def test_every_output_lies_in_exactly_one_zone(spec: ConvSpec) -> None:
     plan = plan_of(spec)
-    if flattened(plan):
+    if isinstance(plan.body, PlanarBody) or flattened(plan):
         return
     marked = [
         (r, c)

@@ -58,6 +58,9 @@ FITS = [
     (Family.GROUPED, layer("8x8x18", 18, "3x3", groups=6), False),
     (Family.GROUPED, layer("8x8x16", 32, "3x3", groups=4), False),
     (Family.WINOGRAD, layer("8x8x16", 16, "3x3"), False),
+    (Family.PLANAR, layer("8x8x3", 10, "3x3", "1 1 1 1", sh=2, sw=2), True),
+    (Family.PLANAR, layer("8x8x16", 33, "3x3"), False),
+    (Family.PLANAR, layer("9x9x64", 3, "9x9"), False),
 ]
 
 

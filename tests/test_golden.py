@@ -18,7 +18,7 @@ from convgen.spec.model import Act, Activation, ConvSpec, Layout, WeightLayout
 
 FOLDER = Path(__file__).resolve().parent / "golden"
 GROUPED = layer(
-    "6x5x4", 6, "3x3", "1 1 1 1", groups=2, batch=2, layout=Layout.NCHW,
+    "6x5x4", 36, "3x3", "1 1 1 1", groups=2, batch=2, layout=Layout.NCHW,
     weight_layout=WeightLayout.OIHW, activation=Activation(Act.CLIP, low=-1.0, high=1.0),
 )  # fmt: skip
 FILES: dict[str, tuple[ConvSpec, str]] = {

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
-from edge_layers import EDGES, LAYER
+from edge_layers import EDGES, LAYER, layer
 from kernels import ISAS, planned, target_of
 
 from convgen.errors import ToolchainError
@@ -87,6 +87,16 @@ def test_a_winograd_layer_is_proved(m: int) -> None:
     assert found.proved, "\n".join(found.alarms)
 
 
+@needs_frama_c
+@pytest.mark.parametrize("reading", Reading)
+def test_a_planar_layer_is_proved(reading: Reading) -> None:
+    """Strided, with padding, a rest of columns in every strip and a rest of strips."""
+    spec = layer("9x19x3", 5, "3x3", "1 1 1 1", sh=2, sw=2)
+    plan = lower(spec, Schedule(Family.PLANAR, 16, 2, 2, 5), target_of("avx512"))
+    found = proof(plan, reading)
+    assert found.proved, "\n".join(found.alarms)
+
+
 # -- EVA speaks up --------------------------------------------------------------------------------
 
 # One mistake each: the text and what replaces it, and a word of the alarm.
@@ -104,7 +114,8 @@ BUGS = {
 @needs_frama_c
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_seeded_bug_is_reported(bug: str) -> None:
-    plan = planned(replace(LAYER, h=9, w=9), target_of("avx512"))
+    spec = replace(LAYER, h=9, w=9)
+    plan = lower(spec, Schedule(Family.DIRECT, 16, 1, 7, 1), target_of("avx512"))
     good, bad = BUGS[bug]
     files = render_c(plan)
     assert good in files["layer.c"]

@@ -53,7 +53,15 @@ RUN(fma, @v_fma(A, B, C))
 RUN(set1, @v_set1(a[i]))
 RUN(exp2i, @v_exp2i(A))
 RUN(load, A)
-@spreads@parts
+@spreads@pairs@parts
+"""
+JOIN = "RUN(join_@n, @v_join(A, B, @n))\n"
+PICK = """\
+#define TABLE const float *a, const float *b, const int32_t *from, float *y, int count
+@attribute void @side_pick(TABLE);
+@attribute void @side_pick(TABLE)
+{ EACH @v_store(y + i, @v_pick(A, B, from + i)); }
+#undef TABLE
 """
 PART = """
 RUN(load_part_@n, @v_load_part(a + i, @n))
@@ -73,7 +81,9 @@ def source(isa: VectorIsa, side: str) -> str:
         for op in isa.operations
     )
     spread = "".join(f"RUN({name}, @v_{name}(A))\n" for name in spreads(isa))
-    text = SOURCE.replace("@spreads", spread)
+    pairs = "".join(JOIN.replace("@n", str(n)) for n in parts(isa)) if isa.has("join") else ""
+    pairs += PICK if isa.has("pick") else ""
+    text = SOURCE.replace("@spreads", spread).replace("@pairs", pairs)
     text = text.replace("@parts", "".join(PART.replace("@n", str(n)) for n in parts(isa)))
     for mark, value in {
         "@include": f"#include <{isa.header}>" if isa.header else "",
@@ -204,6 +214,31 @@ def test_spreads_repeat_one_lane_of_each_group(library: ctypes.CDLL, isa: Vector
             assert alike(run(library, side, name, a), want).all(), (side, name)
 
 
+def test_joins_take_the_first_lanes_of_one_and_the_rest_of_the_other(
+    library: ctypes.CDLL, isa: VectorIsa
+) -> None:
+    a, b, _ = operands(7)
+    for n in parts(isa) if isa.has("join") else ():
+        want = b.view(np.uint32).copy()
+        want.reshape(-1, isa.lanes)[:, :n] = a.view(np.uint32).reshape(-1, isa.lanes)[:, :n]
+        for side in ("real", "model"):
+            assert alike(run(library, side, f"join_{n}", a, b), want).all(), (side, n)
+
+
+def test_picks_choose_any_lane_of_two_vectors(library: ctypes.CDLL, isa: VectorIsa) -> None:
+    if not isa.has("pick"):
+        pytest.skip(f"{isa.name} has no pick")
+    a, b, _ = operands(8)
+    lanes = np.random.default_rng(8).integers(0, 2 * isa.lanes, (COUNT // isa.lanes, isa.lanes))
+    both = np.hstack([v.view(np.uint32).reshape(-1, isa.lanes) for v in (a, b)])
+    want = np.take_along_axis(both, lanes, axis=1).reshape(-1)
+    for side in ("real", "model"):
+        y, table = np.zeros(COUNT, np.float32), lanes.astype(np.int32).reshape(-1)
+        arrays = [array.ctypes.data_as(ctypes.c_void_p) for array in (a, b, table, y)]
+        library[f"{side}_pick"](*arrays, COUNT)
+        assert alike(y.view(np.uint32), want).all(), side
+
+
 def test_partial_loads_fill_up_with_zeros(library: ctypes.CDLL, isa: VectorIsa) -> None:
     a = operands(5)[0]
     for n in parts(isa):
@@ -246,4 +281,5 @@ def test_exp2i_makes_every_power_of_two(library: ctypes.CDLL) -> None:
 def test_every_operation_is_compared(isa: VectorIsa) -> None:
     compared = {*ARITHMETIC, "fma", "set1", "exp2i", "load", "load_part", "store", "store_part"}
     assert set(OPERATIONS) == compared
-    assert {op.name for op in isa.operations} - {"keep"} == {*compared, *spreads(isa)}
+    optional = {name for name in ("join", "pick", "keep") if isa.has(name)}
+    assert {op.name for op in isa.operations} == {*compared, *spreads(isa), *optional}

@@ -9,6 +9,7 @@ from typing import Any
 
 from convgen.cli.draw import beside
 from convgen.plan import KernelPlan, Rectangle, Region, Tile
+from convgen.planar import PlanarBody
 
 INTERIOR = "*"
 LETTERS = string.ascii_lowercase + string.ascii_uppercase
@@ -48,6 +49,7 @@ def tile_lines(plan: KernelPlan, pixels: str = "output pixels") -> list[str]:
 
     ``pixels``: what its rows and columns are.
     """
+    assert not isinstance(plan.body, PlanarBody), "its tiles are drawn by draw_planar"
     work = dict.fromkeys(plan.body.tiles, 0)  # in units that all tiles share
     for region in plan.body.regions:
         a = region.area

@@ -142,7 +142,9 @@ def _schedule_lines(decided: Decided) -> list[str]:
 def _kernel_sections(plan: KernelPlan, everything: bool) -> list[tuple[str, list[str]]]:
     """The part that depends on the algorithm: its tile in registers, and how it cuts the output."""
     from convgen.cli.draw_plan import tile_lines
+    from convgen.cli.draw_planar import planar_tile_lines, plane_lines
     from convgen.cli.draw_winograd import grid_lines, patch_lines
+    from convgen.planar import PlanarBody
     from convgen.winograd import WinogradBody
 
     match plan.body:
@@ -151,6 +153,11 @@ def _kernel_sections(plan: KernelPlan, everything: bool) -> list[tuple[str, list
                 ("Winograd tile", patch_lines(plan, body)),
                 ("Register tile of the products", tile_lines(plan, "Winograd tiles")),
                 ("Output, cut into tiles", grid_lines(plan, body)),
+            ]
+        case PlanarBody() as body:
+            return [
+                ("Register tile", planar_tile_lines(body)),
+                ("Rows, taken apart into planes", plane_lines(plan, body)),
             ]
         case _:
             return [

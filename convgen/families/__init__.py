@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convgen.families import direct, winograd
+from convgen.families import direct, planar, winograd
 from convgen.families.base import AlgorithmFamily, Cost
 from convgen.families.fat import lower_fat
 from convgen.families.lanewise import Lanewise
@@ -17,6 +17,7 @@ FAMILIES: dict[Family, AlgorithmFamily] = {
     Family.DEPTHWISE: Lanewise(Family.DEPTHWISE, (1,)),
     Family.GROUPED: Lanewise(Family.GROUPED, (2, 4, 8)),
     Family.DIRECT: direct,
+    Family.PLANAR: planar,
     Family.WINOGRAD: winograd,
 }
 

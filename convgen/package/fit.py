@@ -13,7 +13,8 @@ from convgen.choose import Choice, Ranked, choice_of, ranking
 from convgen.errors import LimitError
 from convgen.families import lower
 from convgen.package.limits import DEFAULT_CODE, GIVEN_FIX, SizeLimits
-from convgen.plan import KernelPlan
+from convgen.plan import KernelPlan, Tile
+from convgen.planar import PlanarTile
 from convgen.render.size import code_estimate
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec
@@ -100,9 +101,14 @@ def _said(choice: Choice, limits: SizeLimits) -> Choice:
 
 def _least(plan: KernelPlan) -> int:
     """Far fewer bytes than any compiler needs, from the tiles alone."""
-    tiles = plan.body.tiles
-    unrolled = (max(1, t.taps) * max(1, t.tap_rows) * t.pixels * t.vectors for t in tiles)
-    return LEAST_BYTES * sum(unrolled)
+    return LEAST_BYTES * sum(map(_unrolled, plan.body.tiles))
+
+
+def _unrolled(tile: Tile | PlanarTile) -> int:
+    """Multiply-adds in the C of this tile."""
+    if isinstance(tile, PlanarTile):
+        return len(tile.vectors) * tile.channels
+    return max(1, tile.taps) * max(1, tile.tap_rows) * tile.pixels * tile.vectors
 
 
 def _smallest(entries: Sequence[Ranked]) -> Ranked | None:

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convgen.plan import AnyBody, KernelPlan
+from convgen.planar import PlanarBody
 from convgen.render.body import BodyText
 from convgen.render.file import ABI, plan_text, spec_id
 from convgen.render.parts import parts_of
+from convgen.render.planar import planar_text
 from convgen.render.tiled import tiled_text
 from convgen.render.winograd import winograd_text
 from convgen.winograd import WinogradBody
@@ -47,9 +49,13 @@ def environment() -> Environment:
 
 def body_text(plan: KernelPlan, body: AnyBody) -> BodyText:
     """The words of one body, for its family's template."""
-    if isinstance(body, WinogradBody):
-        return winograd_text(plan, body)
-    return tiled_text(plan, body)
+    match body:
+        case WinogradBody():
+            return winograd_text(plan, body)
+        case PlanarBody():
+            return planar_text(plan, body)
+        case _:
+            return tiled_text(plan, body)
 
 
 def render_c(

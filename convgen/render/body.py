@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from convgen.plan import Body, KernelPlan
+from convgen.plan import AnyBody, KernelPlan
 from convgen.target.isa import VectorIsa, model
 from convgen.target.x86 import CPUID
-from convgen.winograd import WinogradBody
 
 BASELINE = frozenset({"sse2"})  # part of x86-64 itself
 
@@ -41,7 +40,7 @@ class BodyText:
     operations: tuple[str, ...]
 
 
-def common(plan: KernelPlan, body: Body | WinogradBody) -> dict[str, Any]:
+def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
     """The fields of BodyText."""
     isa = body.isa
     v = isa.prefix.upper()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 from convgen import __version__
 from convgen.activations import ActivationText, activation_text, float_literal
 from convgen.plan import KernelPlan, Packing
+from convgen.planar import PlanarBody
 from convgen.render.parts import parts_of
 from convgen.spec.model import Act, ConvSpec
 from convgen.winograd import WinogradBody, matrices
@@ -75,7 +77,7 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     return PlanText(
         name=spec.name,
         macro=macro,
-        template="winograd.j2" if isinstance(plan.body, WinogradBody) else "tiled.j2",
+        template=_template(plan),
         fat=plan.fat,
         workspace=", (float *)workspace" if plan.workspace_bytes else "",
         version=__version__,
@@ -114,6 +116,14 @@ def _isa_words(plan: KernelPlan) -> str:
     names = [body.isa.name for _, body in parts_of(plan)]
     *others, last = [f'"{name}"' for name in names]
     return f"{', '.join(others)} or {last}" if others else last
+def _template(plan: KernelPlan) -> str:
+    match plan.body:
+        case WinogradBody():
+            return "winograd.j2"
+        case PlanarBody():
+            return "planar.j2"
+        case _:
+            return "tiled.j2"
 
 
 def winograd_words(body: WinogradBody) -> SimpleNamespace:
@@ -166,7 +176,8 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         f"{_affine('ow', s.sw, p.left, 'kw', s.dw)}, {channel}] * w[kh,kw,{depth},oc]"
     )
     opening, closing = (f"{act}(", ")") if act is not Act.NONE else ("", "")
-    tile = max(plan.body.tiles, key=lambda t: t.pixels * t.channels)
+    sizes = [(tile.pixels, tile.channels) for tile in plan.body.tiles]
+    pixels, channels = max(sizes, key=math.prod)
     return (
         f"{left}{opening}{inner}",
         f"    {taps}{closing}",
@@ -179,7 +190,7 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         f"Schedule {plan.schedule}",
         *(f"  on {p.body.isa.name} {p.schedule}" for p in plan.narrower),
         f"Cost: {s.macs} multiply-adds, {plan.packed_bytes} bytes of packed weights",
-        f"Tiles of up to {tile.pixels} pixels x {tile.channels} channels",
+        f"Tiles of up to {pixels} pixels x {channels} channels",
         *_flags_story(plan),
         *(_winograd_story(plan.body, s) if isinstance(plan.body, WinogradBody) else ()),
     )

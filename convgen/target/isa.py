@@ -13,8 +13,13 @@ never a new template. The meaning of each operation, lane by lane:
     max(a, b)         a > b ? a : b, so a NaN in b comes through
     min(a, b)         a < b ? a : b, likewise
     spread_W_I(a)     lane i of the result is lane i / W * W + I of a: lane I of every W lanes
+    join(a, b, n)     lanes 0 .. n-1 of a, the others of b; 0 < n < lanes
+    pick(a, b, from)  lane i is lane from[i] of a, or from[i] - lanes of b if that is not negative
     exp2i(t)          2^n, where t = n + 1.5 * 2^23 and n is an integer in -126..127
     keep(a)           a, in a register: gcc would rather read memory again for each use
+
+The spreads, join and pick are there where the instruction set has a quick way; a family that wants
+them asks with ``has``.
 """
 
 from __future__ import annotations
@@ -81,6 +86,8 @@ class VectorIsa:
             return storage
         both = (*attributes, self.attribute) if self.attribute else attributes
         return f"{storage} __attribute__(({', '.join(both)}))"
+    def has(self, name: str) -> bool:
+        return any(op.name == name for op in self.operations)
 
 
 _SHAPES = {
@@ -98,6 +105,10 @@ _SHAPES = {
     "min": ("V a, V b", "V"),
     "exp2i": ("V t", "V"),
 }
+_OPTIONAL = {
+    "join": ("V a, V b, int n", "V"),
+    "pick": ("V a, V b, const int32_t *from", "V"),
+}
 OPERATIONS = tuple(_SHAPES)
 
 
@@ -106,7 +117,7 @@ def table(prefix: str, bodies: dict[str, str]) -> tuple[Operation, ...]:
     assert set(_SHAPES) <= set(bodies)
     found = []
     for name in bodies:
-        params, result = _SHAPES.get(name, ("V a", "V"))
+        params, result = {**_SHAPES, **_OPTIONAL}.get(name, ("V a", "V"))
         text = bodies[name]
         body = text if text.endswith((";", "}")) else f"return {text};"
         if result == "void" and body != text:
@@ -125,6 +136,15 @@ def table(prefix: str, bodies: dict[str, str]) -> tuple[Operation, ...]:
 def spread_groups(lanes: int) -> list[tuple[int, int]]:
     """(W, I) of every spread within vectors of this many lanes."""
     return [(w, i) for w in (2, 4, 8) if w <= lanes for i in range(w)]
+
+
+def _picked(n: int) -> str:
+    """Both vectors in one array, so that an interval of lanes is all a prover needs to know."""
+    return (
+        f"V r = a;\n  float both[{2 * n}];\n  memcpy(both, &a, sizeof a);\n"
+        f"  memcpy(both + {n}, &b, sizeof b);\n"
+        f"  for (int i = 0; i < {n}; ++i) r.lane[i] = both[from[i]];\n  return r;"
+    )
 
 
 def model(isa: VectorIsa) -> VectorIsa:
@@ -163,6 +183,8 @@ def model(isa: VectorIsa) -> VectorIsa:
                     f"spread_{w}_{i}": lanewise(f"a.lane[i / {w} * {w}{f' + {i}' if i else ''}]")
                     for w, i in spread_groups(n)
                 },
+                "join": lanewise("i < n ? a.lane[i] : b.lane[i]"),
+                "pick": _picked(n),
                 "add": lanewise("a.lane[i] + b.lane[i]"),
                 "sub": lanewise("a.lane[i] - b.lane[i]"),
                 "mul": lanewise("a.lane[i] * b.lane[i]"),

@@ -65,6 +65,14 @@ _STORE_8 = (
 )
 
 
+# SSE2 has no blend: the mask is a constant, as n is.
+_JOIN_4 = (
+    "const __m128 first = _mm_castsi128_ps(\n"
+    "      _mm_cmpgt_epi32(_mm_set1_epi32(n), _mm_setr_epi32(0, 1, 2, 3)));\n"
+    "  return _mm_or_ps(_mm_and_ps(first, a), _mm_andnot_ps(first, b));"
+)
+
+
 def _spreads(lanes: int, within_four: str, within_eight: str) -> dict[str, str]:
     """Spreads by an immediate inside 128 bits, by a vector of indices across them."""
     found = {}
@@ -101,6 +109,8 @@ AVX512 = VectorIsa(
             {
                 "load_part": "_mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p)",
                 "store_part": "_mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), a)",
+                "join": "_mm512_mask_mov_ps(b, (__mmask16)((1u << n) - 1u), a)",
+                "pick": "_mm512_permutex2var_ps(a, _mm512_loadu_si512(from), b)",
                 **_spreads(
                     16,
                     _KEPT.format("_mm512_permute_ps(a, {imm})"),
@@ -133,6 +143,8 @@ AVX2 = VectorIsa(
                 "      p, _mm256_cmpgt_epi32(_mm256_set1_epi32(n), "
                 "_mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)))",
                 "store_part": "__m256 h = a;\n" + _STORE_8,
+                "join": "_mm256_blendv_ps(b, a, _mm256_castsi256_ps(_mm256_cmpgt_epi32(\n"
+                "      _mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))))",
                 **_spreads(
                     8,
                     "_mm256_permute_ps(a, {imm})",
@@ -164,6 +176,7 @@ AVX2_HALF = VectorIsa(
                 "load_part": "_mm_maskload_ps(p, _mm_cmpgt_epi32(_mm_set1_epi32(n), "
                 "_mm_setr_epi32(0, 1, 2, 3)))",
                 "store_part": "__m128 q = a;\n" + _STORE_4,
+                "join": _JOIN_4,
                 **_spreads(4, "_mm_shuffle_ps(a, a, {imm})", ""),
             },
             "_mm_fmadd_ps(a, b, c)",
@@ -190,6 +203,7 @@ SSE2 = VectorIsa(
             {
                 "load_part": "_mm_setr_ps(p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, 0.0f)",
                 "store_part": "__m128 q = a;\n" + _STORE_4,
+                "join": _JOIN_4,
                 **_spreads(4, "_mm_shuffle_ps(a, a, {imm})", ""),
             },
             "_mm_add_ps(_mm_mul_ps(a, b), c)",

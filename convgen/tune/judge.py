@@ -78,6 +78,8 @@ def preferred(times: Mapping[Schedule, float], pick: Schedule) -> list[Schedule]
 def simplicity(schedule: Schedule) -> tuple[bool, int, int, str]:
     """Orders schedules, the simplest first: direct sums, then fewer sums unrolled at a time."""
     winograd = schedule.family is Family.WINOGRAD
-    outputs = schedule.tile_h * schedule.tile_w
+    # A planar strip's rows are not unrolled.
+    height = 1 if schedule.family is Family.PLANAR else schedule.tile_h
+    outputs = height * schedule.tile_w
     unrolled = schedule.vectors * (schedule.rows if winograd else outputs)
     return winograd, outputs if winograd else 0, unrolled, str(schedule)

@@ -4,14 +4,14 @@
  *   convgen emit SPEC --target x86-64-sse2
  *
  * y[n,oh,ow,oc] = clip(b[oc] + sum over kh, kw, ic of
- *     x[n, oh - 1 + kh, ow - 1 + kw, oc / 3 * 2 + ic] * w[kh,kw,ic,oc])
+ *     x[n, oh - 1 + kh, ow - 1 + kw, oc / 18 * 2 + ic] * w[kh,kw,ic,oc])
  * Taps outside the image count as nothing. Indices are logical; the arrays lie as follows:
- * x 2x4x6x5 NCHW, w 6x2x3x3 OIHW, y 2x6x6x5 NCHW, float32
+ * x 2x4x6x5 NCHW, w 36x2x3x3 OIHW, y 2x36x6x5 NCHW, float32
  *
- * Spec 2082c50ea4b8350a, target x86-64-sse2
- * Schedule {family: direct, lanes: 4, tile: [1, 12], vectors: 1}
- * Cost: 6480 multiply-adds, 608 bytes of packed weights
- * Tiles of up to 12 pixels x 3 channels
+ * Spec 0ab2a0fa651d16ab, target x86-64-sse2
+ * Schedule {family: direct, lanes: 4, tile: [1, 2], vectors: 5}
+ * Cost: 38880 multiply-adds, 3040 bytes of packed weights
+ * Tiles of up to 2 pixels x 18 channels
  *
  * This generated file carries no licence obligation: it is yours.
  */
@@ -142,34 +142,44 @@ V4_OP void v4_scatter(float *p, v4 a, int n)
 }
 
 /* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
-static const grouped_region grouped_regions[9] = {
-  /* rows 0..0, columns 0..0, channels 0..2, taps 1..2 x 1..2, in each group */
+static const grouped_region grouped_regions[12] = {
+  /* rows 0..0, columns 0..0, channels 0..17, taps 1..2 x 1..2, in each group */
   { 1, 1, 1, 2, 2, 0, 0, 5, 1, 32, 0 },
-  /* rows 0..0, columns 4..4, channels 0..2, taps 1..2 x 0..1, in each group */
+  /* rows 0..0, columns 3..3, channels 0..17, taps 1..2 x 0..2, in each group */
+  { 1, 1, 1, 2, 3, 0, 2, 5, 1, 24, 3 },
+  /* rows 0..0, columns 4..4, channels 0..17, taps 1..2 x 0..1, in each group */
   { 1, 1, 1, 2, 2, 0, 3, 5, 1, 24, 4 },
-  /* rows 5..5, columns 0..0, channels 0..2, taps 0..1 x 1..2, in each group */
+  /* rows 5..5, columns 0..0, channels 0..17, taps 0..1 x 1..2, in each group */
   { 1, 1, 1, 2, 2, 0, 20, 5, 1, 8, 25 },
-  /* rows 5..5, columns 4..4, channels 0..2, taps 0..1 x 0..1, in each group */
+  /* rows 5..5, columns 3..3, channels 0..17, taps 0..1 x 0..2, in each group */
+  { 1, 1, 1, 2, 3, 0, 22, 5, 1, 0, 28 },
+  /* rows 5..5, columns 4..4, channels 0..17, taps 0..1 x 0..1, in each group */
   { 1, 1, 1, 2, 2, 0, 23, 5, 1, 0, 29 },
-  /* rows 0..0, columns 1..3, channels 0..2, taps 1..2 x 0..2, in each group */
-  { 1, 1, 1, 2, 3, 0, 0, 5, 3, 24, 1 },
-  /* rows 5..5, columns 1..3, channels 0..2, taps 0..1 x 0..2, in each group */
-  { 1, 1, 1, 2, 3, 0, 20, 5, 3, 0, 26 },
-  /* rows 1..4, columns 0..0, channels 0..2, taps 0..2 x 1..2, in each group */
-  { 1, 1, 1, 3, 2, 0, 0, 20, 1, 8, 5 },
-  /* rows 1..4, columns 4..4, channels 0..2, taps 0..2 x 0..1, in each group */
-  { 1, 1, 1, 3, 2, 0, 3, 20, 1, 0, 9 },
-  /* rows 1..4, columns 1..3, channels 0..2, taps 0..2 x 0..2, in each group */
-  { 1, 1, 1, 3, 3, 0, 0, 20, 3, 0, 6 },
+  /* rows 0..0, columns 1..2, channels 0..17, taps 1..2 x 0..2, in each group */
+  { 1, 1, 1, 2, 3, 0, 0, 5, 2, 24, 1 },
+  /* rows 1..4, columns 1..2, channels 0..17, taps 0..2 x 0..2, in each group */
+  { 4, 1, 1, 3, 3, 0, 0, 5, 2, 0, 6 },
+  /* rows 5..5, columns 1..2, channels 0..17, taps 0..1 x 0..2, in each group */
+  { 1, 1, 1, 2, 3, 0, 20, 5, 2, 0, 26 },
+  /* rows 1..4, columns 0..0, channels 0..17, taps 0..2 x 1..2, in each group */
+  { 2, 1, 1, 3, 2, 0, 0, 10, 1, 8, 5 },
+  /* rows 1..4, columns 3..3, channels 0..17, taps 0..2 x 0..2, in each group */
+  { 2, 1, 1, 3, 3, 0, 2, 10, 1, 0, 8 },
+  /* rows 1..4, columns 4..4, channels 0..17, taps 0..2 x 0..1, in each group */
+  { 2, 1, 1, 3, 2, 0, 3, 10, 1, 0, 9 },
 };
 
-/* 1 pixel x 3 channels: 1 accumulator, 1 multiply-add a step. */
-V4_OP void tile_1x1x1_tail3(const float *x, const float *b, const float *w,
+/* 1 pixel x 18 channels: 5 accumulators, 5 multiply-adds a step. */
+V4_OP void tile_1x1x5_tail2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
   const v4 b_0 = v4_load(b);
-  v4 acc_0_0 = b_0;
+  const v4 b_1 = v4_load(b + 76);
+  const v4 b_2 = v4_load(b + 152);
+  const v4 b_3 = v4_load(b + 228);
+  const v4 b_4 = v4_load(b + 304);
+  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3, acc_0_4 = b_4;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
@@ -177,49 +187,63 @@ V4_OP void tile_1x1x1_tail3(const float *x, const float *b, const float *w,
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
         V4_OPAQUE(s);
+        const v4 a_0 = v4_set1(s[0]);
         const v4 w_0 = v4_load(w + kh * 24 + kw * 8 + ic * 4);
-        v4 a;
-        a = v4_set1(s[0]);
-        acc_0_0 = v4_fma(a, w_0, acc_0_0);
+        acc_0_0 = v4_fma(a_0, w_0, acc_0_0);
+        const v4 w_1 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 76);
+        acc_0_1 = v4_fma(a_0, w_1, acc_0_1);
+        const v4 w_2 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 152);
+        acc_0_2 = v4_fma(a_0, w_2, acc_0_2);
+        const v4 w_3 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 228);
+        acc_0_3 = v4_fma(a_0, w_3, acc_0_3);
+        const v4 w_4 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 304);
+        acc_0_4 = v4_fma(a_0, w_4, acc_0_4);
       }
     }
   }
 
   /* Activation and store. */
-  v4_scatter(y, v4_act(acc_0_0), 3);
+  v4_scatter(y, v4_act(acc_0_0), 4);
+  v4_scatter(y + 120, v4_act(acc_0_1), 4);
+  v4_scatter(y + 240, v4_act(acc_0_2), 4);
+  v4_scatter(y + 360, v4_act(acc_0_3), 4);
+  v4_scatter(y + 480, v4_act(acc_0_4), 2);
 }
 
-/* One region, 1x1x1_tail3 at a time: this part's share of its units. */
-V4_SWEEP void sweep_1x1x1_tail3(const float *x, const float *packed, float *y,
+/* One region, 1x1x5_tail2 at a time: this part's share of its units. */
+V4_SWEEP void sweep_1x1x5_tail2(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
   const ptrdiff_t end = grouped_share(units, part + 1, parts);
   for (ptrdiff_t u = grouped_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 3;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 18;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
     const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
-    const float *const bt = packed + group * 76 + oc * 19;
+    const float *const bt = packed + group * 380 + oc * 19;
     const float *const wt = bt + 4 + a->w0;
-    float *const yt = y + a->y0 + row * 5 + image * 180 + group * 90 + oc * 30;
+    float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x1_tail3(xt + col * a->x_col, bt, wt,
+      tile_1x1x5_tail2(xt + col * a->x_col, bt, wt,
           yt + col, a->kh_taps, a->kw_taps);
     }
   }
 }
 
-/* 1x3 pixels x 3 channels: 3 accumulators, 3 multiply-adds a step. */
-V4_OP void tile_1x3x1_tail3(const float *x, const float *b, const float *w,
+/* 1x2 pixels x 18 channels: 10 accumulators, 10 multiply-adds a step. */
+V4_OP void tile_1x2x5_tail2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
   const v4 b_0 = v4_load(b);
-  v4 acc_0_0 = b_0;
-  v4 acc_1_0 = b_0;
-  v4 acc_2_0 = b_0;
+  const v4 b_1 = v4_load(b + 76);
+  const v4 b_2 = v4_load(b + 152);
+  const v4 b_3 = v4_load(b + 228);
+  const v4 b_4 = v4_load(b + 304);
+  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3, acc_0_4 = b_4;
+  v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3, acc_1_4 = b_4;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
@@ -227,56 +251,74 @@ V4_OP void tile_1x3x1_tail3(const float *x, const float *b, const float *w,
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
         V4_OPAQUE(s);
+        const v4 a_0 = v4_set1(s[0]);
+        const v4 a_1 = v4_set1(s[1]);
         const v4 w_0 = v4_load(w + kh * 24 + kw * 8 + ic * 4);
-        v4 a;
-        a = v4_set1(s[0]);
-        acc_0_0 = v4_fma(a, w_0, acc_0_0);
-        a = v4_set1(s[1]);
-        acc_1_0 = v4_fma(a, w_0, acc_1_0);
-        a = v4_set1(s[2]);
-        acc_2_0 = v4_fma(a, w_0, acc_2_0);
+        acc_0_0 = v4_fma(a_0, w_0, acc_0_0);
+        acc_1_0 = v4_fma(a_1, w_0, acc_1_0);
+        const v4 w_1 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 76);
+        acc_0_1 = v4_fma(a_0, w_1, acc_0_1);
+        acc_1_1 = v4_fma(a_1, w_1, acc_1_1);
+        const v4 w_2 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 152);
+        acc_0_2 = v4_fma(a_0, w_2, acc_0_2);
+        acc_1_2 = v4_fma(a_1, w_2, acc_1_2);
+        const v4 w_3 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 228);
+        acc_0_3 = v4_fma(a_0, w_3, acc_0_3);
+        acc_1_3 = v4_fma(a_1, w_3, acc_1_3);
+        const v4 w_4 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 304);
+        acc_0_4 = v4_fma(a_0, w_4, acc_0_4);
+        acc_1_4 = v4_fma(a_1, w_4, acc_1_4);
       }
     }
   }
 
   /* Activation and store. */
-  v4_scatter(y, v4_act(acc_0_0), 3);
-  v4_scatter(y + 1, v4_act(acc_1_0), 3);
-  v4_scatter(y + 2, v4_act(acc_2_0), 3);
+  v4_scatter(y, v4_act(acc_0_0), 4);
+  v4_scatter(y + 120, v4_act(acc_0_1), 4);
+  v4_scatter(y + 240, v4_act(acc_0_2), 4);
+  v4_scatter(y + 360, v4_act(acc_0_3), 4);
+  v4_scatter(y + 480, v4_act(acc_0_4), 2);
+  v4_scatter(y + 1, v4_act(acc_1_0), 4);
+  v4_scatter(y + 1 + 120, v4_act(acc_1_1), 4);
+  v4_scatter(y + 1 + 240, v4_act(acc_1_2), 4);
+  v4_scatter(y + 1 + 360, v4_act(acc_1_3), 4);
+  v4_scatter(y + 1 + 480, v4_act(acc_1_4), 2);
 }
 
-/* One region, 1x3x1_tail3 at a time: this part's share of its units. */
-V4_SWEEP void sweep_1x3x1_tail3(const float *x, const float *packed, float *y,
+/* One region, 1x2x5_tail2 at a time: this part's share of its units. */
+V4_SWEEP void sweep_1x2x5_tail2(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
   const ptrdiff_t end = grouped_share(units, part + 1, parts);
   for (ptrdiff_t u = grouped_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 3;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 18;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
     const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
-    const float *const bt = packed + group * 76 + oc * 19;
+    const float *const bt = packed + group * 380 + oc * 19;
     const float *const wt = bt + 4 + a->w0;
-    float *const yt = y + a->y0 + row * 5 + image * 180 + group * 90 + oc * 30;
+    float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x3x1_tail3(xt + col * a->x_col, bt, wt,
-          yt + col * 3, a->kh_taps, a->kw_taps);
+      tile_1x2x5_tail2(xt + col * a->x_col, bt, wt,
+          yt + col * 2, a->kh_taps, a->kw_taps);
     }
   }
 }
 
-/* 4x1 pixels x 3 channels: 4 accumulators, 4 multiply-adds a step. */
-V4_OP void tile_4x1x1_tail3(const float *x, const float *b, const float *w,
+/* 2x1 pixels x 18 channels: 10 accumulators, 10 multiply-adds a step. */
+V4_OP void tile_2x1x5_tail2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
   const v4 b_0 = v4_load(b);
-  v4 acc_0_0 = b_0;
-  v4 acc_1_0 = b_0;
-  v4 acc_2_0 = b_0;
-  v4 acc_3_0 = b_0;
+  const v4 b_1 = v4_load(b + 76);
+  const v4 b_2 = v4_load(b + 152);
+  const v4 b_3 = v4_load(b + 228);
+  const v4 b_4 = v4_load(b + 304);
+  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3, acc_0_4 = b_4;
+  v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3, acc_1_4 = b_4;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
@@ -284,137 +326,58 @@ V4_OP void tile_4x1x1_tail3(const float *x, const float *b, const float *w,
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
         V4_OPAQUE(s);
+        const v4 a_0 = v4_set1(s[0]);
+        const v4 a_1 = v4_set1(s[5]);
         const v4 w_0 = v4_load(w + kh * 24 + kw * 8 + ic * 4);
-        v4 a;
-        a = v4_set1(s[0]);
-        acc_0_0 = v4_fma(a, w_0, acc_0_0);
-        a = v4_set1(s[5]);
-        acc_1_0 = v4_fma(a, w_0, acc_1_0);
-        a = v4_set1(s[10]);
-        acc_2_0 = v4_fma(a, w_0, acc_2_0);
-        a = v4_set1(s[15]);
-        acc_3_0 = v4_fma(a, w_0, acc_3_0);
+        acc_0_0 = v4_fma(a_0, w_0, acc_0_0);
+        acc_1_0 = v4_fma(a_1, w_0, acc_1_0);
+        const v4 w_1 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 76);
+        acc_0_1 = v4_fma(a_0, w_1, acc_0_1);
+        acc_1_1 = v4_fma(a_1, w_1, acc_1_1);
+        const v4 w_2 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 152);
+        acc_0_2 = v4_fma(a_0, w_2, acc_0_2);
+        acc_1_2 = v4_fma(a_1, w_2, acc_1_2);
+        const v4 w_3 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 228);
+        acc_0_3 = v4_fma(a_0, w_3, acc_0_3);
+        acc_1_3 = v4_fma(a_1, w_3, acc_1_3);
+        const v4 w_4 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 304);
+        acc_0_4 = v4_fma(a_0, w_4, acc_0_4);
+        acc_1_4 = v4_fma(a_1, w_4, acc_1_4);
       }
     }
   }
 
   /* Activation and store. */
-  v4_scatter(y, v4_act(acc_0_0), 3);
-  v4_scatter(y + 5, v4_act(acc_1_0), 3);
-  v4_scatter(y + 10, v4_act(acc_2_0), 3);
-  v4_scatter(y + 15, v4_act(acc_3_0), 3);
+  v4_scatter(y, v4_act(acc_0_0), 4);
+  v4_scatter(y + 120, v4_act(acc_0_1), 4);
+  v4_scatter(y + 240, v4_act(acc_0_2), 4);
+  v4_scatter(y + 360, v4_act(acc_0_3), 4);
+  v4_scatter(y + 480, v4_act(acc_0_4), 2);
+  v4_scatter(y + 5, v4_act(acc_1_0), 4);
+  v4_scatter(y + 5 + 120, v4_act(acc_1_1), 4);
+  v4_scatter(y + 5 + 240, v4_act(acc_1_2), 4);
+  v4_scatter(y + 5 + 360, v4_act(acc_1_3), 4);
+  v4_scatter(y + 5 + 480, v4_act(acc_1_4), 2);
 }
 
-/* One region, 4x1x1_tail3 at a time: this part's share of its units. */
-V4_SWEEP void sweep_4x1x1_tail3(const float *x, const float *packed, float *y,
+/* One region, 2x1x5_tail2 at a time: this part's share of its units. */
+V4_SWEEP void sweep_2x1x5_tail2(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
   const ptrdiff_t end = grouped_share(units, part + 1, parts);
   for (ptrdiff_t u = grouped_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 3;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 18;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
     const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
-    const float *const bt = packed + group * 76 + oc * 19;
+    const float *const bt = packed + group * 380 + oc * 19;
     const float *const wt = bt + 4 + a->w0;
-    float *const yt = y + a->y0 + row * 20 + image * 180 + group * 90 + oc * 30;
+    float *const yt = y + a->y0 + row * 10 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x1_tail3(xt + col * a->x_col, bt, wt,
+      tile_2x1x5_tail2(xt + col * a->x_col, bt, wt,
           yt + col, a->kh_taps, a->kw_taps);
-    }
-  }
-}
-
-/* 4x3 pixels x 3 channels: 12 accumulators, 12 multiply-adds a step. */
-V4_OP void tile_4x3x1_tail3(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
-{
-  /* Every accumulator starts from its channel's bias. */
-  const v4 b_0 = v4_load(b);
-  v4 acc_0_0 = b_0;
-  v4 acc_1_0 = b_0;
-  v4 acc_2_0 = b_0;
-  v4 acc_3_0 = b_0;
-  v4 acc_4_0 = b_0;
-  v4 acc_5_0 = b_0;
-  v4 acc_6_0 = b_0;
-  v4 acc_7_0 = b_0;
-  v4 acc_8_0 = b_0;
-  v4 acc_9_0 = b_0;
-  v4 acc_10_0 = b_0;
-  v4 acc_11_0 = b_0;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
-      for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-        const float *s = x + kh * 5 + kw + ic * 30;
-        V4_OPAQUE(s);
-        const v4 w_0 = v4_load(w + kh * 24 + kw * 8 + ic * 4);
-        v4 a;
-        a = v4_set1(s[0]);
-        acc_0_0 = v4_fma(a, w_0, acc_0_0);
-        a = v4_set1(s[1]);
-        acc_1_0 = v4_fma(a, w_0, acc_1_0);
-        a = v4_set1(s[2]);
-        acc_2_0 = v4_fma(a, w_0, acc_2_0);
-        a = v4_set1(s[5]);
-        acc_3_0 = v4_fma(a, w_0, acc_3_0);
-        a = v4_set1(s[6]);
-        acc_4_0 = v4_fma(a, w_0, acc_4_0);
-        a = v4_set1(s[7]);
-        acc_5_0 = v4_fma(a, w_0, acc_5_0);
-        a = v4_set1(s[10]);
-        acc_6_0 = v4_fma(a, w_0, acc_6_0);
-        a = v4_set1(s[11]);
-        acc_7_0 = v4_fma(a, w_0, acc_7_0);
-        a = v4_set1(s[12]);
-        acc_8_0 = v4_fma(a, w_0, acc_8_0);
-        a = v4_set1(s[15]);
-        acc_9_0 = v4_fma(a, w_0, acc_9_0);
-        a = v4_set1(s[16]);
-        acc_10_0 = v4_fma(a, w_0, acc_10_0);
-        a = v4_set1(s[17]);
-        acc_11_0 = v4_fma(a, w_0, acc_11_0);
-      }
-    }
-  }
-
-  /* Activation and store. */
-  v4_scatter(y, v4_act(acc_0_0), 3);
-  v4_scatter(y + 1, v4_act(acc_1_0), 3);
-  v4_scatter(y + 2, v4_act(acc_2_0), 3);
-  v4_scatter(y + 5, v4_act(acc_3_0), 3);
-  v4_scatter(y + 6, v4_act(acc_4_0), 3);
-  v4_scatter(y + 7, v4_act(acc_5_0), 3);
-  v4_scatter(y + 10, v4_act(acc_6_0), 3);
-  v4_scatter(y + 11, v4_act(acc_7_0), 3);
-  v4_scatter(y + 12, v4_act(acc_8_0), 3);
-  v4_scatter(y + 15, v4_act(acc_9_0), 3);
-  v4_scatter(y + 16, v4_act(acc_10_0), 3);
-  v4_scatter(y + 17, v4_act(acc_11_0), 3);
-}
-
-/* One region, 4x3x1_tail3 at a time: this part's share of its units. */
-V4_SWEEP void sweep_4x3x1_tail3(const float *x, const float *packed, float *y,
-    const grouped_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
-  const ptrdiff_t end = grouped_share(units, part + 1, parts);
-  for (ptrdiff_t u = grouped_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 3;
-    const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
-    const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
-    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
-    const float *const bt = packed + group * 76 + oc * 19;
-    const float *const wt = bt + 4 + a->w0;
-    float *const yt = y + a->y0 + row * 20 + image * 180 + group * 90 + oc * 30;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x3x1_tail3(xt + col * a->x_col, bt, wt,
-          yt + col * 3, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -422,16 +385,15 @@ V4_SWEEP void sweep_4x3x1_tail3(const float *x, const float *packed, float *y,
 static void grouped_body(const float *x, const float *packed, float *y,
     int part, int parts)
 {
-  for (int r = 0; r < 4; ++r) {
-    sweep_1x1x1_tail3(x, packed, y, &grouped_regions[r], part, parts);
+  for (int r = 0; r < 6; ++r) {
+    sweep_1x1x5_tail2(x, packed, y, &grouped_regions[r], part, parts);
   }
-  for (int r = 4; r < 6; ++r) {
-    sweep_1x3x1_tail3(x, packed, y, &grouped_regions[r], part, parts);
+  for (int r = 6; r < 9; ++r) {
+    sweep_1x2x5_tail2(x, packed, y, &grouped_regions[r], part, parts);
   }
-  for (int r = 6; r < 8; ++r) {
-    sweep_4x1x1_tail3(x, packed, y, &grouped_regions[r], part, parts);
+  for (int r = 9; r < 12; ++r) {
+    sweep_2x1x5_tail2(x, packed, y, &grouped_regions[r], part, parts);
   }
-  sweep_4x3x1_tail3(x, packed, y, &grouped_regions[8], part, parts);
 }
 
 #else /* plain C99, for any compiler */
@@ -474,36 +436,55 @@ V1_OP v1 v1_act(v1 a)
 }
 
 /* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
-static const grouped_region grouped_regions[9] = {
-  /* rows 0..0, columns 0..0, channels 0..2, taps 1..2 x 1..2, in each group */
-  { 1, 1, 1, 2, 2, 0, 0, 5, 1, 32, 0 },
-  /* rows 0..0, columns 4..4, channels 0..2, taps 1..2 x 0..1, in each group */
-  { 1, 1, 1, 2, 2, 0, 3, 5, 1, 24, 4 },
-  /* rows 5..5, columns 0..0, channels 0..2, taps 0..1 x 1..2, in each group */
-  { 1, 1, 1, 2, 2, 0, 20, 5, 1, 8, 25 },
-  /* rows 5..5, columns 4..4, channels 0..2, taps 0..1 x 0..1, in each group */
-  { 1, 1, 1, 2, 2, 0, 23, 5, 1, 0, 29 },
-  /* rows 0..0, columns 1..3, channels 0..2, taps 1..2 x 0..2, in each group */
-  { 1, 1, 1, 2, 3, 0, 0, 5, 3, 24, 1 },
-  /* rows 1..4, columns 1..3, channels 0..2, taps 0..2 x 0..2, in each group */
-  { 4, 1, 1, 3, 3, 0, 0, 5, 3, 0, 6 },
-  /* rows 5..5, columns 1..3, channels 0..2, taps 0..1 x 0..2, in each group */
-  { 1, 1, 1, 2, 3, 0, 20, 5, 3, 0, 26 },
-  /* rows 1..4, columns 0..0, channels 0..2, taps 0..2 x 1..2, in each group */
-  { 1, 1, 1, 3, 2, 0, 0, 20, 1, 8, 5 },
-  /* rows 1..4, columns 4..4, channels 0..2, taps 0..2 x 0..1, in each group */
-  { 1, 1, 1, 3, 2, 0, 3, 20, 1, 0, 9 },
+static const grouped_region grouped_regions[18] = {
+  /* rows 0..0, columns 0..0, channels 0..15, taps 1..2 x 1..2, in each group */
+  { 1, 1, 4, 2, 2, 0, 0, 5, 1, 32, 0 },
+  /* rows 0..0, columns 4..4, channels 0..15, taps 1..2 x 0..1, in each group */
+  { 1, 1, 4, 2, 2, 0, 3, 5, 1, 24, 4 },
+  /* rows 5..5, columns 0..0, channels 0..15, taps 0..1 x 1..2, in each group */
+  { 1, 1, 4, 2, 2, 0, 20, 5, 1, 8, 25 },
+  /* rows 5..5, columns 4..4, channels 0..15, taps 0..1 x 0..1, in each group */
+  { 1, 1, 4, 2, 2, 0, 23, 5, 1, 0, 29 },
+  /* rows 0..0, columns 1..3, channels 0..15, taps 1..2 x 0..2, in each group */
+  { 1, 1, 4, 2, 3, 0, 0, 5, 3, 24, 1 },
+  /* rows 1..4, columns 1..3, channels 0..15, taps 0..2 x 0..2, in each group */
+  { 4, 1, 4, 3, 3, 0, 0, 5, 3, 0, 6 },
+  /* rows 5..5, columns 1..3, channels 0..15, taps 0..1 x 0..2, in each group */
+  { 1, 1, 4, 2, 3, 0, 20, 5, 3, 0, 26 },
+  /* rows 1..4, columns 0..0, channels 0..15, taps 0..2 x 1..2, in each group */
+  { 1, 1, 4, 3, 2, 0, 0, 20, 1, 8, 5 },
+  /* rows 1..4, columns 4..4, channels 0..15, taps 0..2 x 0..1, in each group */
+  { 1, 1, 4, 3, 2, 0, 3, 20, 1, 0, 9 },
+  /* rows 0..0, columns 0..0, channels 16..17, taps 1..2 x 1..2, in each group */
+  { 1, 1, 1, 2, 2, 16, 0, 5, 1, 32, 0 },
+  /* rows 0..0, columns 4..4, channels 16..17, taps 1..2 x 0..1, in each group */
+  { 1, 1, 1, 2, 2, 16, 3, 5, 1, 24, 4 },
+  /* rows 5..5, columns 0..0, channels 16..17, taps 0..1 x 1..2, in each group */
+  { 1, 1, 1, 2, 2, 16, 20, 5, 1, 8, 25 },
+  /* rows 5..5, columns 4..4, channels 16..17, taps 0..1 x 0..1, in each group */
+  { 1, 1, 1, 2, 2, 16, 23, 5, 1, 0, 29 },
+  /* rows 0..0, columns 1..3, channels 16..17, taps 1..2 x 0..2, in each group */
+  { 1, 1, 1, 2, 3, 16, 0, 5, 3, 24, 1 },
+  /* rows 5..5, columns 1..3, channels 16..17, taps 0..1 x 0..2, in each group */
+  { 1, 1, 1, 2, 3, 16, 20, 5, 3, 0, 26 },
+  /* rows 1..4, columns 0..0, channels 16..17, taps 0..2 x 1..2, in each group */
+  { 1, 1, 1, 3, 2, 16, 0, 20, 1, 8, 5 },
+  /* rows 1..4, columns 4..4, channels 16..17, taps 0..2 x 0..1, in each group */
+  { 1, 1, 1, 3, 2, 16, 3, 20, 1, 0, 9 },
+  /* rows 1..4, columns 1..3, channels 16..17, taps 0..2 x 0..2, in each group */
+  { 2, 1, 1, 3, 3, 16, 0, 10, 3, 0, 6 },
 };
 
-/* 1 pixel x 3 channels: 3 accumulators, 3 multiply-adds a step. */
-V1_OP void tile_1x1x3(const float *x, const float *b, const float *w,
+/* 1 pixel x 4 channels: 4 accumulators, 4 multiply-adds a step. */
+V1_OP void tile_1x1x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
   const v1 b_1 = v1_load(b + 1);
   const v1 b_2 = v1_load(b + 2);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
+  const v1 b_3 = v1_load(b + 3);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
@@ -518,6 +499,8 @@ V1_OP void tile_1x1x3(const float *x, const float *b, const float *w,
         acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
         const v1 w_2 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 2);
         acc_0_2 = v1_fma(a_0, w_2, acc_0_2);
+        const v1 w_3 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 3);
+        acc_0_3 = v1_fma(a_0, w_3, acc_0_3);
       }
     }
   }
@@ -526,41 +509,43 @@ V1_OP void tile_1x1x3(const float *x, const float *b, const float *w,
   v1_store(y, v1_act(acc_0_0));
   v1_store(y + 30, v1_act(acc_0_1));
   v1_store(y + 60, v1_act(acc_0_2));
+  v1_store(y + 90, v1_act(acc_0_3));
 }
 
-/* One region, 1x1x3 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x1x3(const float *x, const float *packed, float *y,
+/* One region, 1x1x4 at a time: this part's share of its units. */
+V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
   const ptrdiff_t end = grouped_share(units, part + 1, parts);
   for (ptrdiff_t u = grouped_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 3;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
     const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
-    const float *const bt = packed + group * 76 + oc / 4 * 76 + oc % 4;
+    const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
     const float *const wt = bt + 4 + a->w0;
-    float *const yt = y + a->y0 + row * 5 + image * 180 + group * 90 + oc * 30;
+    float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x3(xt + col * a->x_col, bt, wt,
+      tile_1x1x4(xt + col * a->x_col, bt, wt,
           yt + col, a->kh_taps, a->kw_taps);
     }
   }
 }
 
-/* 1x3 pixels x 3 channels: 9 accumulators, 9 multiply-adds a step. */
-V1_OP void tile_1x3x3(const float *x, const float *b, const float *w,
+/* 1x3 pixels x 4 channels: 12 accumulators, 12 multiply-adds a step. */
+V1_OP void tile_1x3x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
   const v1 b_1 = v1_load(b + 1);
   const v1 b_2 = v1_load(b + 2);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2;
+  const v1 b_3 = v1_load(b + 3);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
+  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
@@ -568,22 +553,25 @@ V1_OP void tile_1x3x3(const float *x, const float *b, const float *w,
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
         V1_OPAQUE(s);
+        const v1 a_0 = v1_set1(s[0]);
+        const v1 a_1 = v1_set1(s[1]);
+        const v1 a_2 = v1_set1(s[2]);
         const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
+        acc_1_0 = v1_fma(a_1, w_0, acc_1_0);
+        acc_2_0 = v1_fma(a_2, w_0, acc_2_0);
         const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
+        acc_1_1 = v1_fma(a_1, w_1, acc_1_1);
+        acc_2_1 = v1_fma(a_2, w_1, acc_2_1);
         const v1 w_2 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 2);
-        v1 a;
-        a = v1_set1(s[0]);
-        acc_0_0 = v1_fma(a, w_0, acc_0_0);
-        acc_0_1 = v1_fma(a, w_1, acc_0_1);
-        acc_0_2 = v1_fma(a, w_2, acc_0_2);
-        a = v1_set1(s[1]);
-        acc_1_0 = v1_fma(a, w_0, acc_1_0);
-        acc_1_1 = v1_fma(a, w_1, acc_1_1);
-        acc_1_2 = v1_fma(a, w_2, acc_1_2);
-        a = v1_set1(s[2]);
-        acc_2_0 = v1_fma(a, w_0, acc_2_0);
-        acc_2_1 = v1_fma(a, w_1, acc_2_1);
-        acc_2_2 = v1_fma(a, w_2, acc_2_2);
+        acc_0_2 = v1_fma(a_0, w_2, acc_0_2);
+        acc_1_2 = v1_fma(a_1, w_2, acc_1_2);
+        acc_2_2 = v1_fma(a_2, w_2, acc_2_2);
+        const v1 w_3 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 3);
+        acc_0_3 = v1_fma(a_0, w_3, acc_0_3);
+        acc_1_3 = v1_fma(a_1, w_3, acc_1_3);
+        acc_2_3 = v1_fma(a_2, w_3, acc_2_3);
       }
     }
   }
@@ -592,48 +580,52 @@ V1_OP void tile_1x3x3(const float *x, const float *b, const float *w,
   v1_store(y, v1_act(acc_0_0));
   v1_store(y + 30, v1_act(acc_0_1));
   v1_store(y + 60, v1_act(acc_0_2));
+  v1_store(y + 90, v1_act(acc_0_3));
   v1_store(y + 1, v1_act(acc_1_0));
   v1_store(y + 1 + 30, v1_act(acc_1_1));
   v1_store(y + 1 + 60, v1_act(acc_1_2));
+  v1_store(y + 1 + 90, v1_act(acc_1_3));
   v1_store(y + 2, v1_act(acc_2_0));
   v1_store(y + 2 + 30, v1_act(acc_2_1));
   v1_store(y + 2 + 60, v1_act(acc_2_2));
+  v1_store(y + 2 + 90, v1_act(acc_2_3));
 }
 
-/* One region, 1x3x3 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x3x3(const float *x, const float *packed, float *y,
+/* One region, 1x3x4 at a time: this part's share of its units. */
+V1_SWEEP void sweep_1x3x4(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
   const ptrdiff_t end = grouped_share(units, part + 1, parts);
   for (ptrdiff_t u = grouped_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 3;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
     const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
-    const float *const bt = packed + group * 76 + oc / 4 * 76 + oc % 4;
+    const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
     const float *const wt = bt + 4 + a->w0;
-    float *const yt = y + a->y0 + row * 5 + image * 180 + group * 90 + oc * 30;
+    float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x3x3(xt + col * a->x_col, bt, wt,
+      tile_1x3x4(xt + col * a->x_col, bt, wt,
           yt + col * 3, a->kh_taps, a->kw_taps);
     }
   }
 }
 
-/* 4x1 pixels x 3 channels: 12 accumulators, 12 multiply-adds a step. */
-V1_OP void tile_4x1x3(const float *x, const float *b, const float *w,
+/* 4x1 pixels x 4 channels: 16 accumulators, 16 multiply-adds a step. */
+V1_OP void tile_4x1x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
   const v1 b_0 = v1_load(b);
   const v1 b_1 = v1_load(b + 1);
   const v1 b_2 = v1_load(b + 2);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2;
+  const v1 b_3 = v1_load(b + 3);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
+  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
+  v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2, acc_3_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
@@ -644,23 +636,28 @@ V1_OP void tile_4x1x3(const float *x, const float *b, const float *w,
         const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
         const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
         const v1 w_2 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 2);
+        const v1 w_3 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 3);
         v1 a;
         a = v1_set1(s[0]);
         acc_0_0 = v1_fma(a, w_0, acc_0_0);
         acc_0_1 = v1_fma(a, w_1, acc_0_1);
         acc_0_2 = v1_fma(a, w_2, acc_0_2);
+        acc_0_3 = v1_fma(a, w_3, acc_0_3);
         a = v1_set1(s[5]);
         acc_1_0 = v1_fma(a, w_0, acc_1_0);
         acc_1_1 = v1_fma(a, w_1, acc_1_1);
         acc_1_2 = v1_fma(a, w_2, acc_1_2);
+        acc_1_3 = v1_fma(a, w_3, acc_1_3);
         a = v1_set1(s[10]);
         acc_2_0 = v1_fma(a, w_0, acc_2_0);
         acc_2_1 = v1_fma(a, w_1, acc_2_1);
         acc_2_2 = v1_fma(a, w_2, acc_2_2);
+        acc_2_3 = v1_fma(a, w_3, acc_2_3);
         a = v1_set1(s[15]);
         acc_3_0 = v1_fma(a, w_0, acc_3_0);
         acc_3_1 = v1_fma(a, w_1, acc_3_1);
         acc_3_2 = v1_fma(a, w_2, acc_3_2);
+        acc_3_3 = v1_fma(a, w_3, acc_3_3);
       }
     }
   }
@@ -669,35 +666,306 @@ V1_OP void tile_4x1x3(const float *x, const float *b, const float *w,
   v1_store(y, v1_act(acc_0_0));
   v1_store(y + 30, v1_act(acc_0_1));
   v1_store(y + 60, v1_act(acc_0_2));
+  v1_store(y + 90, v1_act(acc_0_3));
   v1_store(y + 5, v1_act(acc_1_0));
   v1_store(y + 5 + 30, v1_act(acc_1_1));
   v1_store(y + 5 + 60, v1_act(acc_1_2));
+  v1_store(y + 5 + 90, v1_act(acc_1_3));
   v1_store(y + 10, v1_act(acc_2_0));
   v1_store(y + 10 + 30, v1_act(acc_2_1));
   v1_store(y + 10 + 60, v1_act(acc_2_2));
+  v1_store(y + 10 + 90, v1_act(acc_2_3));
   v1_store(y + 15, v1_act(acc_3_0));
   v1_store(y + 15 + 30, v1_act(acc_3_1));
   v1_store(y + 15 + 60, v1_act(acc_3_2));
+  v1_store(y + 15 + 90, v1_act(acc_3_3));
 }
 
-/* One region, 4x1x3 at a time: this part's share of its units. */
-V1_SWEEP void sweep_4x1x3(const float *x, const float *packed, float *y,
+/* One region, 4x1x4 at a time: this part's share of its units. */
+V1_SWEEP void sweep_4x1x4(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
   const ptrdiff_t end = grouped_share(units, part + 1, parts);
   for (ptrdiff_t u = grouped_share(units, part, parts); u < end; ++u) {
     const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 3;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
     const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
-    const float *const bt = packed + group * 76 + oc / 4 * 76 + oc % 4;
+    const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
     const float *const wt = bt + 4 + a->w0;
-    float *const yt = y + a->y0 + row * 20 + image * 180 + group * 90 + oc * 30;
+    float *const yt = y + a->y0 + row * 20 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x3(xt + col * a->x_col, bt, wt,
+      tile_4x1x4(xt + col * a->x_col, bt, wt,
           yt + col, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+/* 1 pixel x 2 channels: 2 accumulators, 2 multiply-adds a step. */
+V1_OP void tile_1x1x2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v1 b_0 = v1_load(b);
+  const v1 b_1 = v1_load(b + 1);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
+      for (ptrdiff_t ic = 0; ic < 2; ++ic) {
+        const float *s = x + kh * 5 + kw + ic * 30;
+        V1_OPAQUE(s);
+        const v1 a_0 = v1_set1(s[0]);
+        const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
+        const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
+      }
+    }
+  }
+
+  /* Activation and store. */
+  v1_store(y, v1_act(acc_0_0));
+  v1_store(y + 30, v1_act(acc_0_1));
+}
+
+/* One region, 1x1x2 at a time: this part's share of its units. */
+V1_SWEEP void sweep_1x1x2(const float *x, const float *packed, float *y,
+    const grouped_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
+  const ptrdiff_t end = grouped_share(units, part + 1, parts);
+  for (ptrdiff_t u = grouped_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
+    const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
+    const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
+    float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_1x1x2(xt + col * a->x_col, bt, wt,
+          yt + col, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+/* 1x3 pixels x 2 channels: 6 accumulators, 6 multiply-adds a step. */
+V1_OP void tile_1x3x2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v1 b_0 = v1_load(b);
+  const v1 b_1 = v1_load(b + 1);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  v1 acc_2_0 = b_0, acc_2_1 = b_1;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
+      for (ptrdiff_t ic = 0; ic < 2; ++ic) {
+        const float *s = x + kh * 5 + kw + ic * 30;
+        V1_OPAQUE(s);
+        const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        v1 a;
+        a = v1_set1(s[0]);
+        acc_0_0 = v1_fma(a, w_0, acc_0_0);
+        acc_0_1 = v1_fma(a, w_1, acc_0_1);
+        a = v1_set1(s[1]);
+        acc_1_0 = v1_fma(a, w_0, acc_1_0);
+        acc_1_1 = v1_fma(a, w_1, acc_1_1);
+        a = v1_set1(s[2]);
+        acc_2_0 = v1_fma(a, w_0, acc_2_0);
+        acc_2_1 = v1_fma(a, w_1, acc_2_1);
+      }
+    }
+  }
+
+  /* Activation and store. */
+  v1_store(y, v1_act(acc_0_0));
+  v1_store(y + 30, v1_act(acc_0_1));
+  v1_store(y + 1, v1_act(acc_1_0));
+  v1_store(y + 1 + 30, v1_act(acc_1_1));
+  v1_store(y + 2, v1_act(acc_2_0));
+  v1_store(y + 2 + 30, v1_act(acc_2_1));
+}
+
+/* One region, 1x3x2 at a time: this part's share of its units. */
+V1_SWEEP void sweep_1x3x2(const float *x, const float *packed, float *y,
+    const grouped_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
+  const ptrdiff_t end = grouped_share(units, part + 1, parts);
+  for (ptrdiff_t u = grouped_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
+    const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
+    const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
+    float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_1x3x2(xt + col * a->x_col, bt, wt,
+          yt + col * 3, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+/* 4x1 pixels x 2 channels: 8 accumulators, 8 multiply-adds a step. */
+V1_OP void tile_4x1x2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v1 b_0 = v1_load(b);
+  const v1 b_1 = v1_load(b + 1);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  v1 acc_3_0 = b_0, acc_3_1 = b_1;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
+      for (ptrdiff_t ic = 0; ic < 2; ++ic) {
+        const float *s = x + kh * 5 + kw + ic * 30;
+        V1_OPAQUE(s);
+        const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        v1 a;
+        a = v1_set1(s[0]);
+        acc_0_0 = v1_fma(a, w_0, acc_0_0);
+        acc_0_1 = v1_fma(a, w_1, acc_0_1);
+        a = v1_set1(s[5]);
+        acc_1_0 = v1_fma(a, w_0, acc_1_0);
+        acc_1_1 = v1_fma(a, w_1, acc_1_1);
+        a = v1_set1(s[10]);
+        acc_2_0 = v1_fma(a, w_0, acc_2_0);
+        acc_2_1 = v1_fma(a, w_1, acc_2_1);
+        a = v1_set1(s[15]);
+        acc_3_0 = v1_fma(a, w_0, acc_3_0);
+        acc_3_1 = v1_fma(a, w_1, acc_3_1);
+      }
+    }
+  }
+
+  /* Activation and store. */
+  v1_store(y, v1_act(acc_0_0));
+  v1_store(y + 30, v1_act(acc_0_1));
+  v1_store(y + 5, v1_act(acc_1_0));
+  v1_store(y + 5 + 30, v1_act(acc_1_1));
+  v1_store(y + 10, v1_act(acc_2_0));
+  v1_store(y + 10 + 30, v1_act(acc_2_1));
+  v1_store(y + 15, v1_act(acc_3_0));
+  v1_store(y + 15 + 30, v1_act(acc_3_1));
+}
+
+/* One region, 4x1x2 at a time: this part's share of its units. */
+V1_SWEEP void sweep_4x1x2(const float *x, const float *packed, float *y,
+    const grouped_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
+  const ptrdiff_t end = grouped_share(units, part + 1, parts);
+  for (ptrdiff_t u = grouped_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
+    const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
+    const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
+    float *const yt = y + a->y0 + row * 20 + image * 1080 + group * 540 + oc * 30;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_4x1x2(xt + col * a->x_col, bt, wt,
+          yt + col, a->kh_taps, a->kw_taps);
+    }
+  }
+}
+
+/* 2x3 pixels x 2 channels: 12 accumulators, 12 multiply-adds a step. */
+V1_OP void tile_2x3x2(const float *x, const float *b, const float *w,
+    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+{
+  /* Every accumulator starts from its channel's bias. */
+  const v1 b_0 = v1_load(b);
+  const v1 b_1 = v1_load(b + 1);
+  v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  v1 acc_3_0 = b_0, acc_3_1 = b_1;
+  v1 acc_4_0 = b_0, acc_4_1 = b_1;
+  v1 acc_5_0 = b_0, acc_5_1 = b_1;
+
+  /* One step: a vector of weights times one input of each pixel, s. */
+  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
+    for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
+      for (ptrdiff_t ic = 0; ic < 2; ++ic) {
+        const float *s = x + kh * 5 + kw + ic * 30;
+        V1_OPAQUE(s);
+        const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        v1 a;
+        a = v1_set1(s[0]);
+        acc_0_0 = v1_fma(a, w_0, acc_0_0);
+        acc_0_1 = v1_fma(a, w_1, acc_0_1);
+        a = v1_set1(s[1]);
+        acc_1_0 = v1_fma(a, w_0, acc_1_0);
+        acc_1_1 = v1_fma(a, w_1, acc_1_1);
+        a = v1_set1(s[2]);
+        acc_2_0 = v1_fma(a, w_0, acc_2_0);
+        acc_2_1 = v1_fma(a, w_1, acc_2_1);
+        a = v1_set1(s[5]);
+        acc_3_0 = v1_fma(a, w_0, acc_3_0);
+        acc_3_1 = v1_fma(a, w_1, acc_3_1);
+        a = v1_set1(s[6]);
+        acc_4_0 = v1_fma(a, w_0, acc_4_0);
+        acc_4_1 = v1_fma(a, w_1, acc_4_1);
+        a = v1_set1(s[7]);
+        acc_5_0 = v1_fma(a, w_0, acc_5_0);
+        acc_5_1 = v1_fma(a, w_1, acc_5_1);
+      }
+    }
+  }
+
+  /* Activation and store. */
+  v1_store(y, v1_act(acc_0_0));
+  v1_store(y + 30, v1_act(acc_0_1));
+  v1_store(y + 1, v1_act(acc_1_0));
+  v1_store(y + 1 + 30, v1_act(acc_1_1));
+  v1_store(y + 2, v1_act(acc_2_0));
+  v1_store(y + 2 + 30, v1_act(acc_2_1));
+  v1_store(y + 5, v1_act(acc_3_0));
+  v1_store(y + 5 + 30, v1_act(acc_3_1));
+  v1_store(y + 6, v1_act(acc_4_0));
+  v1_store(y + 6 + 30, v1_act(acc_4_1));
+  v1_store(y + 7, v1_act(acc_5_0));
+  v1_store(y + 7 + 30, v1_act(acc_5_1));
+}
+
+/* One region, 2x3x2 at a time: this part's share of its units. */
+V1_SWEEP void sweep_2x3x2(const float *x, const float *packed, float *y,
+    const grouped_region *a, int part, int parts)
+{
+  const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
+  const ptrdiff_t end = grouped_share(units, part + 1, parts);
+  for (ptrdiff_t u = grouped_share(units, part, parts); u < end; ++u) {
+    const ptrdiff_t row = u % a->row_tiles;
+    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
+    const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
+    const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
+    const float *const wt = bt + 4 + a->w0;
+    float *const yt = y + a->y0 + row * 10 + image * 1080 + group * 540 + oc * 30;
+    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
+      tile_2x3x2(xt + col * a->x_col, bt, wt,
+          yt + col * 3, a->kh_taps, a->kw_taps);
     }
   }
 }
@@ -706,14 +974,24 @@ static void grouped_body(const float *x, const float *packed, float *y,
     int part, int parts)
 {
   for (int r = 0; r < 4; ++r) {
-    sweep_1x1x3(x, packed, y, &grouped_regions[r], part, parts);
+    sweep_1x1x4(x, packed, y, &grouped_regions[r], part, parts);
   }
   for (int r = 4; r < 7; ++r) {
-    sweep_1x3x3(x, packed, y, &grouped_regions[r], part, parts);
+    sweep_1x3x4(x, packed, y, &grouped_regions[r], part, parts);
   }
   for (int r = 7; r < 9; ++r) {
-    sweep_4x1x3(x, packed, y, &grouped_regions[r], part, parts);
+    sweep_4x1x4(x, packed, y, &grouped_regions[r], part, parts);
   }
+  for (int r = 9; r < 13; ++r) {
+    sweep_1x1x2(x, packed, y, &grouped_regions[r], part, parts);
+  }
+  for (int r = 13; r < 15; ++r) {
+    sweep_1x3x2(x, packed, y, &grouped_regions[r], part, parts);
+  }
+  for (int r = 15; r < 17; ++r) {
+    sweep_4x1x2(x, packed, y, &grouped_regions[r], part, parts);
+  }
+  sweep_2x3x2(x, packed, y, &grouped_regions[17], part, parts);
 }
 
 #endif
@@ -763,11 +1041,11 @@ int grouped_pack(const float *w, const float *b, void *packed)
   /* [group][block of 4][bias, then 18 weights][4 channels], 0 where there is no channel. */
   float *const out = (float *)packed;
   for (ptrdiff_t g = 0; g < 2; ++g) {
-    for (ptrdiff_t block = 0; block < 1; ++block) {
-      float *const row = out + (g + block) * 76;
+    for (ptrdiff_t block = 0; block < 5; ++block) {
+      float *const row = out + (g * 5 + block) * 76;
       for (ptrdiff_t lane = 0; lane < 4; ++lane) {
         const ptrdiff_t oc = block * 4 + lane;
-        row[lane] = oc < 3 ? b[g * 3 + oc] : 0.0f;
+        row[lane] = oc < 18 ? b[g * 18 + oc] : 0.0f;
       }
       for (ptrdiff_t tap = 0; tap < 9; ++tap) {
         for (ptrdiff_t ic = 0; ic < 2; ++ic) {
@@ -776,7 +1054,7 @@ int grouped_pack(const float *w, const float *b, void *packed)
           for (ptrdiff_t lane = 0; lane < 4; ++lane) {
             const ptrdiff_t oc = block * 4 + lane;
             row[k * 4 + lane] =
-                oc < 3 ? w[from + (g * 3 + oc) * 18] : 0.0f;
+                oc < 18 ? w[from + (g * 18 + oc) * 18] : 0.0f;
           }
         }
       }

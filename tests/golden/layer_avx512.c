@@ -9,9 +9,9 @@
  * x 1x32x32x3 NHWC, w 5x5x3x10 HWIO, y 1x32x32x10 NHWC, float32
  *
  * Spec 443e8dad0e052dff, target x86-64-avx512
- * Schedule {family: direct, lanes: 16, tile: [1, 28], vectors: 1}
- * Cost: 768000 multiply-adds, 4864 bytes of packed weights
- * Tiles of up to 28 pixels x 10 channels
+ * Schedule {family: planar, lanes: 16, tile: [2, 4], vectors: 5}
+ * Cost: 768000 multiply-adds, 3040 bytes of packed weights
+ * Tiles of up to 64 pixels x 5 channels
  *
  * This generated file carries no licence obligation: it is yours.
  */
@@ -19,15 +19,10 @@
 
 #include <string.h>
 
-/* One rectangle of outputs whose windows meet the same taps. Places count floats. */
-typedef struct {
-  int32_t row_tiles, col_tiles, blocks; /* how many tiles down, across, and over channels */
-  int32_t kh_taps, kw_taps;             /* how many taps of the kernel meet the image */
-  int32_t oc;                           /* its first output channel */
-  int32_t x0, x_row, x_col;             /* its first window in x; steps to the next tile there */
-  int32_t w0;                           /* its first tap among the packed weights of a block */
-  int32_t y0;                           /* its first output in y */
-} layer_region;
+/*
+ * Output pixels lie in vectors. A band of rows of x is copied to planes first, padding and all, so
+ * that the pixels of a vector are neighbours for every tap.
+ */
 
 /* Where part `part` of `parts` begins among `units`; the first parts get one more each. */
 static ptrdiff_t layer_share(ptrdiff_t units, int part, int parts)
@@ -71,15 +66,24 @@ V16_OP v16 v16_max(v16 a, v16 b)
   for (int i = 0; i < 16; ++i) r.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
   return r;
 }
+V16_OP v16 v16_pick(v16 a, v16 b, const int32_t *from)
+{
+  v16 r = a;
+  float both[32];
+  memcpy(both, &a, sizeof a);
+  memcpy(both + 16, &b, sizeof b);
+  for (int i = 0; i < 16; ++i) r.lane[i] = both[from[i]];
+  return r;
+}
 V16_OP v16 v16_set1(float s)
 {
   v16 r = {{s}};
   for (int i = 0; i < 16; ++i) r.lane[i] = s;
   return r;
 }
-V16_OP void v16_store_part(float *p, v16 a, int n)
+V16_OP void v16_store(float *p, v16 a)
 {
-  memcpy(p, a.lane, (size_t)n * sizeof *p);
+  memcpy(p, a.lane, sizeof a.lane);
 }
 
 #define V16_SWEEP static
@@ -101,13 +105,17 @@ V16_OP v16 v16_max(v16 a, v16 b)
 {
   return _mm512_max_ps(a, b);
 }
+V16_OP v16 v16_pick(v16 a, v16 b, const int32_t *from)
+{
+  return _mm512_permutex2var_ps(a, _mm512_loadu_si512(from), b);
+}
 V16_OP v16 v16_set1(float s)
 {
   return _mm512_set1_ps(s);
 }
-V16_OP void v16_store_part(float *p, v16 a, int n)
+V16_OP void v16_store(float *p, v16 a)
 {
-  _mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), a);
+  _mm512_storeu_ps(p, a);
 }
 
 #define V16_SWEEP static __attribute__((noinline, target("avx512f")))
@@ -121,419 +129,318 @@ V16_OP v16 v16_act(v16 a)
   return v16_max(v16_set1(0.0f), a);
 }
 
-/* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
-static const layer_region layer_regions[25] = {
-  /* rows 0..0, columns 0..0, channels 0..9, taps 2..4 x 2..4 */
-  { 1, 1, 1, 3, 3, 0, 0, 96, 3, 576, 0 },
-  /* rows 0..0, columns 1..1, channels 0..9, taps 2..4 x 1..4 */
-  { 1, 1, 1, 3, 4, 0, 0, 96, 3, 528, 10 },
-  /* rows 0..0, columns 30..30, channels 0..9, taps 2..4 x 0..3 */
-  { 1, 1, 1, 3, 4, 0, 84, 96, 3, 480, 300 },
-  /* rows 0..0, columns 31..31, channels 0..9, taps 2..4 x 0..2 */
-  { 1, 1, 1, 3, 3, 0, 87, 96, 3, 480, 310 },
-  /* rows 1..1, columns 0..0, channels 0..9, taps 1..4 x 2..4 */
-  { 1, 1, 1, 4, 3, 0, 0, 96, 3, 336, 320 },
-  /* rows 1..1, columns 1..1, channels 0..9, taps 1..4 x 1..4 */
-  { 1, 1, 1, 4, 4, 0, 0, 96, 3, 288, 330 },
-  /* rows 1..1, columns 30..30, channels 0..9, taps 1..4 x 0..3 */
-  { 1, 1, 1, 4, 4, 0, 84, 96, 3, 240, 620 },
-  /* rows 1..1, columns 31..31, channels 0..9, taps 1..4 x 0..2 */
-  { 1, 1, 1, 4, 3, 0, 87, 96, 3, 240, 630 },
-  /* rows 30..30, columns 0..0, channels 0..9, taps 0..3 x 2..4 */
-  { 1, 1, 1, 4, 3, 0, 2688, 96, 3, 96, 9600 },
-  /* rows 30..30, columns 1..1, channels 0..9, taps 0..3 x 1..4 */
-  { 1, 1, 1, 4, 4, 0, 2688, 96, 3, 48, 9610 },
-  /* rows 30..30, columns 30..30, channels 0..9, taps 0..3 x 0..3 */
-  { 1, 1, 1, 4, 4, 0, 2772, 96, 3, 0, 9900 },
-  /* rows 30..30, columns 31..31, channels 0..9, taps 0..3 x 0..2 */
-  { 1, 1, 1, 4, 3, 0, 2775, 96, 3, 0, 9910 },
-  /* rows 31..31, columns 0..0, channels 0..9, taps 0..2 x 2..4 */
-  { 1, 1, 1, 3, 3, 0, 2784, 96, 3, 96, 9920 },
-  /* rows 31..31, columns 1..1, channels 0..9, taps 0..2 x 1..4 */
-  { 1, 1, 1, 3, 4, 0, 2784, 96, 3, 48, 9930 },
-  /* rows 31..31, columns 30..30, channels 0..9, taps 0..2 x 0..3 */
-  { 1, 1, 1, 3, 4, 0, 2868, 96, 3, 0, 10220 },
-  /* rows 31..31, columns 31..31, channels 0..9, taps 0..2 x 0..2 */
-  { 1, 1, 1, 3, 3, 0, 2871, 96, 3, 0, 10230 },
-  /* rows 0..0, columns 2..29, channels 0..9, taps 2..4 x 0..4 */
-  { 1, 1, 1, 3, 5, 0, 0, 96, 84, 480, 20 },
-  /* rows 1..1, columns 2..29, channels 0..9, taps 1..4 x 0..4 */
-  { 1, 1, 1, 4, 5, 0, 0, 96, 84, 240, 340 },
-  /* rows 2..29, columns 2..29, channels 0..9, taps 0..4 x 0..4 */
-  { 28, 1, 1, 5, 5, 0, 0, 96, 84, 0, 660 },
-  /* rows 30..30, columns 2..29, channels 0..9, taps 0..3 x 0..4 */
-  { 1, 1, 1, 4, 5, 0, 2688, 96, 84, 0, 9620 },
-  /* rows 31..31, columns 2..29, channels 0..9, taps 0..2 x 0..4 */
-  { 1, 1, 1, 3, 5, 0, 2784, 96, 84, 0, 9940 },
-  /* rows 2..29, columns 0..0, channels 0..9, taps 0..4 x 2..4 */
-  { 1, 1, 1, 5, 3, 0, 0, 2688, 3, 96, 640 },
-  /* rows 2..29, columns 1..1, channels 0..9, taps 0..4 x 1..4 */
-  { 1, 1, 1, 5, 4, 0, 0, 2688, 3, 48, 650 },
-  /* rows 2..29, columns 30..30, channels 0..9, taps 0..4 x 0..3 */
-  { 1, 1, 1, 5, 4, 0, 84, 2688, 3, 0, 940 },
-  /* rows 2..29, columns 31..31, channels 0..9, taps 0..4 x 0..2 */
-  { 1, 1, 1, 5, 3, 0, 87, 2688, 3, 0, 950 },
+/* Where each step of the reduction lies in the planes, from an output's row and element on. */
+static const int32_t taps[75] = {
+  14, 62, 110, 15, 63, 111, 16, 64, 112, 17, 65, 113,
+  18, 66, 114, 158, 206, 254, 159, 207, 255, 160, 208, 256,
+  161, 209, 257, 162, 210, 258, 302, 350, 398, 303, 351, 399,
+  304, 352, 400, 305, 353, 401, 306, 354, 402, 446, 494, 542,
+  447, 495, 543, 448, 496, 544, 449, 497, 545, 450, 498, 546,
+  590, 638, 686, 591, 639, 687, 592, 640, 688, 593, 641, 689,
+  594, 642, 690,
 };
 
-/* 1 pixel x 10 channels: 1 accumulator, 1 multiply-add a step. */
-V16_OP void tile_1x1x1_tail10(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
-{
-  /* Every accumulator starts from its channel's bias. */
-  const v16 b_0 = v16_load(b);
-  v16 acc_0_0 = b_0;
+/* Lanes to pick, for streams to be told apart and put together. */
+static const int32_t lanes[28][16] = {
+  { 0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 11, 12, 13, 14, 15 },
+  { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 17, 20, 23, 26, 29 },
+  { 1, 4, 7, 10, 13, 16, 19, 22, 25, 28, 31, 11, 12, 13, 14, 15 },
+  { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 18, 21, 24, 27, 30 },
+  { 2, 5, 8, 11, 14, 17, 20, 23, 26, 29, 10, 11, 12, 13, 14, 15 },
+  { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 19, 22, 25, 28, 31 },
+  { 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23 },
+  { 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31 },
+  { 0, 1, 16, 17, 4, 5, 6, 7, 8, 9, 2, 3, 18, 19, 14, 15 },
+  { 0, 1, 2, 3, 16, 17, 6, 7, 8, 9, 10, 11, 12, 13, 18, 19 },
+  { 0, 1, 2, 3, 4, 5, 16, 17, 8, 9, 10, 11, 12, 13, 14, 15 },
+  { 0, 1, 2, 3, 4, 5, 6, 7, 16, 17, 10, 11, 12, 13, 14, 15 },
+  { 0, 1, 2, 3, 4, 5, 20, 21, 8, 9, 10, 11, 12, 13, 6, 7 },
+  { 0, 1, 2, 3, 4, 5, 6, 7, 20, 21, 10, 11, 12, 13, 14, 15 },
+  { 18, 19, 2, 3, 4, 5, 6, 7, 8, 9, 20, 21, 12, 13, 14, 15 },
+  { 0, 1, 18, 19, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21, 14, 15 },
+  { 22, 23, 2, 3, 4, 5, 6, 7, 8, 9, 24, 25, 12, 13, 14, 15 },
+  { 0, 1, 22, 23, 4, 5, 6, 7, 8, 9, 10, 11, 24, 25, 14, 15 },
+  { 0, 1, 2, 3, 22, 23, 6, 7, 8, 9, 10, 11, 12, 13, 24, 25 },
+  { 0, 1, 2, 3, 4, 5, 22, 23, 8, 9, 10, 11, 12, 13, 14, 15 },
+  { 0, 1, 10, 11, 26, 27, 6, 7, 8, 9, 10, 11, 12, 13, 28, 29 },
+  { 0, 1, 2, 3, 4, 5, 26, 27, 8, 9, 10, 11, 12, 13, 14, 15 },
+  { 0, 1, 2, 3, 4, 5, 6, 7, 26, 27, 10, 11, 12, 13, 14, 15 },
+  { 24, 25, 2, 3, 4, 5, 6, 7, 8, 9, 26, 27, 12, 13, 14, 15 },
+  { 0, 1, 2, 3, 4, 5, 14, 15, 30, 31, 10, 11, 12, 13, 14, 15 },
+  { 28, 29, 2, 3, 4, 5, 6, 7, 8, 9, 30, 31, 12, 13, 14, 15 },
+  { 0, 1, 28, 29, 4, 5, 6, 7, 8, 9, 10, 11, 30, 31, 14, 15 },
+  { 0, 1, 2, 3, 28, 29, 6, 7, 8, 9, 10, 11, 12, 13, 30, 31 },
+};
 
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V16_OPAQUE(s);
-      const v16 w_0 = v16_load(w + kh * 240 + k * 16);
-      v16 a;
-      a = v16_set1(s[0]);
-      acc_0_0 = v16_fma(a, w_0, acc_0_0);
+/* 16 pixels of each of 3 planes, which lie side by side in x. */
+V16_OP void split(const float *x, float *to)
+{
+  const v16 a_0 = v16_load(x);
+  const v16 a_1 = v16_load(x + 16);
+  const v16 a_2 = v16_load(x + 32);
+  const v16 b_0_1 = v16_pick(a_0, a_1, lanes[0]);
+  const v16 b_0 = v16_pick(b_0_1, a_2, lanes[1]);
+  const v16 b_1_1 = v16_pick(a_0, a_1, lanes[2]);
+  const v16 b_1 = v16_pick(b_1_1, a_2, lanes[3]);
+  const v16 b_2_1 = v16_pick(a_0, a_1, lanes[4]);
+  const v16 b_2 = v16_pick(b_2_1, a_2, lanes[5]);
+  v16_store(to, b_0);
+  v16_store(to + 48, b_1);
+  v16_store(to + 96, b_2);
+}
+
+/* One row of pixels to a row of each plane, 48 elements with the padding. */
+V16_OP void row_to_planes(const float *x, float *to)
+{
+  for (ptrdiff_t q = 0; q < 3; ++q) {
+    v16_store(to + q * 48 + 32, v16_set1(0.0f));
+  }
+  for (ptrdiff_t i = 0; i < 2; ++i) {
+    split(x + i * 48, to + i * 16);
+  }
+}
+
+/*
+ * Rows to planes: rows `from` .. `until` - 1 of the band; zeros where the image, whose row `first`
+ * is the band's row 0, has none.
+ */
+V16_SWEEP void rows_to_planes(const float *x, ptrdiff_t first, ptrdiff_t from, ptrdiff_t until,
+    float *planes)
+{
+  for (ptrdiff_t r = from; r < until; ++r) {
+    const ptrdiff_t ih = first + r;
+    float *const to = planes + 16 + r * 144;
+    if (ih >= 0 && ih < 32) {
+      row_to_planes(x + ih * 96, to);
+    } else {
+      for (ptrdiff_t q = 0; q < 3; ++q) {
+        float *p = to + q * 48;
+        V16_OPAQUE(p); /* else gcc makes the loop a slow string instruction */
+        for (ptrdiff_t j = 0; j < 48; j += 16) {
+          v16_store(p + j, v16_set1(0.0f));
+        }
+      }
     }
+  }
+}
+
+/* Multiply-add: 4 x 16 pixels, 5 channels: 20 sums in registers. */
+V16_SWEEP void tile_4x5(const float *x, const float *b, float *y)
+{
+  /* Every sum starts from its channel's bias. */
+  const v16 b_0 = v16_set1(b[0]);
+  const v16 b_1 = v16_set1(b[1]);
+  const v16 b_2 = v16_set1(b[2]);
+  const v16 b_3 = v16_set1(b[3]);
+  const v16 b_4 = v16_set1(b[4]);
+  v16 acc_0_0 = b_0, acc_0_1 = b_0, acc_0_2 = b_0, acc_0_3 = b_0;
+  v16 acc_1_0 = b_1, acc_1_1 = b_1, acc_1_2 = b_1, acc_1_3 = b_1;
+  v16 acc_2_0 = b_2, acc_2_1 = b_2, acc_2_2 = b_2, acc_2_3 = b_2;
+  v16 acc_3_0 = b_3, acc_3_1 = b_3, acc_3_2 = b_3, acc_3_3 = b_3;
+  v16 acc_4_0 = b_4, acc_4_1 = b_4, acc_4_2 = b_4, acc_4_3 = b_4;
+
+  /* One step: vectors of pixels times the weight of each channel. */
+  for (ptrdiff_t k = 0; k < 75; ++k) {
+    const float *s = x + taps[k];
+    const float *w = b + 5 + k * 5;
+    const v16 x_0 = v16_load(s);
+    const v16 x_1 = v16_load(s + 16);
+    const v16 x_2 = v16_load(s + 144);
+    const v16 x_3 = v16_load(s + 160);
+    v16 a;
+    a = v16_set1(w[0]);
+    acc_0_0 = v16_fma(a, x_0, acc_0_0);
+    acc_0_1 = v16_fma(a, x_1, acc_0_1);
+    acc_0_2 = v16_fma(a, x_2, acc_0_2);
+    acc_0_3 = v16_fma(a, x_3, acc_0_3);
+    a = v16_set1(w[1]);
+    acc_1_0 = v16_fma(a, x_0, acc_1_0);
+    acc_1_1 = v16_fma(a, x_1, acc_1_1);
+    acc_1_2 = v16_fma(a, x_2, acc_1_2);
+    acc_1_3 = v16_fma(a, x_3, acc_1_3);
+    a = v16_set1(w[2]);
+    acc_2_0 = v16_fma(a, x_0, acc_2_0);
+    acc_2_1 = v16_fma(a, x_1, acc_2_1);
+    acc_2_2 = v16_fma(a, x_2, acc_2_2);
+    acc_2_3 = v16_fma(a, x_3, acc_2_3);
+    a = v16_set1(w[3]);
+    acc_3_0 = v16_fma(a, x_0, acc_3_0);
+    acc_3_1 = v16_fma(a, x_1, acc_3_1);
+    acc_3_2 = v16_fma(a, x_2, acc_3_2);
+    acc_3_3 = v16_fma(a, x_3, acc_3_3);
+    a = v16_set1(w[4]);
+    acc_4_0 = v16_fma(a, x_0, acc_4_0);
+    acc_4_1 = v16_fma(a, x_1, acc_4_1);
+    acc_4_2 = v16_fma(a, x_2, acc_4_2);
+    acc_4_3 = v16_fma(a, x_3, acc_4_3);
   }
 
   /* Activation and store. */
-  v16_store_part(y, v16_act(acc_0_0), 10);
+  v16_store(y, v16_act(acc_0_0));
+  v16_store(y + 16, v16_act(acc_0_1));
+  v16_store(y + 32, v16_act(acc_0_2));
+  v16_store(y + 48, v16_act(acc_0_3));
+  v16_store(y + 64, v16_act(acc_1_0));
+  v16_store(y + 80, v16_act(acc_1_1));
+  v16_store(y + 96, v16_act(acc_1_2));
+  v16_store(y + 112, v16_act(acc_1_3));
+  v16_store(y + 128, v16_act(acc_2_0));
+  v16_store(y + 144, v16_act(acc_2_1));
+  v16_store(y + 160, v16_act(acc_2_2));
+  v16_store(y + 176, v16_act(acc_2_3));
+  v16_store(y + 192, v16_act(acc_3_0));
+  v16_store(y + 208, v16_act(acc_3_1));
+  v16_store(y + 224, v16_act(acc_3_2));
+  v16_store(y + 240, v16_act(acc_3_3));
+  v16_store(y + 256, v16_act(acc_4_0));
+  v16_store(y + 272, v16_act(acc_4_1));
+  v16_store(y + 288, v16_act(acc_4_2));
+  v16_store(y + 304, v16_act(acc_4_3));
 }
 
-/* One region, 1x1x1_tail10 at a time: this part's share of its units. */
-V16_SWEEP void sweep_1x1x1_tail10(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
+/* 2 rows of outputs, 64 pixels: sums of all channels, in planes. */
+static void strip_2(const float *planes, const float *packed, float *y)
 {
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 10;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 16 + a->w0;
-    float *const yt = y + a->y0 + row * 320 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x1_tail10(xt + col * a->x_col, bt, wt,
-          yt + col * 10, a->kh_taps, a->kw_taps);
+  for (ptrdiff_t block = 0; block < 2; ++block) {
+    tile_4x5(planes, packed + block * 380, y + block * 320);
+  }
+}
+
+/* Interleaving store: the sums of 64 pixels, channel after channel, to pixel after pixel. */
+V16_SWEEP void store_2(const float *sums, float *y)
+{
+  for (ptrdiff_t p = 0; p < 64; p += 16) {
+    const float *const from = sums + p;
+    float *const to = y + p * 10;
+    const v16 a_0 = v16_load(from);
+    const v16 a_1 = v16_load(from + 64);
+    const v16 a_2 = v16_load(from + 128);
+    const v16 a_3 = v16_load(from + 192);
+    const v16 a_4 = v16_load(from + 256);
+    const v16 a_5 = v16_load(from + 320);
+    const v16 a_6 = v16_load(from + 384);
+    const v16 a_7 = v16_load(from + 448);
+    const v16 a_8 = v16_load(from + 512);
+    const v16 a_9 = v16_load(from + 576);
+    const v16 b_0 = v16_pick(a_0, a_1, lanes[6]);
+    const v16 b_1 = v16_pick(a_0, a_1, lanes[7]);
+    const v16 b_2 = v16_pick(a_2, a_3, lanes[6]);
+    const v16 b_3 = v16_pick(a_2, a_3, lanes[7]);
+    const v16 b_4 = v16_pick(a_4, a_5, lanes[6]);
+    const v16 b_5 = v16_pick(a_4, a_5, lanes[7]);
+    const v16 b_6 = v16_pick(a_6, a_7, lanes[6]);
+    const v16 b_7 = v16_pick(a_6, a_7, lanes[7]);
+    const v16 b_8 = v16_pick(a_8, a_9, lanes[6]);
+    const v16 b_9 = v16_pick(a_8, a_9, lanes[7]);
+    const v16 c_0_1 = v16_pick(b_0, b_2, lanes[8]);
+    const v16 c_0_2 = v16_pick(c_0_1, b_4, lanes[9]);
+    const v16 c_0_3 = v16_pick(c_0_2, b_6, lanes[10]);
+    const v16 c_0 = v16_pick(c_0_3, b_8, lanes[11]);
+    const v16 c_1_1 = v16_pick(b_0, b_2, lanes[12]);
+    const v16 c_1_2 = v16_pick(c_1_1, b_4, lanes[13]);
+    const v16 c_1_3 = v16_pick(c_1_2, b_6, lanes[14]);
+    const v16 c_1 = v16_pick(c_1_3, b_8, lanes[15]);
+    const v16 c_2_1 = v16_pick(b_0, b_2, lanes[16]);
+    const v16 c_2_2 = v16_pick(c_2_1, b_4, lanes[17]);
+    const v16 c_2_3 = v16_pick(c_2_2, b_6, lanes[18]);
+    const v16 c_2 = v16_pick(c_2_3, b_8, lanes[19]);
+    const v16 c_3_1 = v16_pick(b_0, b_2, lanes[20]);
+    const v16 c_3_2 = v16_pick(c_3_1, b_4, lanes[21]);
+    const v16 c_3_3 = v16_pick(c_3_2, b_6, lanes[22]);
+    const v16 c_3 = v16_pick(c_3_3, b_8, lanes[23]);
+    const v16 c_4_1 = v16_pick(b_0, b_2, lanes[24]);
+    const v16 c_4_2 = v16_pick(c_4_1, b_4, lanes[25]);
+    const v16 c_4_3 = v16_pick(c_4_2, b_6, lanes[26]);
+    const v16 c_4 = v16_pick(c_4_3, b_8, lanes[27]);
+    const v16 c_5_1 = v16_pick(b_1, b_3, lanes[8]);
+    const v16 c_5_2 = v16_pick(c_5_1, b_5, lanes[9]);
+    const v16 c_5_3 = v16_pick(c_5_2, b_7, lanes[10]);
+    const v16 c_5 = v16_pick(c_5_3, b_9, lanes[11]);
+    const v16 c_6_1 = v16_pick(b_1, b_3, lanes[12]);
+    const v16 c_6_2 = v16_pick(c_6_1, b_5, lanes[13]);
+    const v16 c_6_3 = v16_pick(c_6_2, b_7, lanes[14]);
+    const v16 c_6 = v16_pick(c_6_3, b_9, lanes[15]);
+    const v16 c_7_1 = v16_pick(b_1, b_3, lanes[16]);
+    const v16 c_7_2 = v16_pick(c_7_1, b_5, lanes[17]);
+    const v16 c_7_3 = v16_pick(c_7_2, b_7, lanes[18]);
+    const v16 c_7 = v16_pick(c_7_3, b_9, lanes[19]);
+    const v16 c_8_1 = v16_pick(b_1, b_3, lanes[20]);
+    const v16 c_8_2 = v16_pick(c_8_1, b_5, lanes[21]);
+    const v16 c_8_3 = v16_pick(c_8_2, b_7, lanes[22]);
+    const v16 c_8 = v16_pick(c_8_3, b_9, lanes[23]);
+    const v16 c_9_1 = v16_pick(b_1, b_3, lanes[24]);
+    const v16 c_9_2 = v16_pick(c_9_1, b_5, lanes[25]);
+    const v16 c_9_3 = v16_pick(c_9_2, b_7, lanes[26]);
+    const v16 c_9 = v16_pick(c_9_3, b_9, lanes[27]);
+    v16_store(to, c_0);
+    v16_store(to + 16, c_1);
+    v16_store(to + 32, c_2);
+    v16_store(to + 48, c_3);
+    v16_store(to + 64, c_4);
+    v16_store(to + 80, c_5);
+    v16_store(to + 96, c_6);
+    v16_store(to + 112, c_7);
+    v16_store(to + 128, c_8);
+    v16_store(to + 144, c_9);
+  }
+}
+
+/*
+ * 0 * Inf is NaN, but padding counts as nothing: for filters that hold Inf or NaN the windows that
+ * leave the image are summed again, one output at a time. y: the first of `rows` rows, row oh.
+ */
+V16_SWEEP void mend(const float *x, const float *packed, ptrdiff_t oh, ptrdiff_t rows, float *y)
+{
+  for (ptrdiff_t i = 0; i < rows * 32; ++i) {
+    const ptrdiff_t h = (oh + i / 32) - 2;
+    const ptrdiff_t w = i % 32 - 2;
+    if (h >= 0 && h <= 27 && w >= 0 && w <= 27) continue;
+    for (ptrdiff_t oc = 0; oc < 10; ++oc) {
+      const float *const b = packed + oc / 5 * 380 + oc % 5;
+      v16 acc = v16_set1(b[0]);
+      for (ptrdiff_t k = 0; k < 75; ++k) {
+        const ptrdiff_t ih = h + k / 15;
+        const ptrdiff_t iw = w + k / 3 % 5;
+        if (ih < 0 || ih >= 32 || iw < 0 || iw >= 32) continue;
+        const float s = x[ih * 96 + iw * 3 + k % 3];
+        acc = v16_fma(v16_set1(b[(k + 1) * 5]), v16_set1(s), acc);
+      }
+      float sum[16];
+      v16_store(sum, v16_act(acc));
+      y[i * 10 + oc] = sum[0];
     }
   }
 }
 
-/* 1x28 pixels x 10 channels: 28 accumulators, 28 multiply-adds a step. */
-V16_OP void tile_1x28x1_tail10(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+/* A unit is a band of 32 rows of outputs: its planes stay in the cache. */
+V16_SWEEP void layer_body(const float *x, const float *packed, float *y,
+    float *workspace, int part, int parts)
 {
-  /* Every accumulator starts from its channel's bias. */
-  const v16 b_0 = v16_load(b);
-  v16 acc_0_0 = b_0;
-  v16 acc_1_0 = b_0;
-  v16 acc_2_0 = b_0;
-  v16 acc_3_0 = b_0;
-  v16 acc_4_0 = b_0;
-  v16 acc_5_0 = b_0;
-  v16 acc_6_0 = b_0;
-  v16 acc_7_0 = b_0;
-  v16 acc_8_0 = b_0;
-  v16 acc_9_0 = b_0;
-  v16 acc_10_0 = b_0;
-  v16 acc_11_0 = b_0;
-  v16 acc_12_0 = b_0;
-  v16 acc_13_0 = b_0;
-  v16 acc_14_0 = b_0;
-  v16 acc_15_0 = b_0;
-  v16 acc_16_0 = b_0;
-  v16 acc_17_0 = b_0;
-  v16 acc_18_0 = b_0;
-  v16 acc_19_0 = b_0;
-  v16 acc_20_0 = b_0;
-  v16 acc_21_0 = b_0;
-  v16 acc_22_0 = b_0;
-  v16 acc_23_0 = b_0;
-  v16 acc_24_0 = b_0;
-  v16 acc_25_0 = b_0;
-  v16 acc_26_0 = b_0;
-  v16 acc_27_0 = b_0;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V16_OPAQUE(s);
-      const v16 w_0 = v16_load(w + kh * 240 + k * 16);
-      v16 a;
-      a = v16_set1(s[0]);
-      acc_0_0 = v16_fma(a, w_0, acc_0_0);
-      a = v16_set1(s[3]);
-      acc_1_0 = v16_fma(a, w_0, acc_1_0);
-      a = v16_set1(s[6]);
-      acc_2_0 = v16_fma(a, w_0, acc_2_0);
-      a = v16_set1(s[9]);
-      acc_3_0 = v16_fma(a, w_0, acc_3_0);
-      a = v16_set1(s[12]);
-      acc_4_0 = v16_fma(a, w_0, acc_4_0);
-      a = v16_set1(s[15]);
-      acc_5_0 = v16_fma(a, w_0, acc_5_0);
-      a = v16_set1(s[18]);
-      acc_6_0 = v16_fma(a, w_0, acc_6_0);
-      a = v16_set1(s[21]);
-      acc_7_0 = v16_fma(a, w_0, acc_7_0);
-      a = v16_set1(s[24]);
-      acc_8_0 = v16_fma(a, w_0, acc_8_0);
-      a = v16_set1(s[27]);
-      acc_9_0 = v16_fma(a, w_0, acc_9_0);
-      a = v16_set1(s[30]);
-      acc_10_0 = v16_fma(a, w_0, acc_10_0);
-      a = v16_set1(s[33]);
-      acc_11_0 = v16_fma(a, w_0, acc_11_0);
-      a = v16_set1(s[36]);
-      acc_12_0 = v16_fma(a, w_0, acc_12_0);
-      a = v16_set1(s[39]);
-      acc_13_0 = v16_fma(a, w_0, acc_13_0);
-      a = v16_set1(s[42]);
-      acc_14_0 = v16_fma(a, w_0, acc_14_0);
-      a = v16_set1(s[45]);
-      acc_15_0 = v16_fma(a, w_0, acc_15_0);
-      a = v16_set1(s[48]);
-      acc_16_0 = v16_fma(a, w_0, acc_16_0);
-      a = v16_set1(s[51]);
-      acc_17_0 = v16_fma(a, w_0, acc_17_0);
-      a = v16_set1(s[54]);
-      acc_18_0 = v16_fma(a, w_0, acc_18_0);
-      a = v16_set1(s[57]);
-      acc_19_0 = v16_fma(a, w_0, acc_19_0);
-      a = v16_set1(s[60]);
-      acc_20_0 = v16_fma(a, w_0, acc_20_0);
-      a = v16_set1(s[63]);
-      acc_21_0 = v16_fma(a, w_0, acc_21_0);
-      a = v16_set1(s[66]);
-      acc_22_0 = v16_fma(a, w_0, acc_22_0);
-      a = v16_set1(s[69]);
-      acc_23_0 = v16_fma(a, w_0, acc_23_0);
-      a = v16_set1(s[72]);
-      acc_24_0 = v16_fma(a, w_0, acc_24_0);
-      a = v16_set1(s[75]);
-      acc_25_0 = v16_fma(a, w_0, acc_25_0);
-      a = v16_set1(s[78]);
-      acc_26_0 = v16_fma(a, w_0, acc_26_0);
-      a = v16_set1(s[81]);
-      acc_27_0 = v16_fma(a, w_0, acc_27_0);
+  float *const sums = workspace + 5200;
+  const ptrdiff_t end = layer_share(1, part + 1, parts);
+  for (ptrdiff_t u = layer_share(1, part, parts); u < end; ++u) {
+    const ptrdiff_t oh = 0;
+    const ptrdiff_t rows = 32 - oh < 32 ? 32 - oh : 32;
+    const float *const image = x;
+    float *const to = y + oh * 320;
+    const ptrdiff_t first = oh - 2;
+    v16_store(workspace, v16_set1(0.0f)); /* left of the first row */
+    for (ptrdiff_t row = 0; row + 2 <= rows; row += 2) {
+      const float *const planes = workspace + row * 144;
+      rows_to_planes(image, first, row ? row + 4 : 0, row + 6, workspace);
+      strip_2(planes, packed, sums);
+      store_2(sums, to + row * 320);
     }
-  }
-
-  /* Activation and store. */
-  v16_store_part(y, v16_act(acc_0_0), 10);
-  v16_store_part(y + 10, v16_act(acc_1_0), 10);
-  v16_store_part(y + 20, v16_act(acc_2_0), 10);
-  v16_store_part(y + 30, v16_act(acc_3_0), 10);
-  v16_store_part(y + 40, v16_act(acc_4_0), 10);
-  v16_store_part(y + 50, v16_act(acc_5_0), 10);
-  v16_store_part(y + 60, v16_act(acc_6_0), 10);
-  v16_store_part(y + 70, v16_act(acc_7_0), 10);
-  v16_store_part(y + 80, v16_act(acc_8_0), 10);
-  v16_store_part(y + 90, v16_act(acc_9_0), 10);
-  v16_store_part(y + 100, v16_act(acc_10_0), 10);
-  v16_store_part(y + 110, v16_act(acc_11_0), 10);
-  v16_store_part(y + 120, v16_act(acc_12_0), 10);
-  v16_store_part(y + 130, v16_act(acc_13_0), 10);
-  v16_store_part(y + 140, v16_act(acc_14_0), 10);
-  v16_store_part(y + 150, v16_act(acc_15_0), 10);
-  v16_store_part(y + 160, v16_act(acc_16_0), 10);
-  v16_store_part(y + 170, v16_act(acc_17_0), 10);
-  v16_store_part(y + 180, v16_act(acc_18_0), 10);
-  v16_store_part(y + 190, v16_act(acc_19_0), 10);
-  v16_store_part(y + 200, v16_act(acc_20_0), 10);
-  v16_store_part(y + 210, v16_act(acc_21_0), 10);
-  v16_store_part(y + 220, v16_act(acc_22_0), 10);
-  v16_store_part(y + 230, v16_act(acc_23_0), 10);
-  v16_store_part(y + 240, v16_act(acc_24_0), 10);
-  v16_store_part(y + 250, v16_act(acc_25_0), 10);
-  v16_store_part(y + 260, v16_act(acc_26_0), 10);
-  v16_store_part(y + 270, v16_act(acc_27_0), 10);
-}
-
-/* One region, 1x28x1_tail10 at a time: this part's share of its units. */
-V16_SWEEP void sweep_1x28x1_tail10(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 10;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 16 + a->w0;
-    float *const yt = y + a->y0 + row * 320 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x28x1_tail10(xt + col * a->x_col, bt, wt,
-          yt + col * 280, a->kh_taps, a->kw_taps);
+    /* Between them these two windows hold every tap that meets padding: NaN tells. */
+    const float *const last = to + (rows * 32 - 1) * 10;
+    for (ptrdiff_t oc = 0; oc < 10; ++oc) {
+      const float a = to[oc];
+      const float b = last[oc];
+      if (a != a || b != b) {
+        mend(image, packed, oh, rows, to);
+        break;
+      }
     }
-  }
-}
-
-/* 28x1 pixels x 10 channels: 28 accumulators, 28 multiply-adds a step. */
-V16_OP void tile_28x1x1_tail10(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
-{
-  /* Every accumulator starts from its channel's bias. */
-  const v16 b_0 = v16_load(b);
-  v16 acc_0_0 = b_0;
-  v16 acc_1_0 = b_0;
-  v16 acc_2_0 = b_0;
-  v16 acc_3_0 = b_0;
-  v16 acc_4_0 = b_0;
-  v16 acc_5_0 = b_0;
-  v16 acc_6_0 = b_0;
-  v16 acc_7_0 = b_0;
-  v16 acc_8_0 = b_0;
-  v16 acc_9_0 = b_0;
-  v16 acc_10_0 = b_0;
-  v16 acc_11_0 = b_0;
-  v16 acc_12_0 = b_0;
-  v16 acc_13_0 = b_0;
-  v16 acc_14_0 = b_0;
-  v16 acc_15_0 = b_0;
-  v16 acc_16_0 = b_0;
-  v16 acc_17_0 = b_0;
-  v16 acc_18_0 = b_0;
-  v16 acc_19_0 = b_0;
-  v16 acc_20_0 = b_0;
-  v16 acc_21_0 = b_0;
-  v16 acc_22_0 = b_0;
-  v16 acc_23_0 = b_0;
-  v16 acc_24_0 = b_0;
-  v16 acc_25_0 = b_0;
-  v16 acc_26_0 = b_0;
-  v16 acc_27_0 = b_0;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V16_OPAQUE(s);
-      const v16 w_0 = v16_load(w + kh * 240 + k * 16);
-      v16 a;
-      a = v16_set1(s[0]);
-      acc_0_0 = v16_fma(a, w_0, acc_0_0);
-      a = v16_set1(s[96]);
-      acc_1_0 = v16_fma(a, w_0, acc_1_0);
-      a = v16_set1(s[192]);
-      acc_2_0 = v16_fma(a, w_0, acc_2_0);
-      a = v16_set1(s[288]);
-      acc_3_0 = v16_fma(a, w_0, acc_3_0);
-      a = v16_set1(s[384]);
-      acc_4_0 = v16_fma(a, w_0, acc_4_0);
-      a = v16_set1(s[480]);
-      acc_5_0 = v16_fma(a, w_0, acc_5_0);
-      a = v16_set1(s[576]);
-      acc_6_0 = v16_fma(a, w_0, acc_6_0);
-      a = v16_set1(s[672]);
-      acc_7_0 = v16_fma(a, w_0, acc_7_0);
-      a = v16_set1(s[768]);
-      acc_8_0 = v16_fma(a, w_0, acc_8_0);
-      a = v16_set1(s[864]);
-      acc_9_0 = v16_fma(a, w_0, acc_9_0);
-      a = v16_set1(s[960]);
-      acc_10_0 = v16_fma(a, w_0, acc_10_0);
-      a = v16_set1(s[1056]);
-      acc_11_0 = v16_fma(a, w_0, acc_11_0);
-      a = v16_set1(s[1152]);
-      acc_12_0 = v16_fma(a, w_0, acc_12_0);
-      a = v16_set1(s[1248]);
-      acc_13_0 = v16_fma(a, w_0, acc_13_0);
-      a = v16_set1(s[1344]);
-      acc_14_0 = v16_fma(a, w_0, acc_14_0);
-      a = v16_set1(s[1440]);
-      acc_15_0 = v16_fma(a, w_0, acc_15_0);
-      a = v16_set1(s[1536]);
-      acc_16_0 = v16_fma(a, w_0, acc_16_0);
-      a = v16_set1(s[1632]);
-      acc_17_0 = v16_fma(a, w_0, acc_17_0);
-      a = v16_set1(s[1728]);
-      acc_18_0 = v16_fma(a, w_0, acc_18_0);
-      a = v16_set1(s[1824]);
-      acc_19_0 = v16_fma(a, w_0, acc_19_0);
-      a = v16_set1(s[1920]);
-      acc_20_0 = v16_fma(a, w_0, acc_20_0);
-      a = v16_set1(s[2016]);
-      acc_21_0 = v16_fma(a, w_0, acc_21_0);
-      a = v16_set1(s[2112]);
-      acc_22_0 = v16_fma(a, w_0, acc_22_0);
-      a = v16_set1(s[2208]);
-      acc_23_0 = v16_fma(a, w_0, acc_23_0);
-      a = v16_set1(s[2304]);
-      acc_24_0 = v16_fma(a, w_0, acc_24_0);
-      a = v16_set1(s[2400]);
-      acc_25_0 = v16_fma(a, w_0, acc_25_0);
-      a = v16_set1(s[2496]);
-      acc_26_0 = v16_fma(a, w_0, acc_26_0);
-      a = v16_set1(s[2592]);
-      acc_27_0 = v16_fma(a, w_0, acc_27_0);
-    }
-  }
-
-  /* Activation and store. */
-  v16_store_part(y, v16_act(acc_0_0), 10);
-  v16_store_part(y + 320, v16_act(acc_1_0), 10);
-  v16_store_part(y + 640, v16_act(acc_2_0), 10);
-  v16_store_part(y + 960, v16_act(acc_3_0), 10);
-  v16_store_part(y + 1280, v16_act(acc_4_0), 10);
-  v16_store_part(y + 1600, v16_act(acc_5_0), 10);
-  v16_store_part(y + 1920, v16_act(acc_6_0), 10);
-  v16_store_part(y + 2240, v16_act(acc_7_0), 10);
-  v16_store_part(y + 2560, v16_act(acc_8_0), 10);
-  v16_store_part(y + 2880, v16_act(acc_9_0), 10);
-  v16_store_part(y + 3200, v16_act(acc_10_0), 10);
-  v16_store_part(y + 3520, v16_act(acc_11_0), 10);
-  v16_store_part(y + 3840, v16_act(acc_12_0), 10);
-  v16_store_part(y + 4160, v16_act(acc_13_0), 10);
-  v16_store_part(y + 4480, v16_act(acc_14_0), 10);
-  v16_store_part(y + 4800, v16_act(acc_15_0), 10);
-  v16_store_part(y + 5120, v16_act(acc_16_0), 10);
-  v16_store_part(y + 5440, v16_act(acc_17_0), 10);
-  v16_store_part(y + 5760, v16_act(acc_18_0), 10);
-  v16_store_part(y + 6080, v16_act(acc_19_0), 10);
-  v16_store_part(y + 6400, v16_act(acc_20_0), 10);
-  v16_store_part(y + 6720, v16_act(acc_21_0), 10);
-  v16_store_part(y + 7040, v16_act(acc_22_0), 10);
-  v16_store_part(y + 7360, v16_act(acc_23_0), 10);
-  v16_store_part(y + 7680, v16_act(acc_24_0), 10);
-  v16_store_part(y + 8000, v16_act(acc_25_0), 10);
-  v16_store_part(y + 8320, v16_act(acc_26_0), 10);
-  v16_store_part(y + 8640, v16_act(acc_27_0), 10);
-}
-
-/* One region, 28x1x1_tail10 at a time: this part's share of its units. */
-V16_SWEEP void sweep_28x1x1_tail10(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 10;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc * 76;
-    const float *const wt = bt + 16 + a->w0;
-    float *const yt = y + a->y0 + row * 8960 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_28x1x1_tail10(xt + col * a->x_col, bt, wt,
-          yt + col * 10, a->kh_taps, a->kw_taps);
-    }
-  }
-}
-
-static void layer_body(const float *x, const float *packed, float *y,
-    int part, int parts)
-{
-  for (int r = 0; r < 16; ++r) {
-    sweep_1x1x1_tail10(x, packed, y, &layer_regions[r], part, parts);
-  }
-  for (int r = 16; r < 21; ++r) {
-    sweep_1x28x1_tail10(x, packed, y, &layer_regions[r], part, parts);
-  }
-  for (int r = 21; r < 25; ++r) {
-    sweep_28x1x1_tail10(x, packed, y, &layer_regions[r], part, parts);
   }
 }
 
@@ -570,716 +477,185 @@ V1_OP v1 v1_act(v1 a)
   return v1_max(v1_set1(0.0f), a);
 }
 
-/* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
-static const layer_region layer_regions[59] = {
-  /* rows 0..0, columns 0..0, channels 0..7, taps 2..4 x 2..4 */
-  { 1, 1, 2, 3, 3, 0, 0, 96, 3, 576, 0 },
-  /* rows 0..0, columns 1..1, channels 0..7, taps 2..4 x 1..4 */
-  { 1, 1, 2, 3, 4, 0, 0, 96, 3, 528, 10 },
-  /* rows 0..0, columns 30..30, channels 0..7, taps 2..4 x 0..3 */
-  { 1, 1, 2, 3, 4, 0, 84, 96, 3, 480, 300 },
-  /* rows 0..0, columns 31..31, channels 0..7, taps 2..4 x 0..2 */
-  { 1, 1, 2, 3, 3, 0, 87, 96, 3, 480, 310 },
-  /* rows 1..1, columns 0..0, channels 0..7, taps 1..4 x 2..4 */
-  { 1, 1, 2, 4, 3, 0, 0, 96, 3, 336, 320 },
-  /* rows 1..1, columns 1..1, channels 0..7, taps 1..4 x 1..4 */
-  { 1, 1, 2, 4, 4, 0, 0, 96, 3, 288, 330 },
-  /* rows 1..1, columns 30..30, channels 0..7, taps 1..4 x 0..3 */
-  { 1, 1, 2, 4, 4, 0, 84, 96, 3, 240, 620 },
-  /* rows 1..1, columns 31..31, channels 0..7, taps 1..4 x 0..2 */
-  { 1, 1, 2, 4, 3, 0, 87, 96, 3, 240, 630 },
-  /* rows 30..30, columns 0..0, channels 0..7, taps 0..3 x 2..4 */
-  { 1, 1, 2, 4, 3, 0, 2688, 96, 3, 96, 9600 },
-  /* rows 30..30, columns 1..1, channels 0..7, taps 0..3 x 1..4 */
-  { 1, 1, 2, 4, 4, 0, 2688, 96, 3, 48, 9610 },
-  /* rows 30..30, columns 30..30, channels 0..7, taps 0..3 x 0..3 */
-  { 1, 1, 2, 4, 4, 0, 2772, 96, 3, 0, 9900 },
-  /* rows 30..30, columns 31..31, channels 0..7, taps 0..3 x 0..2 */
-  { 1, 1, 2, 4, 3, 0, 2775, 96, 3, 0, 9910 },
-  /* rows 31..31, columns 0..0, channels 0..7, taps 0..2 x 2..4 */
-  { 1, 1, 2, 3, 3, 0, 2784, 96, 3, 96, 9920 },
-  /* rows 31..31, columns 1..1, channels 0..7, taps 0..2 x 1..4 */
-  { 1, 1, 2, 3, 4, 0, 2784, 96, 3, 48, 9930 },
-  /* rows 31..31, columns 30..30, channels 0..7, taps 0..2 x 0..3 */
-  { 1, 1, 2, 3, 4, 0, 2868, 96, 3, 0, 10220 },
-  /* rows 31..31, columns 31..31, channels 0..7, taps 0..2 x 0..2 */
-  { 1, 1, 2, 3, 3, 0, 2871, 96, 3, 0, 10230 },
-  /* rows 0..0, columns 2..29, channels 0..7, taps 2..4 x 0..4 */
-  { 1, 7, 2, 3, 5, 0, 0, 96, 12, 480, 20 },
-  /* rows 1..1, columns 2..29, channels 0..7, taps 1..4 x 0..4 */
-  { 1, 7, 2, 4, 5, 0, 0, 96, 12, 240, 340 },
-  /* rows 2..29, columns 2..29, channels 0..7, taps 0..4 x 0..4 */
-  { 28, 7, 2, 5, 5, 0, 0, 96, 12, 0, 660 },
-  /* rows 30..30, columns 2..29, channels 0..7, taps 0..3 x 0..4 */
-  { 1, 7, 2, 4, 5, 0, 2688, 96, 12, 0, 9620 },
-  /* rows 31..31, columns 2..29, channels 0..7, taps 0..2 x 0..4 */
-  { 1, 7, 2, 3, 5, 0, 2784, 96, 12, 0, 9940 },
-  /* rows 2..29, columns 0..0, channels 0..7, taps 0..4 x 2..4 */
-  { 7, 1, 2, 5, 3, 0, 0, 384, 3, 96, 640 },
-  /* rows 2..29, columns 1..1, channels 0..7, taps 0..4 x 1..4 */
-  { 7, 1, 2, 5, 4, 0, 0, 384, 3, 48, 650 },
-  /* rows 2..29, columns 30..30, channels 0..7, taps 0..4 x 0..3 */
-  { 7, 1, 2, 5, 4, 0, 84, 384, 3, 0, 940 },
-  /* rows 2..29, columns 31..31, channels 0..7, taps 0..4 x 0..2 */
-  { 7, 1, 2, 5, 3, 0, 87, 384, 3, 0, 950 },
-  /* rows 0..0, columns 0..0, channels 8..9, taps 2..4 x 2..4 */
-  { 1, 1, 1, 3, 3, 8, 0, 96, 3, 576, 0 },
-  /* rows 0..0, columns 1..1, channels 8..9, taps 2..4 x 1..4 */
-  { 1, 1, 1, 3, 4, 8, 0, 96, 3, 528, 10 },
-  /* rows 0..0, columns 30..30, channels 8..9, taps 2..4 x 0..3 */
-  { 1, 1, 1, 3, 4, 8, 84, 96, 3, 480, 300 },
-  /* rows 0..0, columns 31..31, channels 8..9, taps 2..4 x 0..2 */
-  { 1, 1, 1, 3, 3, 8, 87, 96, 3, 480, 310 },
-  /* rows 1..1, columns 0..0, channels 8..9, taps 1..4 x 2..4 */
-  { 1, 1, 1, 4, 3, 8, 0, 96, 3, 336, 320 },
-  /* rows 1..1, columns 1..1, channels 8..9, taps 1..4 x 1..4 */
-  { 1, 1, 1, 4, 4, 8, 0, 96, 3, 288, 330 },
-  /* rows 1..1, columns 30..30, channels 8..9, taps 1..4 x 0..3 */
-  { 1, 1, 1, 4, 4, 8, 84, 96, 3, 240, 620 },
-  /* rows 1..1, columns 31..31, channels 8..9, taps 1..4 x 0..2 */
-  { 1, 1, 1, 4, 3, 8, 87, 96, 3, 240, 630 },
-  /* rows 30..30, columns 0..0, channels 8..9, taps 0..3 x 2..4 */
-  { 1, 1, 1, 4, 3, 8, 2688, 96, 3, 96, 9600 },
-  /* rows 30..30, columns 1..1, channels 8..9, taps 0..3 x 1..4 */
-  { 1, 1, 1, 4, 4, 8, 2688, 96, 3, 48, 9610 },
-  /* rows 30..30, columns 30..30, channels 8..9, taps 0..3 x 0..3 */
-  { 1, 1, 1, 4, 4, 8, 2772, 96, 3, 0, 9900 },
-  /* rows 30..30, columns 31..31, channels 8..9, taps 0..3 x 0..2 */
-  { 1, 1, 1, 4, 3, 8, 2775, 96, 3, 0, 9910 },
-  /* rows 31..31, columns 0..0, channels 8..9, taps 0..2 x 2..4 */
-  { 1, 1, 1, 3, 3, 8, 2784, 96, 3, 96, 9920 },
-  /* rows 31..31, columns 1..1, channels 8..9, taps 0..2 x 1..4 */
-  { 1, 1, 1, 3, 4, 8, 2784, 96, 3, 48, 9930 },
-  /* rows 31..31, columns 30..30, channels 8..9, taps 0..2 x 0..3 */
-  { 1, 1, 1, 3, 4, 8, 2868, 96, 3, 0, 10220 },
-  /* rows 31..31, columns 31..31, channels 8..9, taps 0..2 x 0..2 */
-  { 1, 1, 1, 3, 3, 8, 2871, 96, 3, 0, 10230 },
-  /* rows 0..0, columns 2..25, channels 8..9, taps 2..4 x 0..4 */
-  { 1, 4, 1, 3, 5, 8, 0, 96, 18, 480, 20 },
-  /* rows 1..1, columns 2..25, channels 8..9, taps 1..4 x 0..4 */
-  { 1, 4, 1, 4, 5, 8, 0, 96, 18, 240, 340 },
-  /* rows 2..29, columns 2..25, channels 8..9, taps 0..4 x 0..4 */
-  { 28, 4, 1, 5, 5, 8, 0, 96, 18, 0, 660 },
-  /* rows 30..30, columns 2..25, channels 8..9, taps 0..3 x 0..4 */
-  { 1, 4, 1, 4, 5, 8, 2688, 96, 18, 0, 9620 },
-  /* rows 31..31, columns 2..25, channels 8..9, taps 0..2 x 0..4 */
-  { 1, 4, 1, 3, 5, 8, 2784, 96, 18, 0, 9940 },
-  /* rows 0..0, columns 26..29, channels 8..9, taps 2..4 x 0..4 */
-  { 1, 1, 1, 3, 5, 8, 72, 96, 12, 480, 260 },
-  /* rows 1..1, columns 26..29, channels 8..9, taps 1..4 x 0..4 */
-  { 1, 1, 1, 4, 5, 8, 72, 96, 12, 240, 580 },
-  /* rows 2..29, columns 26..29, channels 8..9, taps 0..4 x 0..4 */
-  { 28, 1, 1, 5, 5, 8, 72, 96, 12, 0, 900 },
-  /* rows 30..30, columns 26..29, channels 8..9, taps 0..3 x 0..4 */
-  { 1, 1, 1, 4, 5, 8, 2760, 96, 12, 0, 9860 },
-  /* rows 31..31, columns 26..29, channels 8..9, taps 0..2 x 0..4 */
-  { 1, 1, 1, 3, 5, 8, 2856, 96, 12, 0, 10180 },
-  /* rows 2..25, columns 0..0, channels 8..9, taps 0..4 x 2..4 */
-  { 4, 1, 1, 5, 3, 8, 0, 576, 3, 96, 640 },
-  /* rows 2..25, columns 1..1, channels 8..9, taps 0..4 x 1..4 */
-  { 4, 1, 1, 5, 4, 8, 0, 576, 3, 48, 650 },
-  /* rows 2..25, columns 30..30, channels 8..9, taps 0..4 x 0..3 */
-  { 4, 1, 1, 5, 4, 8, 84, 576, 3, 0, 940 },
-  /* rows 2..25, columns 31..31, channels 8..9, taps 0..4 x 0..2 */
-  { 4, 1, 1, 5, 3, 8, 87, 576, 3, 0, 950 },
-  /* rows 26..29, columns 0..0, channels 8..9, taps 0..4 x 2..4 */
-  { 1, 1, 1, 5, 3, 8, 2304, 384, 3, 96, 8320 },
-  /* rows 26..29, columns 1..1, channels 8..9, taps 0..4 x 1..4 */
-  { 1, 1, 1, 5, 4, 8, 2304, 384, 3, 48, 8330 },
-  /* rows 26..29, columns 30..30, channels 8..9, taps 0..4 x 0..3 */
-  { 1, 1, 1, 5, 4, 8, 2388, 384, 3, 0, 8620 },
-  /* rows 26..29, columns 31..31, channels 8..9, taps 0..4 x 0..2 */
-  { 1, 1, 1, 5, 3, 8, 2391, 384, 3, 0, 8630 },
+/* Where each step of the reduction lies in the planes, from an output's row and element on. */
+static const int32_t taps[75] = {
+  0, 36, 72, 1, 37, 73, 2, 38, 74, 3, 39, 75,
+  4, 40, 76, 108, 144, 180, 109, 145, 181, 110, 146, 182,
+  111, 147, 183, 112, 148, 184, 216, 252, 288, 217, 253, 289,
+  218, 254, 290, 219, 255, 291, 220, 256, 292, 324, 360, 396,
+  325, 361, 397, 326, 362, 398, 327, 363, 399, 328, 364, 400,
+  432, 468, 504, 433, 469, 505, 434, 470, 506, 435, 471, 507,
+  436, 472, 508,
 };
 
-/* 1 pixel x 4 channels: 4 accumulators, 4 multiply-adds a step. */
-V1_OP void tile_1x1x4(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+/* One row of pixels to a row of each plane, 36 elements with the padding. */
+V1_OP void row_to_planes(const float *x, float *to)
 {
-  /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  for (ptrdiff_t q = 0; q < 3; ++q) {
+    v1_store(to + q * 36 + 32, v1_set1(0.0f));
+    v1_store(to + q * 36 + 33, v1_set1(0.0f));
+    v1_store(to + q * 36 + 34, v1_set1(0.0f));
+    v1_store(to + q * 36 + 35, v1_set1(0.0f));
+  }
+  for (ptrdiff_t j = 0; j < 32; ++j) {
+    for (ptrdiff_t c = 0; c < 3; ++c) to[c * 36 + j] = x[j * 3 + c];
+  }
+}
 
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 a_0 = v1_set1(s[0]);
-      const v1 w_0 = v1_load(w + kh * 240 + k * 16);
-      acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
-      const v1 w_1 = v1_load(w + kh * 240 + k * 16 + 1);
-      acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
-      const v1 w_2 = v1_load(w + kh * 240 + k * 16 + 2);
-      acc_0_2 = v1_fma(a_0, w_2, acc_0_2);
-      const v1 w_3 = v1_load(w + kh * 240 + k * 16 + 3);
-      acc_0_3 = v1_fma(a_0, w_3, acc_0_3);
+/*
+ * Rows to planes: rows `from` .. `until` - 1 of the band; zeros where the image, whose row `first`
+ * is the band's row 0, has none.
+ */
+V1_SWEEP void rows_to_planes(const float *x, ptrdiff_t first, ptrdiff_t from, ptrdiff_t until,
+    float *planes)
+{
+  for (ptrdiff_t r = from; r < until; ++r) {
+    const ptrdiff_t ih = first + r;
+    float *const to = planes + 2 + r * 108;
+    if (ih >= 0 && ih < 32) {
+      row_to_planes(x + ih * 96, to);
+    } else {
+      for (ptrdiff_t q = 0; q < 3; ++q) {
+        float *p = to + q * 36;
+        V1_OPAQUE(p); /* else gcc makes the loop a slow string instruction */
+        for (ptrdiff_t j = 0; j < 36; j += 1) {
+          v1_store(p + j, v1_set1(0.0f));
+        }
+      }
     }
+  }
+}
+
+/* Multiply-add: 2 x 1 pixel, 5 channels: 10 sums in registers. */
+V1_SWEEP void tile_2x5(const float *x, const float *b, float *y)
+{
+  /* Every sum starts from its channel's bias. */
+  const v1 b_0 = v1_set1(b[0]);
+  const v1 b_1 = v1_set1(b[1]);
+  const v1 b_2 = v1_set1(b[2]);
+  const v1 b_3 = v1_set1(b[3]);
+  const v1 b_4 = v1_set1(b[4]);
+  v1 acc_0_0 = b_0, acc_0_1 = b_0;
+  v1 acc_1_0 = b_1, acc_1_1 = b_1;
+  v1 acc_2_0 = b_2, acc_2_1 = b_2;
+  v1 acc_3_0 = b_3, acc_3_1 = b_3;
+  v1 acc_4_0 = b_4, acc_4_1 = b_4;
+
+  /* One step: vectors of pixels times the weight of each channel. */
+  for (ptrdiff_t k = 0; k < 75; ++k) {
+    const float *s = x + taps[k];
+    const float *w = b + 5 + k * 5;
+    const v1 x_0 = v1_load(s);
+    const v1 x_1 = v1_load(s + 1);
+    v1 a;
+    a = v1_set1(w[0]);
+    acc_0_0 = v1_fma(a, x_0, acc_0_0);
+    acc_0_1 = v1_fma(a, x_1, acc_0_1);
+    a = v1_set1(w[1]);
+    acc_1_0 = v1_fma(a, x_0, acc_1_0);
+    acc_1_1 = v1_fma(a, x_1, acc_1_1);
+    a = v1_set1(w[2]);
+    acc_2_0 = v1_fma(a, x_0, acc_2_0);
+    acc_2_1 = v1_fma(a, x_1, acc_2_1);
+    a = v1_set1(w[3]);
+    acc_3_0 = v1_fma(a, x_0, acc_3_0);
+    acc_3_1 = v1_fma(a, x_1, acc_3_1);
+    a = v1_set1(w[4]);
+    acc_4_0 = v1_fma(a, x_0, acc_4_0);
+    acc_4_1 = v1_fma(a, x_1, acc_4_1);
   }
 
   /* Activation and store. */
   v1_store(y, v1_act(acc_0_0));
   v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 2, v1_act(acc_0_2));
-  v1_store(y + 3, v1_act(acc_0_3));
+  v1_store(y + 32, v1_act(acc_1_0));
+  v1_store(y + 33, v1_act(acc_1_1));
+  v1_store(y + 64, v1_act(acc_2_0));
+  v1_store(y + 65, v1_act(acc_2_1));
+  v1_store(y + 96, v1_act(acc_3_0));
+  v1_store(y + 97, v1_act(acc_3_1));
+  v1_store(y + 128, v1_act(acc_4_0));
+  v1_store(y + 129, v1_act(acc_4_1));
 }
 
-/* One region, 1x1x4 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
+/* 1 row of outputs, 32 pixels: sums of all channels, in planes. */
+static void strip_1(const float *planes, const float *packed, float *y)
 {
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc / 16 * 1216 + oc % 16;
-    const float *const wt = bt + 16 + a->w0;
-    float *const yt = y + a->y0 + row * 320 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x4(xt + col * a->x_col, bt, wt,
-          yt + col * 10, a->kh_taps, a->kw_taps);
+  for (ptrdiff_t i = 0; i < 16; ++i) {
+    for (ptrdiff_t block = 0; block < 2; ++block) {
+      tile_2x5(planes + i * 2, packed + block * 380,
+          y + i * 2 + block * 160);
     }
   }
 }
 
-/* 1x4 pixels x 4 channels: 16 accumulators, 16 multiply-adds a step. */
-V1_OP void tile_1x4x4(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+/* Interleaving store: the sums of 32 pixels, channel after channel, to pixel after pixel. */
+V1_SWEEP void store_1(const float *sums, float *y)
 {
-  /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2, acc_3_3 = b_3;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 240 + k * 16);
-      const v1 w_1 = v1_load(w + kh * 240 + k * 16 + 1);
-      const v1 w_2 = v1_load(w + kh * 240 + k * 16 + 2);
-      const v1 w_3 = v1_load(w + kh * 240 + k * 16 + 3);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      acc_0_2 = v1_fma(a, w_2, acc_0_2);
-      acc_0_3 = v1_fma(a, w_3, acc_0_3);
-      a = v1_set1(s[3]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      acc_1_2 = v1_fma(a, w_2, acc_1_2);
-      acc_1_3 = v1_fma(a, w_3, acc_1_3);
-      a = v1_set1(s[6]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      acc_2_2 = v1_fma(a, w_2, acc_2_2);
-      acc_2_3 = v1_fma(a, w_3, acc_2_3);
-      a = v1_set1(s[9]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-      acc_3_2 = v1_fma(a, w_2, acc_3_2);
-      acc_3_3 = v1_fma(a, w_3, acc_3_3);
-    }
-  }
-
-  /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 2, v1_act(acc_0_2));
-  v1_store(y + 3, v1_act(acc_0_3));
-  v1_store(y + 10, v1_act(acc_1_0));
-  v1_store(y + 10 + 1, v1_act(acc_1_1));
-  v1_store(y + 10 + 2, v1_act(acc_1_2));
-  v1_store(y + 10 + 3, v1_act(acc_1_3));
-  v1_store(y + 20, v1_act(acc_2_0));
-  v1_store(y + 20 + 1, v1_act(acc_2_1));
-  v1_store(y + 20 + 2, v1_act(acc_2_2));
-  v1_store(y + 20 + 3, v1_act(acc_2_3));
-  v1_store(y + 30, v1_act(acc_3_0));
-  v1_store(y + 30 + 1, v1_act(acc_3_1));
-  v1_store(y + 30 + 2, v1_act(acc_3_2));
-  v1_store(y + 30 + 3, v1_act(acc_3_3));
-}
-
-/* One region, 1x4x4 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x4x4(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc / 16 * 1216 + oc % 16;
-    const float *const wt = bt + 16 + a->w0;
-    float *const yt = y + a->y0 + row * 320 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x4x4(xt + col * a->x_col, bt, wt,
-          yt + col * 40, a->kh_taps, a->kw_taps);
+  for (ptrdiff_t p = 0; p < 32; ++p) {
+    for (ptrdiff_t c = 0; c < 10; ++c) {
+      y[p * 10 + c] = sums[c * 32 + p];
     }
   }
 }
 
-/* 4x1 pixels x 4 channels: 16 accumulators, 16 multiply-adds a step. */
-V1_OP void tile_4x1x4(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+/*
+ * 0 * Inf is NaN, but padding counts as nothing: for filters that hold Inf or NaN the windows that
+ * leave the image are summed again, one output at a time. y: the first of `rows` rows, row oh.
+ */
+V1_SWEEP void mend(const float *x, const float *packed, ptrdiff_t oh, ptrdiff_t rows, float *y)
 {
-  /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2, acc_3_3 = b_3;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 240 + k * 16);
-      const v1 w_1 = v1_load(w + kh * 240 + k * 16 + 1);
-      const v1 w_2 = v1_load(w + kh * 240 + k * 16 + 2);
-      const v1 w_3 = v1_load(w + kh * 240 + k * 16 + 3);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      acc_0_2 = v1_fma(a, w_2, acc_0_2);
-      acc_0_3 = v1_fma(a, w_3, acc_0_3);
-      a = v1_set1(s[96]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      acc_1_2 = v1_fma(a, w_2, acc_1_2);
-      acc_1_3 = v1_fma(a, w_3, acc_1_3);
-      a = v1_set1(s[192]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      acc_2_2 = v1_fma(a, w_2, acc_2_2);
-      acc_2_3 = v1_fma(a, w_3, acc_2_3);
-      a = v1_set1(s[288]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-      acc_3_2 = v1_fma(a, w_2, acc_3_2);
-      acc_3_3 = v1_fma(a, w_3, acc_3_3);
-    }
-  }
-
-  /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 2, v1_act(acc_0_2));
-  v1_store(y + 3, v1_act(acc_0_3));
-  v1_store(y + 320, v1_act(acc_1_0));
-  v1_store(y + 320 + 1, v1_act(acc_1_1));
-  v1_store(y + 320 + 2, v1_act(acc_1_2));
-  v1_store(y + 320 + 3, v1_act(acc_1_3));
-  v1_store(y + 640, v1_act(acc_2_0));
-  v1_store(y + 640 + 1, v1_act(acc_2_1));
-  v1_store(y + 640 + 2, v1_act(acc_2_2));
-  v1_store(y + 640 + 3, v1_act(acc_2_3));
-  v1_store(y + 960, v1_act(acc_3_0));
-  v1_store(y + 960 + 1, v1_act(acc_3_1));
-  v1_store(y + 960 + 2, v1_act(acc_3_2));
-  v1_store(y + 960 + 3, v1_act(acc_3_3));
-}
-
-/* One region, 4x1x4 at a time: this part's share of its units. */
-V1_SWEEP void sweep_4x1x4(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc / 16 * 1216 + oc % 16;
-    const float *const wt = bt + 16 + a->w0;
-    float *const yt = y + a->y0 + row * 1280 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x4(xt + col * a->x_col, bt, wt,
-          yt + col * 10, a->kh_taps, a->kw_taps);
+  for (ptrdiff_t i = 0; i < rows * 32; ++i) {
+    const ptrdiff_t h = (oh + i / 32) - 2;
+    const ptrdiff_t w = i % 32 - 2;
+    if (h >= 0 && h <= 27 && w >= 0 && w <= 27) continue;
+    for (ptrdiff_t oc = 0; oc < 10; ++oc) {
+      const float *const b = packed + oc / 5 * 380 + oc % 5;
+      v1 acc = v1_set1(b[0]);
+      for (ptrdiff_t k = 0; k < 75; ++k) {
+        const ptrdiff_t ih = h + k / 15;
+        const ptrdiff_t iw = w + k / 3 % 5;
+        if (ih < 0 || ih >= 32 || iw < 0 || iw >= 32) continue;
+        const float s = x[ih * 96 + iw * 3 + k % 3];
+        acc = v1_fma(v1_set1(b[(k + 1) * 5]), v1_set1(s), acc);
+      }
+      float sum[1];
+      v1_store(sum, v1_act(acc));
+      y[i * 10 + oc] = sum[0];
     }
   }
 }
 
-/* 1 pixel x 2 channels: 2 accumulators, 2 multiply-adds a step. */
-V1_OP void tile_1x1x2(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
+/* A unit is a band of 32 rows of outputs: its planes stay in the cache. */
+V1_SWEEP void layer_body(const float *x, const float *packed, float *y,
+    float *workspace, int part, int parts)
 {
-  /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 a_0 = v1_set1(s[0]);
-      const v1 w_0 = v1_load(w + kh * 240 + k * 16);
-      acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
-      const v1 w_1 = v1_load(w + kh * 240 + k * 16 + 1);
-      acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
+  float *const sums = workspace + 3890;
+  const ptrdiff_t end = layer_share(1, part + 1, parts);
+  for (ptrdiff_t u = layer_share(1, part, parts); u < end; ++u) {
+    const ptrdiff_t oh = 0;
+    const ptrdiff_t rows = 32 - oh < 32 ? 32 - oh : 32;
+    const float *const image = x;
+    float *const to = y + oh * 320;
+    const ptrdiff_t first = oh - 2;
+    v1_store(workspace, v1_set1(0.0f)); /* left of the first row */
+    v1_store(workspace + 1, v1_set1(0.0f)); /* left of the first row */
+    for (ptrdiff_t row = 0; row < rows; ++row) {
+      const float *const planes = workspace + row * 108;
+      rows_to_planes(image, first, row ? row + 4 : 0, row + 5, workspace);
+      strip_1(planes, packed, sums);
+      store_1(sums, to + row * 320);
     }
-  }
-
-  /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-}
-
-/* One region, 1x1x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x1x2(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc / 16 * 1216 + oc % 16;
-    const float *const wt = bt + 16 + a->w0;
-    float *const yt = y + a->y0 + row * 320 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x2(xt + col * a->x_col, bt, wt,
-          yt + col * 10, a->kh_taps, a->kw_taps);
+    /* Between them these two windows hold every tap that meets padding: NaN tells. */
+    const float *const last = to + (rows * 32 - 1) * 10;
+    for (ptrdiff_t oc = 0; oc < 10; ++oc) {
+      const float a = to[oc];
+      const float b = last[oc];
+      if (a != a || b != b) {
+        mend(image, packed, oh, rows, to);
+        break;
+      }
     }
-  }
-}
-
-/* 1x6 pixels x 2 channels: 12 accumulators, 12 multiply-adds a step. */
-V1_OP void tile_1x6x2(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
-{
-  /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1;
-  v1 acc_4_0 = b_0, acc_4_1 = b_1;
-  v1 acc_5_0 = b_0, acc_5_1 = b_1;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 240 + k * 16);
-      const v1 w_1 = v1_load(w + kh * 240 + k * 16 + 1);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      a = v1_set1(s[3]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      a = v1_set1(s[6]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      a = v1_set1(s[9]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-      a = v1_set1(s[12]);
-      acc_4_0 = v1_fma(a, w_0, acc_4_0);
-      acc_4_1 = v1_fma(a, w_1, acc_4_1);
-      a = v1_set1(s[15]);
-      acc_5_0 = v1_fma(a, w_0, acc_5_0);
-      acc_5_1 = v1_fma(a, w_1, acc_5_1);
-    }
-  }
-
-  /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 10, v1_act(acc_1_0));
-  v1_store(y + 10 + 1, v1_act(acc_1_1));
-  v1_store(y + 20, v1_act(acc_2_0));
-  v1_store(y + 20 + 1, v1_act(acc_2_1));
-  v1_store(y + 30, v1_act(acc_3_0));
-  v1_store(y + 30 + 1, v1_act(acc_3_1));
-  v1_store(y + 40, v1_act(acc_4_0));
-  v1_store(y + 40 + 1, v1_act(acc_4_1));
-  v1_store(y + 50, v1_act(acc_5_0));
-  v1_store(y + 50 + 1, v1_act(acc_5_1));
-}
-
-/* One region, 1x6x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x6x2(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc / 16 * 1216 + oc % 16;
-    const float *const wt = bt + 16 + a->w0;
-    float *const yt = y + a->y0 + row * 320 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x6x2(xt + col * a->x_col, bt, wt,
-          yt + col * 60, a->kh_taps, a->kw_taps);
-    }
-  }
-}
-
-/* 1x4 pixels x 2 channels: 8 accumulators, 8 multiply-adds a step. */
-V1_OP void tile_1x4x2(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
-{
-  /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 240 + k * 16);
-      const v1 w_1 = v1_load(w + kh * 240 + k * 16 + 1);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      a = v1_set1(s[3]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      a = v1_set1(s[6]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      a = v1_set1(s[9]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-    }
-  }
-
-  /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 10, v1_act(acc_1_0));
-  v1_store(y + 10 + 1, v1_act(acc_1_1));
-  v1_store(y + 20, v1_act(acc_2_0));
-  v1_store(y + 20 + 1, v1_act(acc_2_1));
-  v1_store(y + 30, v1_act(acc_3_0));
-  v1_store(y + 30 + 1, v1_act(acc_3_1));
-}
-
-/* One region, 1x4x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x4x2(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc / 16 * 1216 + oc % 16;
-    const float *const wt = bt + 16 + a->w0;
-    float *const yt = y + a->y0 + row * 320 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x4x2(xt + col * a->x_col, bt, wt,
-          yt + col * 40, a->kh_taps, a->kw_taps);
-    }
-  }
-}
-
-/* 6x1 pixels x 2 channels: 12 accumulators, 12 multiply-adds a step. */
-V1_OP void tile_6x1x2(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
-{
-  /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1;
-  v1 acc_4_0 = b_0, acc_4_1 = b_1;
-  v1 acc_5_0 = b_0, acc_5_1 = b_1;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 240 + k * 16);
-      const v1 w_1 = v1_load(w + kh * 240 + k * 16 + 1);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      a = v1_set1(s[96]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      a = v1_set1(s[192]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      a = v1_set1(s[288]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-      a = v1_set1(s[384]);
-      acc_4_0 = v1_fma(a, w_0, acc_4_0);
-      acc_4_1 = v1_fma(a, w_1, acc_4_1);
-      a = v1_set1(s[480]);
-      acc_5_0 = v1_fma(a, w_0, acc_5_0);
-      acc_5_1 = v1_fma(a, w_1, acc_5_1);
-    }
-  }
-
-  /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 320, v1_act(acc_1_0));
-  v1_store(y + 320 + 1, v1_act(acc_1_1));
-  v1_store(y + 640, v1_act(acc_2_0));
-  v1_store(y + 640 + 1, v1_act(acc_2_1));
-  v1_store(y + 960, v1_act(acc_3_0));
-  v1_store(y + 960 + 1, v1_act(acc_3_1));
-  v1_store(y + 1280, v1_act(acc_4_0));
-  v1_store(y + 1280 + 1, v1_act(acc_4_1));
-  v1_store(y + 1600, v1_act(acc_5_0));
-  v1_store(y + 1600 + 1, v1_act(acc_5_1));
-}
-
-/* One region, 6x1x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_6x1x2(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc / 16 * 1216 + oc % 16;
-    const float *const wt = bt + 16 + a->w0;
-    float *const yt = y + a->y0 + row * 1920 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_6x1x2(xt + col * a->x_col, bt, wt,
-          yt + col * 10, a->kh_taps, a->kw_taps);
-    }
-  }
-}
-
-/* 4x1 pixels x 2 channels: 8 accumulators, 8 multiply-adds a step. */
-V1_OP void tile_4x1x2(const float *x, const float *b, const float *w,
-    float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
-{
-  /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1;
-
-  /* One step: a vector of weights times one input of each pixel, s. */
-  for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
-    for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
-      const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 240 + k * 16);
-      const v1 w_1 = v1_load(w + kh * 240 + k * 16 + 1);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      a = v1_set1(s[96]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      a = v1_set1(s[192]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      a = v1_set1(s[288]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-    }
-  }
-
-  /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 320, v1_act(acc_1_0));
-  v1_store(y + 320 + 1, v1_act(acc_1_1));
-  v1_store(y + 640, v1_act(acc_2_0));
-  v1_store(y + 640 + 1, v1_act(acc_2_1));
-  v1_store(y + 960, v1_act(acc_3_0));
-  v1_store(y + 960 + 1, v1_act(acc_3_1));
-}
-
-/* One region, 4x1x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_4x1x2(const float *x, const float *packed, float *y,
-    const layer_region *a, int part, int parts)
-{
-  const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
-  const ptrdiff_t end = layer_share(units, part + 1, parts);
-  for (ptrdiff_t u = layer_share(units, part, parts); u < end; ++u) {
-    const ptrdiff_t row = u % a->row_tiles;
-    const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
-    const float *const xt = x + a->x0 + row * a->x_row;
-    const float *const bt = packed + oc / 16 * 1216 + oc % 16;
-    const float *const wt = bt + 16 + a->w0;
-    float *const yt = y + a->y0 + row * 1280 + oc;
-    for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x2(xt + col * a->x_col, bt, wt,
-          yt + col * 10, a->kh_taps, a->kw_taps);
-    }
-  }
-}
-
-static void layer_body(const float *x, const float *packed, float *y,
-    int part, int parts)
-{
-  for (int r = 0; r < 16; ++r) {
-    sweep_1x1x4(x, packed, y, &layer_regions[r], part, parts);
-  }
-  for (int r = 16; r < 21; ++r) {
-    sweep_1x4x4(x, packed, y, &layer_regions[r], part, parts);
-  }
-  for (int r = 21; r < 25; ++r) {
-    sweep_4x1x4(x, packed, y, &layer_regions[r], part, parts);
-  }
-  for (int r = 25; r < 41; ++r) {
-    sweep_1x1x2(x, packed, y, &layer_regions[r], part, parts);
-  }
-  for (int r = 41; r < 46; ++r) {
-    sweep_1x6x2(x, packed, y, &layer_regions[r], part, parts);
-  }
-  for (int r = 46; r < 51; ++r) {
-    sweep_1x4x2(x, packed, y, &layer_regions[r], part, parts);
-  }
-  for (int r = 51; r < 55; ++r) {
-    sweep_6x1x2(x, packed, y, &layer_regions[r], part, parts);
-  }
-  for (int r = 55; r < 59; ++r) {
-    sweep_4x1x2(x, packed, y, &layer_regions[r], part, parts);
   }
 }
 
@@ -1327,22 +703,22 @@ const char *layer_isa(void)
 
 int layer_pack(const float *w, const float *b, void *packed)
 {
-  /* [group][block of 16][bias, then 75 weights][16 channels], 0 where there is no channel. */
+  /* [group][block of 5][bias, then 75 weights][5 channels], 0 where there is no channel. */
   float *const out = (float *)packed;
   for (ptrdiff_t g = 0; g < 1; ++g) {
-    for (ptrdiff_t block = 0; block < 1; ++block) {
-      float *const row = out + (g + block) * 1216;
-      for (ptrdiff_t lane = 0; lane < 16; ++lane) {
-        const ptrdiff_t oc = block * 16 + lane;
+    for (ptrdiff_t block = 0; block < 2; ++block) {
+      float *const row = out + (g * 2 + block) * 380;
+      for (ptrdiff_t lane = 0; lane < 5; ++lane) {
+        const ptrdiff_t oc = block * 5 + lane;
         row[lane] = oc < 10 ? b[g * 10 + oc] : 0.0f;
       }
       for (ptrdiff_t tap = 0; tap < 25; ++tap) {
         for (ptrdiff_t ic = 0; ic < 3; ++ic) {
           const ptrdiff_t k = 1 + tap * 3 + ic;
           const ptrdiff_t from = tap * 30 + ic * 10;
-          for (ptrdiff_t lane = 0; lane < 16; ++lane) {
-            const ptrdiff_t oc = block * 16 + lane;
-            row[k * 16 + lane] =
+          for (ptrdiff_t lane = 0; lane < 5; ++lane) {
+            const ptrdiff_t oc = block * 5 + lane;
+            row[k * 5 + lane] =
                 oc < 10 ? w[from + (g * 10 + oc)] : 0.0f;
           }
         }
@@ -1355,9 +731,8 @@ int layer_pack(const float *w, const float *b, void *packed)
 void layer_run_part(const float *x, const void *packed, float *y, void *workspace,
     int part, int parts)
 {
-  (void)workspace;
   if (part < 0 || part >= parts) return;
-  layer_body(x, (const float *)packed, y, part, parts);
+  layer_body(x, (const float *)packed, y, (float *)workspace, part, parts);
 }
 
 void layer_run(const float *x, const void *packed, float *y, void *workspace)
