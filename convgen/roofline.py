@@ -15,6 +15,7 @@ from math import ceil
 
 from convgen.combination import program
 from convgen.plan import Body, KernelPlan, Region
+from convgen.planar import PlanarBody
 from convgen.target import Target
 from convgen.winograd import WinogradBody, matrices
 
@@ -102,6 +103,8 @@ def work_of(plan: KernelPlan, ways: int = 8) -> Work:
     match plan.body:
         case WinogradBody() as body:
             work = _winograd_work(plan, body)
+        case PlanarBody() as body:
+            work = _planar_work(plan, body)
         case Body() as body:
             work = _tiled_work(plan, body, ways)
         case body:  # another kind of kernel: the least that any would do
@@ -119,6 +122,30 @@ def _bytes(shape: tuple[int, ...]) -> int:
     for size in shape:
         count *= size
     return count
+
+
+# -- pixels in lanes ----------------------------------------------------------------------------
+
+
+def _planar_work(plan: KernelPlan, body: PlanarBody) -> Work:
+    """Every step loads each vector of pixels, in pieces where a row ends, and each weight."""
+    work, spec = Work(), plan.spec
+    blocks, rest = divmod(plan.view.oc, body.channels)
+    channels = [body.channels] * blocks + [rest] * bool(rest)
+    repeats = spec.batch * plan.view.groups
+    rounds = [(body.main, spec.oh // body.main.rows)]
+    rounds += [(body.rest, 1)] if body.rest is not None else []
+    for strip, count in rounds:
+        for run in strip.runs:
+            steps = repeats * count * run.count * len(body.taps)
+            pieces = sum(len(vector) for vector in run.vectors)
+            work.fmas += steps * len(run.vectors) * sum(channels)
+            work.loads += steps * sum(pieces + c for c in channels)
+            work.chain += steps * len(channels)
+            work.near += ITEM * steps * sum(pieces * body.isa.lanes + c for c in channels)
+    # Rows become planes, sums are stored in planes and then woven into y.
+    work.near += 2 * _bytes(spec.x_shape) + (1 if body.straight else 3) * _bytes(spec.y_shape)
+    return work
 
 
 # -- register-tiled kernels ----------------------------------------------------------------------

@@ -59,6 +59,15 @@ def test_wasted_lanes_count_as_products() -> None:
     assert work_of(direct(layer(16, 64, 10), 1, 8, 1)).fmas * 10 == layer(16, 64, 10).macs
 
 
+@pytest.mark.parametrize("oc", [8, 10])
+def test_pixels_in_lanes_waste_none_of_them(oc: int) -> None:
+    """16x16 outputs fill sixteen vectors, whatever the number of channels; zeros are multiplied."""
+    spec = layer(16, 3, oc, 3, padding=Padding(1, 1, 1, 1))
+    work = work_of(lower(spec, Schedule(Family.PLANAR, 16, 2, 2, 4), AVX512))
+    assert work.fmas * 16 == spec.macs
+    assert work.loads >= work.fmas * (2 + 4) / (2 * 4)  # two vectors and four weights a step
+
+
 def test_taps_in_the_padding_do_not_count() -> None:
     spec = layer(8, 16, 16, 3, padding=Padding(1, 1, 1, 1))
     valid = (8 + 7 + 7) ** 2 * 16 * 16  # three taps of a row, two of them at both ends
@@ -93,7 +102,7 @@ def test_what_a_cache_holds_does_not_come_from_further_away() -> None:
 @pytest.mark.parametrize("family", list(Family))
 def test_larger_caches_never_cost_time(family: Family) -> None:
     depthwise, grouped = family is Family.DEPTHWISE, family is Family.GROUPED
-    spec = layer(28, 64, 64, 3, padding=Padding(1, 1, 1, 1))
+    spec = layer(28, 64, 6 if family is Family.PLANAR else 64, 3, padding=Padding(1, 1, 1, 1))
     spec = replace(spec, groups=64 if depthwise else 16 if grouped else 1)
     found = [p for p in _plans(spec) if p.schedule.family is family][:3]
     assert found
