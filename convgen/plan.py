@@ -295,9 +295,8 @@ class KernelPlan:
 
     @property
     def packed_bytes(self) -> int:
-        if s := self.sections:
-            return self.spec.oc * (s.bias_size + self.packing.depth * s.weight_size)
-        return self.packing.elements * 4
+        p, s = self.packing, self.sections
+        return s.size(self.spec.oc, p.depth) if s else p.elements * 4
 
     @property
     def regions(self) -> tuple[Region, ...]:

@@ -76,6 +76,10 @@ class Sections:
     weight: str
     weight_size: int
 
+    def size(self, filters: int, depth: int) -> int:
+        """Bytes of all, ``depth`` weights to a filter."""
+        return filters * (self.bias_size + depth * self.weight_size)
+
 
 def arrays_of(spec: ConvSpec) -> Arrays:
     """8-bit layers: int8 weights, int32 bias, and an output of the input's type or int32 sums."""
