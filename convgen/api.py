@@ -19,8 +19,9 @@ from convgen.spec.model import ConvSpec, Layer
 from convgen.target import resolve_target
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
+
+    from convgen.calibrate import Findings
 
 SpecLike = str | os.PathLike[str] | Mapping[str, Any] | ConvSpec | Layer
 
@@ -64,25 +65,40 @@ def load(spec: SpecLike, out: str | os.PathLike[str] = "build", **options: Any) 
 
 def reference(
     spec: SpecLike, x: Any, w: Any = None, b: Any = None, *, layer: str | None = None
-) -> NDArray[np.float64]:
-    """What the layer must compute, from the oracle, in float64 and the layer's output shape.
+) -> NDArray[Any]:
+    """What the layer must compute, from the oracle: float64 in the layer's output shape, and of
+    an 8-bit layer the very integers.
 
     ``spec``, ``layer``: as for ``build``. ``w`` and ``b`` in the spec's layouts; without ``w`` the
-    weights that the spec names. Raises ``ValueError`` for a wrong shape.
+    weights that the spec names. bfloat16 arrays are ``ml_dtypes``' or their bits as uint16. Raises
+    ``ValueError`` for a wrong shape, and for wrong integer types.
     """
-    from convgen import oracle
-    from convgen.spec import load_weights
+    from convgen import oracle, oracle_quant
+    from convgen.settle import settled
 
-    chosen = _one_layer(spec, layer)
+    done = settled(_one_layer(spec, layer))
+    chosen, weights = done.layer.spec, done.weights
     if w is None:
-        weights = load_weights(chosen)
         if weights is None:
-            raise ValueError(
-                f"w is missing: layer {chosen.spec.name} takes its weights at run time"
-            )
+            raise ValueError(f"w is missing: layer {chosen.name} takes its weights at run time")
         w, b = weights.w, weights.b if b is None else b
-    result: NDArray[np.float64] = oracle.reference(chosen.spec, x, w, b)
+    judge = oracle_quant.reference if chosen.quantized else oracle.reference
+    result: NDArray[Any] = judge(chosen, x, w, b)
     return result
+
+
+def quantize(spec: SpecLike, *, layer: str | None = None) -> Findings:
+    """The quantised form of a layer that says ``quantize``: its scales (``quant``), int8 weights
+    (``w``), int32 bias (``b``), and what they cost (``sqnr``, dB per output channel).
+
+    Raises ``SpecError`` for files that are wrong, ``UsageError`` for any other layer.
+    """
+    from convgen.settle import settled
+
+    found = settled(_one_layer(spec, layer)).findings
+    if found is None:
+        raise UsageError("quantize: the layer has no `quantize: {calibration: x.npy}`")
+    return found
 
 
 def import_package(folder: Path) -> ModuleType:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from convgen.families import FAMILIES, Cost, search
+from convgen.families import FAMILIES, Cost, refuse_dtype, search
 from convgen.families.fat import serves, widest
 from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
@@ -53,6 +53,7 @@ def ranking(spec: ConvSpec, target: Target) -> list[Ranked]:
 
 def choose(spec: ConvSpec, target: Target) -> Choice:
     """The schedule of least predicted cost; ties go to the one named first (the simplest)."""
+    refuse_dtype(spec)
     ranked = ranking(spec, target)
     assert ranked, "the direct family takes every layer"
     return choice_of(ranked[0], len(ranked))

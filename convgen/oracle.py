@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from convgen.spec.elements import ELEMENTS, stored, widened
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layout, WeightLayout
 
 Array = NDArray[Any]
@@ -33,10 +34,19 @@ class Rounding:
 NUMPY_DTYPES: Mapping[DType, np.dtype[Any]] = {
     DType.FLOAT32: np.dtype(np.float32),
     DType.FLOAT64: np.dtype(np.float64),
+    DType.FLOAT16: np.dtype(np.float16),
+    DType.BFLOAT16: np.dtype(np.uint16),  # its bits
 }
 ROUNDING: Mapping[DType, Rounding] = {
     DType.FLOAT32: Rounding(2.0**-24, 2.0**-150),
     DType.FLOAT64: Rounding(2.0**-53, 2.0**-1074),
+    # 16-bit elements are summed in float32; what storing the output costs is STORING.
+    DType.FLOAT16: Rounding(2.0**-24, 2.0**-150),
+    DType.BFLOAT16: Rounding(2.0**-24, 2.0**-150),
+}
+STORING: Mapping[DType, Rounding] = {
+    DType.FLOAT16: Rounding(2.0**-11, 2.0**-25),
+    DType.BFLOAT16: Rounding(2.0**-8, 2.0**-134),
 }
 
 
@@ -113,7 +123,7 @@ def image_nhwc(spec: ConvSpec, image: Array) -> Array:
     return image if spec.layout is Layout.NHWC else image.transpose(0, 2, 3, 1)
 
 
-def _in_layout(spec: ConvSpec, image: Array) -> Array:
+def in_layout(spec: ConvSpec, image: Array) -> Array:
     if spec.layout is Layout.NHWC:
         return image
     return np.ascontiguousarray(image.transpose(0, 3, 1, 2))
@@ -137,16 +147,16 @@ def reference(spec: ConvSpec, x: Any, w: Any, b: Any = None, *, dtype: Any = Non
     ``b``: [oc], or None without bias. ``dtype`` defaults to float64, longdouble for float64
     layers. Raises ``ValueError`` for a wrong shape.
     """
-    x, w, b = _checked(spec, x, w, b)
+    x, w, b = checked(spec, x, w, b)
     points = Points.every(spec, x.shape[0])
-    return _in_layout(spec, reference_at(spec, x, w, b, points, dtype=dtype))
+    return in_layout(spec, reference_at(spec, x, w, b, points, dtype=dtype))
 
 
 def reference_at(
     spec: ConvSpec, x: Array, w: Array, b: Array | None, points: Points, *, dtype: Any = None
 ) -> Array:
     """``reference`` at some positions only: [n, oh, ow, oc] of ``points``."""
-    v = accumulate(spec, x, w, b, points, dtype or _wide(spec))
+    v = accumulate(spec, x, w, b, points, dtype or wide(spec))
     return activation(spec.activation, v, spec.dtype)
 
 
@@ -157,19 +167,19 @@ def error_bound(spec: ConvSpec, x: Any, w: Any, b: Any = None) -> Array:
     gamma_n = n*u / (1 - n*u), the usual bound on a sum in any order (Higham, Accuracy and
     Stability, section 3.1); through the activation by its Lipschitz constant, plus its own error.
     """
-    x, w, b = _checked(spec, x, w, b)
+    x, w, b = checked(spec, x, w, b)
     points = Points.every(spec, x.shape[0])
-    v = accumulate(spec, x, w, b, points, _wide(spec))
+    v = accumulate(spec, x, w, b, points, wide(spec))
     value = activation(spec.activation, v, spec.dtype)
     error = sum_bound(spec, x, w, b, points)
-    return _in_layout(spec, through_activation(spec, v, value, error))
+    return in_layout(spec, through_activation(spec, v, value, error))
 
 
 def sum_bound(spec: ConvSpec, x: Array, w: Array, b: Array | None, points: Points) -> Array:
     """The error bound of the sum before the activation, [n, oh, ow, oc] of ``points``."""
-    size = accumulate(
-        spec, np.abs(x), np.abs(w), None if b is None else np.abs(b), points, np.dtype(np.float64)
-    )
+    x, w = np.abs(values(spec, x)), np.abs(values(spec, w))
+    b = None if b is None else np.abs(values(spec, b))
+    size = accumulate(spec, x, w, b, points, np.dtype(np.float64))
     gamma, tiny = gamma_tiny(spec)
     bound: Array = size * gamma + tiny
     return bound
@@ -193,6 +203,8 @@ def through_activation(spec: ConvSpec, v: Array, value: Array, error: Array | fl
     own = rounding.unit * (rule.absolute * scale + rule.relative * np.abs(value))
     carried = rule.lipschitz * error * (1 + rule.relative * rounding.unit)
     bound: Array = carried + own + (4 * rounding.tiny if rule.relative else 0.0)
+    if storing := STORING.get(spec.dtype):
+        bound = bound + storing.unit * (np.abs(value) + bound) + storing.tiny
     return bound
 
 
@@ -263,13 +275,15 @@ def _clip(v: Array, low: float | None, high: float | None) -> Array:
 
 
 def _as(value: float, dtype: DType) -> float:
-    return float(NUMPY_DTYPES[dtype].type(value))
+    compute = ELEMENTS[dtype].compute
+    return float(NUMPY_DTYPES[compute or DType.FLOAT32].type(value))
 
 
 def accumulate(
     spec: ConvSpec, x: Array, w: Array, b: Array | None, points: Points, dtype: Any
 ) -> Array:
     """Bias plus the sum over all taps, before the activation: [n, oh, ow, oc] of ``points``."""
+    x, w, b = values(spec, x), values(spec, w), None if b is None else values(spec, b)
     g, images = spec.groups, image_nhwc(spec, x)[_lean(points.n)]
     shape = (g, len(points.n), len(points.oh), len(points.ow), len(points.oc))
     split = (spec.kh, spec.kw, spec.icg, g, spec.ocg)
@@ -294,6 +308,17 @@ def accumulate(
         return y if b is None else y + b[points.channels(spec)].astype(dtype)
 
 
+def values(spec: ConvSpec, array: Array) -> Array:
+    """The numbers of a layer's array: bfloat16 comes as its bits."""
+    return widened(array, ELEMENTS[spec.dtype]) if spec.dtype is DType.BFLOAT16 else array
+
+
+def held(spec: ConvSpec, wanted: Array) -> Array:
+    """Exact outputs as the layer's elements hold them, rounded once; float64."""
+    element = ELEMENTS[spec.dtype]
+    return widened(stored(wanted, element), element).astype(np.float64)
+
+
 def _inside(places: Indices, size: int) -> tuple[slice, Indices]:
     """Which of some ascending input places lie in 0..size-1: their slice, and the places."""
     live = slice(*np.searchsorted(places, (0, size)).tolist())
@@ -310,8 +335,8 @@ def _lean(index: Indices) -> Indices | slice:
     return index
 
 
-def _checked(spec: ConvSpec, x: Any, w: Any, b: Any) -> tuple[Array, Array, Array | None]:
-    x, w = np.asarray(x), np.asarray(w)
+def checked(spec: ConvSpec, x: Any, w: Any, b: Any) -> tuple[Array, Array, Array | None]:
+    x, w = _bits(np.asarray(x)), _bits(np.asarray(w))
     want = spec.x_shape
     images = "any number of images" if spec.batch_any else f"batch {spec.batch}"
     if x.shape != want and not (spec.batch_any and x.ndim == 4 and x.shape[1:] == want[1:]):
@@ -323,12 +348,17 @@ def _checked(spec: ConvSpec, x: Any, w: Any, b: Any) -> tuple[Array, Array, Arra
         raise ValueError(f"b: layer {spec.name} {rule}")
     if b is None:
         return x, w, None
-    b = np.asarray(b)
+    b = _bits(np.asarray(b))
     if b.shape != spec.b_shape:
         raise ValueError(f"b: expected {spec.b_shape}, got {b.shape}")
     return x, w, b
 
 
-def _wide(spec: ConvSpec) -> Any:
+def _bits(array: Array) -> Array:
+    """ml_dtypes' bfloat16 as the bits that it is."""
+    return array.view(np.uint16) if array.dtype.name == "bfloat16" else array
+
+
+def wide(spec: ConvSpec) -> Any:
     """longdouble for float64 layers: an oracle as rough as the kernel would judge nothing."""
     return np.dtype(np.longdouble if spec.dtype is DType.FLOAT64 else np.float64)

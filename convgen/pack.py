@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from convgen.plan import Packing
+from convgen.plan import KernelPlan, Packing
+from convgen.spec.elements import arrays_of, widened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,28 @@ def pack(packing: Packing, weights: Weights) -> npt.NDArray[np.float32]:
         out[:, : p.oc, 0] = weights.b.reshape(p.groups, p.oc)
     blocked = out.reshape(p.groups, p.blocks, p.lanes, 1 + p.depth)
     return np.ascontiguousarray(blocked.transpose(0, 1, 3, 2)).reshape(-1)
+
+
+def pack_sections(plan: KernelPlan, weights: Weights) -> npt.NDArray[Any]:
+    """1-D: every bias, then [oc][KH*KW*ic]; int8 with biases as four bytes each, or floats."""
+    import numpy as np
+
+    p, spec = plan.packing, plan.spec
+    flat: npt.NDArray[Any] = np.ascontiguousarray(weights.w).reshape(-1)
+    strides = (p.w_oc, p.w_kh, p.w_kw, p.w_ic)
+    ohwi = np.lib.stride_tricks.as_strided(
+        flat,
+        shape=(spec.oc, p.kh, p.kw, p.ic),
+        strides=tuple(flat.itemsize * s for s in strides),
+        writeable=False,
+    )
+    bias = np.zeros(spec.oc, flat.dtype) if weights.b is None else weights.b
+    if spec.quantized:
+        return np.concatenate([bias.astype("<i4").view(np.int8), ohwi.reshape(-1)])
+    element = arrays_of(spec).w
+    return np.concatenate([widened(bias, element), widened(ohwi.reshape(-1), element)]).astype(
+        element.compute
+    )
 
 
 def transformed(filters: npt.NDArray[Any], m: int, r: int) -> npt.NDArray[np.float32]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from convgen.errors import ScheduleError
 from convgen.schedule import Family, Schedule
+from convgen.spec.elements import Sections
 from convgen.spec.model import ConvSpec
 from convgen.target import Target, VectorIsa
 
@@ -249,6 +250,7 @@ class KernelPlan:
 
     ``narrower``: of a fat target, the plans of the other instruction sets, widest first; all read
     one packing. ``tag``: what the names of a body's C functions end in, where a file holds several.
+    ``sections``: how weights are packed that are no float32, else None and ``packing`` says all.
     """
 
     spec: ConvSpec
@@ -261,6 +263,7 @@ class KernelPlan:
     workspace_bytes: int = 0
     narrower: tuple[KernelPlan, ...] = ()
     tag: str = ""
+    sections: Sections | None = None
 
     def __post_init__(self) -> None:
         for what, size in (
@@ -292,7 +295,8 @@ class KernelPlan:
 
     @property
     def packed_bytes(self) -> int:
-        return self.packing.elements * 4
+        p, s = self.packing, self.sections
+        return s.size(self.spec.oc, p.depth) if s else p.elements * 4
 
     @property
     def regions(self) -> tuple[Region, ...]:

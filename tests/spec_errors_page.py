@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from convgen.errors import SpecError
-from convgen.spec import CODES, load_weights, parse_file
+from convgen.settle import settled
+from convgen.spec import CODES, parse_file
 
 ROOT = Path(__file__).parent.parent
 BAD = ROOT / "tests" / "bad_specs"
@@ -56,6 +57,15 @@ def set_up(folder: Path) -> None:
     np.savez(weights / "wrong_shape.npz", w=w[:3, :3], b=b[:9])
     np.savez(weights / "float64.npz", w=w.astype(np.float64), b=b)
     np.savez(weights / "nan.npz", w=nan, b=b)
+    scales = np.linspace(0.01, 0.02, 10, dtype=np.float32)
+    np.savez(weights / "scales.npz", nine=scales[:9], with_zero=scales * (np.arange(10) != 3))
+    np.savez(weights / "all_127.npz", w=np.full((1, 1, 40000, 1), 127, np.int8))
+    x = np.ones((2, 32, 32, 3), np.float32)
+    x_nan = x.copy()
+    x_nan[1, 2, 3, 0] = np.nan
+    samples = {"x": x, "x_nan": x_nan, "x_28": x[:, :28, :28], "x_float64": x.astype(float)}
+    for name, array in {**samples, "x_zeros": 0 * x}.items():
+        np.save(weights / f"{name}.npy", array)
     good = io.BytesIO()
     np.save(good, w)
     (weights / "truncated.npy").write_bytes(good.getvalue()[:-100])
@@ -68,7 +78,7 @@ def message(name: str) -> str:
     """What a user reads for one bad spec of the current folder."""
     try:
         for layer in parse_file(f"{name}.yaml"):
-            load_weights(layer)
+            settled(layer)
     except SpecError as error:
         return f"{error}\n"
     raise AssertionError(f"{name} was accepted")

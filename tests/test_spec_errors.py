@@ -48,6 +48,8 @@ def test_one_mistake_is_told_once(folder: Path, monkeypatch: pytest.MonkeyPatch)
         "e103_nothing_required",
         "e113_zero_stride_and_dilation",
         "e306_wrong_shape",
+        "e307_float_weights_of_int8",
+        "e408_scaled_int32",
     }
 
 

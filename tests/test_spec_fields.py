@@ -251,9 +251,9 @@ def _text(**keys: str) -> str:
         ("version", "true", "E112"),
         ("version", "0", "E121"),
         ("layout", "[NHWC]", "E119"),
-        ("dtype", "uint8", "E150"),
+        ("dtype", "uint8", "E401"),
         ("dtype", "float31", "E120"),
-        ("quant", "~", "E151"),
+        ("quant", "~", "E119"),
     ],
 )
 def test_refused(key: str, value: str, code: str) -> None:

@@ -69,7 +69,7 @@ def test_the_sources_worked_cases() -> None:
 def test_together_they_show_every_key_and_activation() -> None:
     keys = {key for path in FILES for block in _blocks(values(path)) for key in block}
     canonical = {next((k for k, names in ALIASES.items() if key in names), key) for key in keys}
-    assert canonical - {"layers"} == set(RawLayer.model_fields) - {"quant", "dtype"}
+    assert canonical - {"layers"} == set(RawLayer.model_fields) - {"quant", "quantize", "dtype"}
     assert {layer.spec.activation.kind for layer in layers()} == set(Act)
 
 

@@ -203,7 +203,7 @@ class TestMapping:
             ({"name": b"abc"}, "E130"),
             ({3: 4}, "E013"),
             ({"": 4}, "E013"),
-            ({"quant": {}}, "E151"),
+            ({"quant": {}}, "E119"),
         ],
     )
     def test_refused(self, keys: dict[Any, Any], code: str) -> None:
@@ -217,7 +217,7 @@ class TestMapping:
         assert "error[E008]" in self.found(quant=loop)[0]
 
     def test_eight_levels_are_read(self) -> None:
-        assert "error[E151]" in self.found(quant=[[[[[[[1]]]]]]])[0]
+        assert "error[E119]" in self.found(quant=[[[[[[[1]]]]]]])[0]
         assert "error[E008]" in self.found(quant=[[[[[[[[1]]]]]]]])[0]
 
     def test_not_a_mapping(self) -> None:

@@ -104,7 +104,7 @@ def test_exactly_64_kib_is_read() -> None:
 
 
 def test_eight_levels_are_read() -> None:
-    assert codes(BASE + "quant: [[[[[[[1]]]]]]]\n") == ["E151"]
+    assert codes(BASE + "quant: [[[[[[[1]]]]]]]\n") == ["E119"]
     assert codes(BASE + "quant: [[[[[[[[1]]]]]]]]\n") == ["E008"]
 
 

@@ -23,7 +23,8 @@ def check(
         from convgen.cli.resolved import layer_facts
         from convgen.cli.sources import read_layers
 
-        layers = [layer for layer in read_layers(specs, out) if _weights_fit(layer, out)]
+        found = [_settled(layer, out) for layer in read_layers(specs, out)]
+        layers = [layer for layer in found if layer is not None]
         out.payload["layers"] = [layer_facts(layer) for layer in layers]
         if layers:
             out.table(HEAD, [check_row(layer.spec) for layer in layers], RIGHT)
@@ -32,16 +33,18 @@ def check(
             out.note(f"{count(wrong, 'error')}; {count(len(layers), 'good layer')}")
 
 
-def _weights_fit(layer: Layer, out: Output) -> bool:
-    """Read the weights to be baked, if any: they are part of what the spec says."""
-    from convgen.spec import load_weights
+def _settled(layer: Layer, out: Output) -> Layer | None:
+    """Read the files that the layer names, if any: they are part of what the spec says."""
+    from convgen.settle import settled
 
     try:
-        load_weights(layer)
+        done = settled(layer).layer
     except ConvgenError as error:
         out.fail(error, layer.spec.name)
-        return False
-    return True
+        return None
+    for note in done.notes[len(layer.notes) :]:
+        out.note(f"{layer.source}: note: {layer.spec.name}: {note}")
+    return done
 
 
 def check_row(spec: ConvSpec) -> tuple[str, ...]:

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convgen.spec.model import ConvSpec, DType
-
-ELEMENT_BYTES = {
-    DType.FLOAT64: 8,
-    DType.FLOAT32: 4,
-    DType.FLOAT16: 2,
-    DType.BFLOAT16: 2,
-    DType.INT8: 1,
-    DType.UINT8: 1,
-}
+from convgen.spec.elements import arrays_of
+from convgen.spec.model import ConvSpec
 
 
 @dataclass(frozen=True)
@@ -92,16 +84,19 @@ def cost_steps(spec: ConvSpec) -> tuple[Step, ...]:
 
 def byte_steps(spec: ConvSpec) -> tuple[Step, ...]:
     """Bytes of the caller's arrays."""
-    s = spec
-    e = ELEMENT_BYTES[s.dtype]
+    s, of = spec, arrays_of(spec)
+    x, w, b, y = of.x.size, of.w.size, of.b.size, of.y.size
+    named = f"e: {x} bytes of a {of.x.name}"
+    if of.b is not of.x:
+        named = f"e: bytes of an element of {of.x.name}, {of.w.name}, {of.y.name}, {of.b.name}"
     found = [
-        Step("input", "N*H*W*C*e", f"{s.batch}*{s.h}*{s.w}*{s.c}*{e}",
-             s.batch * s.h * s.w * s.c * e, f"e: {e} bytes of a {s.dtype}"),
-        Step("weights", "K*OC*e", f"{s.kh * s.kw * s.icg}*{s.oc}*{e}",
-             s.kh * s.kw * s.icg * s.oc * e),
-        Step("output", "N*OH*OW*OC*e", f"{s.batch}*{s.oh}*{s.ow}*{s.oc}*{e}",
-             s.batch * s.oh * s.ow * s.oc * e),
+        Step("input", "N*H*W*C*e", f"{s.batch}*{s.h}*{s.w}*{s.c}*{x}",
+             s.batch * s.h * s.w * s.c * x, named),
+        Step("weights", "K*OC*e", f"{s.kh * s.kw * s.icg}*{s.oc}*{w}",
+             s.kh * s.kw * s.icg * s.oc * w),
+        Step("output", "N*OH*OW*OC*e", f"{s.batch}*{s.oh}*{s.ow}*{s.oc}*{y}",
+             s.batch * s.oh * s.ow * s.oc * y),
     ]  # fmt: skip
     if s.bias:
-        found.insert(2, Step("bias", "OC*e", f"{s.oc}*{e}", s.oc * e))
+        found.insert(2, Step("bias", "OC*e", f"{s.oc}*{b}", s.oc * b))
     return tuple(found)

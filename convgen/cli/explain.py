@@ -99,11 +99,27 @@ def sections(
         ("Filter windows", input_drawing(spec)),
         ("Cost", [str(step) for step in cost_steps(spec)]),
         ("Bytes", [*map(str, byte_steps(spec)), *_kernel_bytes(plan)]),
+        *_quantisation(decided),
         ("Target", _target_lines(plan.target)),
         ("Schedule", _schedule_lines(decided)),
         ("Bound of one call on one core", bound_lines(plan, cost(plan).cycles, measured)),
         *_kernel_sections(plan, everything),
     ]
+
+
+def _quantisation(decided: Decided) -> list[tuple[str, list[str]]]:
+    """Scales and zero points of an 8-bit layer, and what a calibration says of its error."""
+    quant, findings = decided.layer.spec.quant, decided.settled.findings
+    if quant is None:
+        return []
+    from convgen.cli.resolved import flow
+    from convgen.spec.resolved import quant_mapping
+
+    lines = [f"{key}: {flow(value)}" for key, value in quant_mapping(quant).items()]
+    if findings is not None:
+        each = ", ".join(f"{value:.1f}" for value in findings.sqnr)
+        lines += [f"SQNR = {findings.overall:.1f} dB", f"of each channel: {each}"]
+    return [("Quantisation", lines)]
 
 
 def _kernel_bytes(plan: KernelPlan) -> list[str]:

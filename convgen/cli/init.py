@@ -34,7 +34,7 @@ batch: 1                # images of one call; any: compiled for one, Python take
 dilation: 1             # distance between the filter's taps; also [height, width]
 groups: 1               # independent groups of channels; depthwise: one for each channel
 bias: true
-dtype: float32
+dtype: float32          # or float64, float16, bfloat16; int8 and uint8, with quant or quantize
 layout: NHWC            # or NCHW
 weight_layout: HWIO     # or OIHW (PyTorch), OHWI (TFLite)
 remainder: error        # floor: accept windows that do not reach the far edge of the input

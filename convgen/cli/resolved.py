@@ -15,19 +15,19 @@ PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012345678
 
 def resolved_yaml(layer: Layer) -> str:
     """``resolved_mapping`` as YAML text, one key a line."""
-    return "".join(f"{k}: {_flow(v)}\n" for k, v in resolved_mapping(layer).items())
+    return "".join(f"{k}: {flow(v)}\n" for k, v in resolved_mapping(layer).items())
 
 
-def _flow(value: Any) -> str:
+def flow(value: Any) -> str:
     match value:
         case bool():
             return "true" if value else "false"
         case int() | float():
             return repr(value)
         case list():
-            return f"[{', '.join(map(_flow, value))}]"
+            return f"[{', '.join(map(flow, value))}]"
         case dict():
-            return f"{{{', '.join(f'{k}: {_flow(v)}' for k, v in value.items())}}}"
+            return f"{{{', '.join(f'{k}: {flow(v)}' for k, v in value.items())}}}"
         case _:
             # JSON's strings are YAML's double-quoted ones; only paths ever need the quotes.
             return value if set(value) <= PLAIN else json.dumps(value, ensure_ascii=False)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from convgen.errors import ScheduleError
 from convgen.families import direct, planar, winograd
 from convgen.families.base import AlgorithmFamily, Cost
 from convgen.families.fat import lower_fat
 from convgen.families.lanewise import Lanewise
 from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
-from convgen.spec.model import ConvSpec
+from convgen.spec.model import ConvSpec, DType
 from convgen.target import Target
 
-__all__ = ["FAMILIES", "Cost", "cost", "lower"]
+__all__ = ["FAMILIES", "Cost", "cost", "lower", "refuse_dtype"]
 
 FAMILIES: dict[Family, AlgorithmFamily] = {
     Family.DEPTHWISE: Lanewise(Family.DEPTHWISE, (1,)),
@@ -21,13 +22,26 @@ FAMILIES: dict[Family, AlgorithmFamily] = {
     Family.WINOGRAD: winograd,
 }
 
+BUILT = tuple(DType)
+
 
 def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """The plan of a layer under a schedule. Raises ScheduleError where it cannot be carried out."""
+    refuse_dtype(spec)
+    if spec.dtype is not DType.FLOAT32 and schedule.family is not Family.DIRECT:
+        text = f"schedule: {spec.dtype} layers have no {schedule.family} kernels, only direct ones"
+        raise ScheduleError(text)
     family = FAMILIES[schedule.family]
-    if target.parts:
+    if target.parts and spec.dtype is DType.FLOAT32:
         return lower_fat(family, spec, schedule, target)
     return family.lower(spec, schedule, target)
+
+
+def refuse_dtype(spec: ConvSpec) -> None:
+    """Raises ScheduleError for an element type that no family computes."""
+    if spec.dtype not in BUILT:
+        text = f"layer {spec.name}: {spec.dtype} kernels are not generated yet, only those of"
+        raise ScheduleError(f"{text} {', '.join(BUILT)}; the spec is checked, but cannot be built")
 
 
 def cost(plan: KernelPlan) -> Cost:

@@ -10,16 +10,26 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 
+from convgen.errors import ScheduleError
 from convgen.families.base import Cost, view_of
 from convgen.families.step import limits as step_limits
 from convgen.families.step import most_vectors
 from convgen.families.tiled import most_pixels, peel, tiled_plan
 from convgen.plan import KernelPlan, Loop, Packing, Rectangle, View
 from convgen.schedule import Family, Schedule
-from convgen.spec.model import ConvSpec, Padding
+from convgen.spec.elements import Sections
+from convgen.spec.model import ConvSpec, DType, Padding
 from convgen.target import Target
 
 name = Family.DIRECT
+_BYTES = Sections("int8_t", 4, "int8_t", 1)  # a bias takes four of them
+SECTIONS = {
+    DType.INT8: _BYTES,
+    DType.UINT8: _BYTES,
+    DType.FLOAT64: Sections("double", 8, "double", 8),
+    DType.FLOAT16: Sections("float", 4, "float", 4),
+    DType.BFLOAT16: Sections("float", 4, "float", 4),
+}
 
 
 def fits(spec: ConvSpec) -> bool:
@@ -29,7 +39,8 @@ def fits(spec: ConvSpec) -> bool:
 
 def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     """Every tile that the registers hold, for each vector width that is not mostly empty."""
-    for isa in target.isas:
+    isas = target.isas if spec.dtype is DType.FLOAT32 else target.isas[-1:]  # plain C alone
+    for isa in isas:
         narrower = any(1 < i.lanes < isa.lanes for i in target.isas)
         if isa.lanes > 1 and (spec.ocg == 1 or (narrower and isa.lanes >= 2 * spec.ocg)):
             continue  # half of every vector would be empty: a narrower one does as well
@@ -42,7 +53,17 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
 
 def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """Raises ScheduleError where the tile does not fit the target."""
+    if spec.dtype is not DType.FLOAT32:
+        return scalar_plan(spec, schedule, target)
     return tiled_plan(spec, schedule, target, _walk, _reduce)
+
+
+def scalar_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
+    """The general path of every other element type: plain C, sums in int32, float or double."""
+    if schedule.lanes != 1:
+        raise ScheduleError(f"schedule: kernels of {spec.dtype} are plain C, with lanes: 1")
+    plan = tiled_plan(spec, schedule, target, _walk, _reduce)
+    return replace(plan, sections=SECTIONS[spec.dtype])
 
 
 def cost(plan: KernelPlan) -> Cost:

@@ -16,7 +16,7 @@ from convgen.families.base import Cost, view_of
 from convgen.families.tiled import peel, tiled_plan
 from convgen.plan import KernelPlan, Loop, Packing, Rectangle, Region, Tile, View
 from convgen.schedule import Family, Schedule
-from convgen.spec.model import ConvSpec, Layout
+from convgen.spec.model import ConvSpec, DType, Layout
 from convgen.target import Target, VectorIsa
 
 _MOST_TAPS = 7  # of a row that is unrolled; longer rows take a counted loop
@@ -41,7 +41,8 @@ class Lanewise:
 
     def fits(self, spec: ConvSpec) -> bool:
         return (
-            spec.groups > 1
+            spec.dtype is DType.FLOAT32
+            and spec.groups > 1
             and spec.icg == spec.ocg
             and spec.icg in self.sizes
             and spec.layout is Layout.NHWC

@@ -17,7 +17,7 @@ from convgen.plan import KernelPlan, Packing, View
 from convgen.planar import PlanarBody, Run, Segment, Split, Strip
 from convgen.schedule import Family, Schedule
 from convgen.shuffle import interleaved, picks_per_vector, taken_apart
-from convgen.spec.model import ConvSpec, Padding
+from convgen.spec.model import ConvSpec, DType, Padding
 from convgen.target import Target, VectorIsa
 
 name = Family.PLANAR
@@ -33,7 +33,8 @@ _MOST_SIZE = 1 << 20  # elements of a band's planes
 
 def fits(spec: ConvSpec) -> bool:
     return (
-        spec.oc <= _MOST_CHANNELS
+        spec.dtype is DType.FLOAT32
+        and spec.oc <= _MOST_CHANNELS
         and spec.kh * spec.kw * spec.icg <= _MOST_STEPS
         and _row_pitch(spec, 1) * _in_rows(spec, 1) <= _MOST_SIZE
     )

@@ -13,7 +13,7 @@ from convgen.package.selftest import selftest_file
 from convgen.plan import KernelPlan
 from convgen.render import render_c
 from convgen.schedule import Schedule
-from convgen.spec import load_weights
+from convgen.settle import Settled, settled
 from convgen.spec.model import Layer
 from convgen.target import Target
 
@@ -25,12 +25,22 @@ TUNED = "measured quickest on this machine (convgen tune)"
 
 @dataclass(frozen=True)
 class Decided:
-    """A layer with every decision taken: ``reason`` says why this schedule."""
+    """A layer with every decision taken: ``reason`` says why this schedule.
 
-    layer: Layer
+    ``settled``: the same layer, its weights, and what a calibration found.
+    """
+
+    settled: Settled
     plan: KernelPlan
     reason: str
-    weights: Weights | None
+
+    @property
+    def layer(self) -> Layer:
+        return self.settled.layer
+
+    @property
+    def weights(self) -> Weights | None:
+        return self.settled.weights
 
 
 def decide(
@@ -47,9 +57,11 @@ def decide(
     ``limits``: what the kernel may take up; ``out``: what a build has found not to do;
     ``compiles``: the real size of the code will be looked at, so an estimate refuses no given
     schedule. Raises ``ScheduleError`` for a given schedule that cannot be carried out on this
-    target, ``LimitError`` where nothing keeps to the limits, ``SpecError`` for weights.
+    target, ``LimitError`` where nothing keeps to the limits, ``SpecError`` for weights,
+    scales and samples.
     """
-    spec = layer.spec
+    done = settled(layer)
+    spec = done.layer.spec
     if layer.schedule is not None:
         schedule, reason = layer.schedule, "pinned in the spec"
     elif tuned is not None and tuned not in out.compiled and tuned.family not in out.families:
@@ -60,7 +72,7 @@ def decide(
     plan = lower(spec, schedule, target)
     if layer.schedule is not None or schedule is tuned:
         check_given(plan, limits, reason, compiles)
-    return Decided(layer, plan, reason, load_weights(layer))
+    return Decided(done, plan, reason)
 
 
 def kernel_files(decided: Decided, *, split: bool = False) -> dict[str, str]:

@@ -7,14 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-from pathlib import Path
+from collections.abc import Iterator
+from pathlib import Path, PurePath
 
 from convgen import __version__
 from convgen.package.binding import Binding, Python
 from convgen.package.limits import NO_LIMITS, SizeLimits
 from convgen.render import templates_folder
 from convgen.schedule import Schedule
-from convgen.spec.model import InitWeights, Layer, NpyWeights, NpzWeights
+from convgen.spec.model import (
+    Calibration,
+    InitWeights,
+    Layer,
+    NpyWeights,
+    NpzWeights,
+    QuantForm,
+    ScaleFile,
+)
 from convgen.target import Target
 from convgen.toolchain import COMPILE_FLAGS, Compiler, link_flags
 
@@ -49,6 +58,7 @@ def inputs_digest(
     parts = (
         own,
         repr(layer.spec),
+        repr(layer.quant),
         repr(layer.schedule),
         repr(tuned if layer.schedule is None else None),
         repr(limits),
@@ -64,21 +74,32 @@ def inputs_digest(
 
 
 def weight_files(layer: Layer) -> tuple[Path, ...]:
-    """The files that hold the baked weights; paths count from the spec's folder."""
+    """The files that hold baked weights, scales and samples; paths count from the spec's folder."""
     folder = Path(layer.source).parent
+    return tuple(folder / path for path in (*_of_weights(layer), *_of_quant(layer)))
+
+
+def _of_weights(layer: Layer) -> Iterator[PurePath]:
     match layer.weights:
         case NpzWeights(path):
-            return (folder / path,)
+            yield path
         case NpyWeights(w, b):
-            return tuple(folder / path for path in (w, b) if path is not None)
-        case _:
-            return ()
+            yield from (path for path in (w, b) if path is not None)
+
+
+def _of_quant(layer: Layer) -> Iterator[PurePath]:
+    match layer.quant:
+        case Calibration(path):
+            yield path
+        case QuantForm() as form:
+            for affine in (form.input, form.weight, form.output, form.sum):
+                if affine is not None and isinstance(affine.scale, ScaleFile):
+                    yield affine.scale.path
 
 
 def _weights_content(layer: Layer) -> object:
-    if isinstance(layer.weights, InitWeights):
-        return layer.weights
-    return [hashlib.sha256(path.read_bytes()).hexdigest() for path in weight_files(layer)]
+    drawn = layer.weights if isinstance(layer.weights, InitWeights) else None
+    return drawn, [hashlib.sha256(path.read_bytes()).hexdigest() for path in weight_files(layer)]
 
 
 def _cffi_identity() -> str:

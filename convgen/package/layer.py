@@ -94,7 +94,7 @@ def _rebuilt(
     package = {
         **kernel_files(decided),
         **companion_files(decided),
-        **python_files(layer, decided.plan, bound.extension),
+        **python_files(decided.layer, decided.plan, bound.extension),
         **bound.module,
     }
     files = {file: text.encode() for file, text in package.items()}

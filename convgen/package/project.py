@@ -7,10 +7,10 @@ import re
 from dataclasses import dataclass
 
 from convgen import __version__
-from convgen.package.python_text import ITEM_BYTES
 from convgen.plan import KernelPlan
 from convgen.render import environment
 from convgen.render.file import story
+from convgen.spec.elements import Element, arrays_of
 from convgen.spec.model import ConvSpec
 
 PLATFORMIO_NAME = 50  # characters at most, lower-case letters, digits and single dashes
@@ -90,16 +90,16 @@ def _sizes(spec: ConvSpec) -> str:
 
 def _figures(plan: KernelPlan, baked: bool) -> tuple[tuple[str, str], ...]:
     spec = plan.spec
-    item = ITEM_BYTES[spec.dtype]
+    of = arrays_of(spec)
 
-    def array(shape: tuple[int, ...], layout: str) -> str:
-        return f"{'x'.join(map(str, shape))} {layout}, {math.prod(shape) * item:,} bytes"
+    def array(shape: tuple[int, ...], layout: str, element: Element) -> str:
+        return f"{'x'.join(map(str, shape))} {layout}, {math.prod(shape) * element.size:,} bytes"
 
     where = "constant, inside the C" if baked else f"written by `{spec.name}_pack`"
     return (
-        ("input x", array(spec.x_shape, spec.layout)),
-        ("output y", array(spec.y_shape, spec.layout)),
-        ("weights w", array(spec.w_shape, spec.weight_layout)),
+        ("input x", array(spec.x_shape, spec.layout, of.x)),
+        ("output y", array(spec.y_shape, spec.layout, of.y)),
+        ("weights w", array(spec.w_shape, spec.weight_layout, of.w)),
         ("packed weights", f"{plan.packed_bytes:,} bytes, {where}"),
         ("workspace", f"{plan.workspace_bytes:,} bytes for each running part"),
         ("multiply-adds", f"{spec.macs:,} a call"),

@@ -7,12 +7,10 @@ from dataclasses import dataclass
 from convgen import __version__
 from convgen.plan import KernelPlan
 from convgen.render import environment
-from convgen.spec.model import Act, ConvSpec, DType, InitWeights, Layer
-from convgen.spec.resolved import resolved_mapping
+from convgen.spec.elements import Element, arrays_of
+from convgen.spec.model import Act, Calibration, ConvSpec, InitWeights, Layer
+from convgen.spec.resolved import quant_mapping, resolved_mapping
 from convgen.winograd import WinogradBody
-
-C_TYPES = {DType.FLOAT32: "float", DType.FLOAT64: "double"}
-ITEM_BYTES = {DType.FLOAT32: 4, DType.FLOAT64: 8}
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,8 @@ class GlueText:
     name: str
     macro: str
     version: str
-    ctype: str
+    x_type: str
+    y_type: str
     x_bytes: int
     y_bytes: int
     batch_any: bool
@@ -47,7 +46,11 @@ class PackageText:
     isa: str
     features: str
     public: tuple[str, ...]
-    dtype: str
+    brain: bool
+    x_dtype: str
+    w_dtype: str
+    b_dtype: str
+    y_dtype: str
     baked: bool
     bias: bool
     batch_any: bool
@@ -81,14 +84,15 @@ class PackageText:
 def glue_files(plan: KernelPlan) -> dict[str, str]:
     """``{"<name>_glue.c": text, "<name>_glue.h": text}``; the header is what cffi reads, too."""
     spec = plan.spec
-    item = ITEM_BYTES[spec.dtype]
+    arrays = arrays_of(spec)
     text = GlueText(
         name=spec.name,
         macro=spec.name.upper(),
         version=__version__,
-        ctype=C_TYPES[spec.dtype],
-        x_bytes=_count(spec.x_shape) * item,
-        y_bytes=_count(spec.y_shape) * item,
+        x_type=arrays.x.c,
+        y_type=arrays.y.c,
+        x_bytes=_count(spec.x_shape) * arrays.x.size,
+        y_bytes=_count(spec.y_shape) * arrays.y.size,
         batch_any=spec.batch_any,
         strips=plan.body.strips if isinstance(plan.body, WinogradBody) else 0,
     )
@@ -112,6 +116,7 @@ def package_text(layer: Layer, plan: KernelPlan, extension: str) -> PackageText:
     spec = plan.spec
     baked = layer.weights is not None
     x_shape, y_shape = _batched(spec, spec.x_shape), _batched(spec, spec.y_shape)
+    arrays = arrays_of(spec)
     return PackageText(
         name=spec.name,
         version=__version__,
@@ -120,7 +125,11 @@ def package_text(layer: Layer, plan: KernelPlan, extension: str) -> PackageText:
         isa=", ".join(plan.isas),
         features=_listed(() if plan.fat else plan.body.isa.features) or "nothing special",
         public=_public(baked),
-        dtype=str(spec.dtype),
+        brain=arrays.x.name == "bfloat16",
+        x_dtype=arrays.x.storage,
+        w_dtype=arrays.w.storage,
+        b_dtype=arrays.b.storage,
+        y_dtype=arrays.y.storage,
         baked=baked,
         bias=spec.bias,
         batch_any=spec.batch_any,
@@ -140,14 +149,14 @@ def package_text(layer: Layer, plan: KernelPlan, extension: str) -> PackageText:
         spec=_spec_lines(layer),
         conv_params="x" if baked else "x, w, b=None",
         run_params="x" if baked else "x, packed",
-        input_words=_words(spec, x_shape, spec.layout),
-        weight_words=f"{spec.dtype} {'x'.join(map(str, spec.w_shape))}, {spec.weight_layout}",
-        bias_words=f"{spec.dtype} {spec.oc}",
-        output_words=_words(spec, y_shape, spec.layout),
+        input_words=_words(arrays.x, x_shape, spec.layout),
+        weight_words=_words(arrays.w, spec.w_shape, spec.weight_layout),
+        bias_words=f"{arrays.b.name} {spec.oc}",
+        output_words=_words(arrays.y, y_shape, spec.layout),
         input_types=_types(x_shape),
         weight_types=_types(spec.w_shape),
         bias_type=f"tuple[{_types(spec.b_shape)}]" if spec.b_shape else "None",
-        bias_param="_Array" if spec.bias else "None = None",
+        bias_param="_Bias" if spec.bias else "None = None",
         output_types=_types(y_shape),
     )
 
@@ -175,7 +184,10 @@ def _spec_lines(layer: Layer) -> tuple[str, ...]:
     """The spec as entries of a Python dict; weights of a file are in the C already, and a path is
     nobody else's."""
     data = resolved_mapping(layer)
-    if not isinstance(layer.weights, InitWeights):
+    if layer.spec.quant is not None:
+        data.pop("quantize", None)
+        data["quant"] = quant_mapping(layer.spec.quant)
+    if not isinstance(layer.weights, InitWeights) or isinstance(layer.quant, Calibration):
         data.pop("weights", None)
     # No value holds a quote: words of the schema, numbers and the layer's name.
     return tuple(f"{key!r}: {value!r},".replace("'", '"') for key, value in data.items())
@@ -185,9 +197,9 @@ def _batched(spec: ConvSpec, shape: tuple[int, int, int, int]) -> tuple[int | No
     return (None, *shape[1:]) if spec.batch_any else shape
 
 
-def _words(spec: ConvSpec, shape: tuple[int | None, ...], order: str) -> str:
+def _words(element: Element, shape: tuple[int | None, ...], order: str) -> str:
     sizes = "x".join("N" if n is None else str(n) for n in shape)
-    return f"{spec.dtype} {sizes}, {order}"
+    return f"{element.name} {sizes}, {order}"
 
 
 def _types(shape: tuple[int | None, ...]) -> str:

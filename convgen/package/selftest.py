@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from convgen import __version__
 from convgen.oracle import (
     ROUNDING,
+    STORING,
     Points,
     accumulate,
     act_error,
@@ -28,10 +29,10 @@ from convgen.oracle import (
     through_activation,
     weights_hwio,
 )
-from convgen.package.python_text import C_TYPES
 from convgen.plan import KernelPlan
 from convgen.render import environment
-from convgen.spec.model import Act, ConvSpec, Layout, WeightLayout
+from convgen.spec.elements import ELEMENTS
+from convgen.spec.model import Act, ConvSpec, DType, Layout, WeightLayout
 from convgen.verify.tiling import tiling_of
 
 if TYPE_CHECKING:
@@ -58,6 +59,23 @@ class Scale:
     top: int
     bias: int
     unit: float
+
+
+@dataclass(frozen=True)
+class HalfText:
+    """A 16-bit float: ``digits`` after the point, ``unit`` = 2^digits, exponents 0..``top``."""
+
+    digits: int
+    unit: int
+    bias: int
+    top: int
+
+
+HALVES = {
+    DType.FLOAT16: HalfText(10, 1 << 10, 15, 31),
+    DType.BFLOAT16: HalfText(7, 1 << 7, 127, 255),
+}
+LOWEST = {DType.FLOAT16: "0xfbffu", DType.BFLOAT16: "0xff7fu"}
 
 
 @dataclass(frozen=True)
@@ -91,10 +109,19 @@ class SelftestText:
     act_relative: float
     act_grows: bool
     sum_error: float
+    storing: str
+    hold: str
+    real: str
+    poison: str
+    half: HalfText | None
 
 
 def selftest_file(plan: KernelPlan, weights: Weights | None, sources: Sequence[str] = ()) -> str:
     """The text of selftest.c. ``sources``: the C files it checks, ``<name>.c`` without any."""
+    if plan.spec.quantized:
+        from convgen.package.selftest_int import integer_selftest
+
+        return integer_selftest(plan, weights, sources)
     text = selftest_text(plan, weights)
     files = " ".join(sources or (f"{plan.spec.name}.c",))
     return environment().get_template("selftest.c.j2").render(t=text, sources=files)
@@ -104,11 +131,12 @@ def selftest_text(plan: KernelPlan, weights: Weights | None) -> SelftestText:
     spec = plan.spec
     act, rule = spec.activation, act_error(spec.activation)
     scale = choose_scale(spec)
+    half, storing = HALVES.get(spec.dtype), STORING.get(spec.dtype)
     return SelftestText(
         name=spec.name,
         macro=spec.name.upper(),
         version=__version__,
-        ctype=C_TYPES[spec.dtype],
+        ctype=ELEMENTS[spec.dtype].c,
         baked=weights is not None,
         bias=spec.bias,
         groups=spec.groups,
@@ -117,21 +145,27 @@ def selftest_text(plan: KernelPlan, weights: Weights | None) -> SelftestText:
         scale=scale,
         seeds=SEEDS,
         samples=samples(plan, scale, weights),
-        x=_image_strides(spec.layout, spec.h, spec.w, spec.c),
+        x=image_strides(spec.layout, spec.h, spec.w, spec.c),
         w=_weight_strides(spec),
-        y=_image_strides(spec.layout, spec.oh, spec.ow, spec.oc),
+        y=image_strides(spec.layout, spec.oh, spec.ow, spec.oc),
         x_count=math.prod(spec.x_shape),
         w_count=math.prod(spec.w_shape),
         y_count=math.prod(spec.y_shape),
         act=str(act.kind),
-        act_alpha=_held(act.alpha),
-        act_low=None if act.low is None else _held(act.low),
-        act_high=None if act.high is None else _held(act.high),
-        act_unit=ROUNDING[spec.dtype].unit,
+        act_alpha=_held(spec, act.alpha),
+        act_low=None if act.low is None else _held(spec, act.low),
+        act_high=None if act.high is None else _held(spec, act.high),
+        # The test's own exponentials are good to float32.
+        act_unit=ROUNDING[spec.dtype if rule.rounded else DType.FLOAT32].unit,
         act_absolute=rule.absolute,
         act_relative=rule.relative,
         act_grows=rule.grows,
         sum_error=act_error(act).lipschitz * tile_error(plan, *fills(spec, scale)),
+        storing=f" + {storing.unit!r} * size_of(wanted) + {storing.tiny!r}" if storing else "",
+        hold="held" if half else "(element)",
+        real="real({})" if half else "(double){}",
+        poison=LOWEST.get(spec.dtype, "(element)-123456789.0"),
+        half=half,
     )
 
 
@@ -148,9 +182,9 @@ def tile_error(plan: KernelPlan, x: Any, w: Any, b: Any) -> float:
     return float(tiling.factor * terms * u / (1 - terms * u) * size)
 
 
-def _held(value: float) -> float:
-    """The nearest float32: what the kernel holds of a number in the spec."""
-    return float(np.float32(value))
+def _held(spec: ConvSpec, value: float) -> float:
+    """What the kernel holds of a number in the spec: the nearest of the type it computes in."""
+    return value if spec.dtype is DType.FLOAT64 else float(np.float32(value))
 
 
 def choose_scale(spec: ConvSpec) -> Scale:
@@ -160,12 +194,17 @@ def choose_scale(spec: ConvSpec) -> Scale:
     top = max(1, min(15, math.isqrt(room // taps) if taps <= room else 0))
     typical = math.sqrt(taps) * top * (top + 1) / 3
     bias = max(1, min(round(typical), room))
+    if half := HALVES.get(spec.dtype):  # numbers that it holds exactly, sums inside its range
+        top = max(1, min(top, math.isqrt(math.isqrt(2**26 // taps) or 1)))
+        bias = min(bias, 2 * half.unit)
+        typical = math.sqrt(taps) * top * (top + 1) / 3
     match spec.activation.kind:
         case Act.NONE | Act.RELU | Act.LEAKY_RELU:
             reach = 0.0
         case Act.CLIP:
             ends = [abs(e) for e in (spec.activation.low, spec.activation.high) if e is not None]
-            reach = min(max(max(ends, default=1.0), 2.0**-60), 2.0**60)
+            far = 2.0**4 if spec.dtype is DType.FLOAT16 else 2.0**60
+            reach = min(max(max(ends, default=1.0), 1 / far), far)
         case Act.RELU6:
             reach = 6.0
         case _:
@@ -198,7 +237,7 @@ def samples(plan: KernelPlan, scale: Scale, weights: Weights | None) -> tuple[Sa
     x, w, b = fills(spec, scale)
     if weights is not None:
         w, b = weights.w, weights.b
-    axes = _places(spec)
+    axes = places(spec)
     n, oh, ow, oc = (np.array(axis) for axis in axes)
     points = Points(n, oh, ow, np.unique(oc % spec.ocg))
     v = accumulate(spec, x, w, b, points, np.dtype(np.float64))
@@ -206,17 +245,17 @@ def samples(plan: KernelPlan, scale: Scale, weights: Weights | None) -> tuple[Sa
     error: Any = 0.0 if weights is None else sum_bound(spec, x, w, b, points)
     error = error + tile_error(plan, x, w, b)
     allowed = np.broadcast_to(np.asarray(through_activation(spec, v, value, error)), v.shape)
-    strides = _image_strides(spec.layout, spec.oh, spec.ow, spec.oc)
+    strides = image_strides(spec.layout, spec.oh, spec.ow, spec.oc)
     channel = {int(c): i for i, c in enumerate(points.channels(spec))}
     found = []
-    for place in _picked(axes):
+    for place in picked(axes):
         where = (*(a.index(p) for a, p in zip(axes[:3], place[:3], strict=True)), channel[place[3]])
         at = sum(p * strides[axis] for axis, p in zip("nhwc", place, strict=True))
         found.append(Sample(at, float(value[where]), float(allowed[where])))
     return tuple(sorted(found, key=lambda sample: sample.at))
 
 
-def _places(spec: ConvSpec) -> tuple[list[int], list[int], list[int], list[int]]:
+def places(spec: ConvSpec) -> tuple[list[int], list[int], list[int], list[int]]:
     """Along each axis of y: both ends, and two places between."""
 
     def along(size: int) -> list[int]:
@@ -225,7 +264,7 @@ def _places(spec: ConvSpec) -> tuple[list[int], list[int], list[int], list[int]]
     return along(spec.batch), along(spec.oh), along(spec.ow), along(spec.oc)
 
 
-def _picked(axes: tuple[list[int], ...]) -> list[tuple[int, ...]]:
+def picked(axes: tuple[list[int], ...]) -> list[tuple[int, ...]]:
     """Every corner, then every so-manieth place of the whole grid, ``MOST_SAMPLES`` at most."""
     sizes = tuple(len(axis) for axis in axes)
     picked: dict[tuple[int, ...], None] = dict.fromkeys(product(*[(a[0], a[-1]) for a in axes]))
@@ -240,7 +279,7 @@ def _picked(axes: tuple[list[int], ...]) -> list[tuple[int, ...]]:
     return list(picked)
 
 
-def _image_strides(layout: Layout, h: int, w: int, c: int) -> Strides:
+def image_strides(layout: Layout, h: int, w: int, c: int) -> Strides:
     if layout is Layout.NHWC:
         return {"n": h * w * c, "h": w * c, "w": c, "c": 1}
     return {"n": h * w * c, "h": w, "w": 1, "c": h * w}

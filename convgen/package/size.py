@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convgen.package.python_text import ITEM_BYTES
+from convgen.spec.elements import arrays_of
 from convgen.toolchain import (
     TIMEOUT,
     Compiler,
@@ -69,7 +69,7 @@ def layer_size(decided: Decided, compiler: Compiler, timeout: float = TIMEOUT) -
     from convgen.package.emit import kernel_files
 
     plan = decided.plan
-    spec, item = plan.spec, ITEM_BYTES[plan.spec.dtype]
+    spec, of = plan.spec, arrays_of(plan.spec)
     level = () if any(word.startswith("-O") for word in compiler.command) else (OPTIMISE,)
     flags = (*plan.target.flags, *level, "-std=c99", *stack_flags(compiler))
     with tempfile.TemporaryDirectory(prefix="convgen-", ignore_cleanup_errors=True) as name:
@@ -92,6 +92,6 @@ def layer_size(decided: Decided, compiler: Compiler, timeout: float = TIMEOUT) -
         packed=plan.packed_bytes,
         baked=decided.weights is not None,
         workspace=plan.workspace_bytes,
-        x=math.prod(spec.x_shape) * item,
-        y=math.prod(spec.y_shape) * item,
+        x=math.prod(spec.x_shape) * of.x.size,
+        y=math.prod(spec.y_shape) * of.y.size,
     )

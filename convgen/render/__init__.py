@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 from convgen.plan import AnyBody, KernelPlan
 from convgen.planar import PlanarBody
 from convgen.render.body import BodyText
-from convgen.render.file import ABI, plan_text, spec_id
+from convgen.render.file import ABI, PlanText, plan_text, spec_id
 from convgen.render.parts import parts_of
 from convgen.render.planar import planar_text
+from convgen.render.scalar import scalar_text
 from convgen.render.tiled import tiled_text
 from convgen.render.winograd import winograd_text
 from convgen.winograd import WinogradBody
@@ -66,16 +67,25 @@ def render_c(
     ``split``: baked weights stand in ``<name>_weights.c``, a third file.
     """
     text = plan_text(plan, weights)
-    bodies = [body_text(part, body) for part, body in parts_of(plan)]
     env = environment()
     name = plan.spec.name
     apart = split and weights is not None
     inside = replace(text, baked=()) if apart else text
-    source = env.get_template("kernel.c.j2").render(plan=inside, bodies=bodies, plain=bodies[-1])
     files = {
-        f"{name}.c": source,
+        f"{name}.c": _source(plan, inside),
         f"{name}.h": env.get_template("kernel.h.j2").render(plan=text),
     }
     if apart:
         files[f"{name}_weights.c"] = env.get_template("weights.c.j2").render(plan=text)
     return files
+
+
+def _source(plan: KernelPlan, text: PlanText) -> str:
+    env = environment()
+    if plan.sections is not None:  # elements that are no float32: plain C alone
+        (body,) = plan.bodies
+        assert not isinstance(body, WinogradBody | PlanarBody)
+        words = scalar_text(plan, body)
+        return env.get_template("scalar.c.j2").render(plan=text, body=words, act=text.act)
+    bodies = [body_text(part, body) for part, body in parts_of(plan)]
+    return env.get_template("kernel.c.j2").render(plan=text, bodies=bodies, plain=bodies[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import textwrap
 from dataclasses import dataclass
 from fractions import Fraction
 from types import SimpleNamespace
@@ -14,6 +15,7 @@ from convgen.activations import ActivationText, activation_text, float_literal
 from convgen.plan import KernelPlan, Packing
 from convgen.planar import PlanarBody
 from convgen.render.parts import parts_of
+from convgen.spec.elements import arrays_of
 from convgen.spec.model import Act, ConvSpec
 from convgen.winograd import WinogradBody, matrices
 
@@ -54,6 +56,13 @@ class PlanText:
     b_words: str
     packed_words: str
     workspace_words: str
+    x_type: str
+    w_type: str
+    b_type: str
+    y_type: str
+    packed_type: str
+    packed_per: str
+    pack_words: str
 
 
 def spec_id(plan: KernelPlan, weights: Weights | None = None) -> str:
@@ -71,6 +80,10 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     workspace = f"{macro}_WORKSPACE_BYTES is 0: not used, may be NULL"
     if plan.workspace_bytes:
         workspace = f"{macro}_WORKSPACE_BYTES bytes, aligned to a float at least; contents void"
+    arrays, sections = arrays_of(spec), plan.sections
+    packed_type, packed_size = "float", 4
+    if sections is not None:
+        packed_type, packed_size = sections.weight, sections.weight_size
     packed = f"what {spec.name}_pack wrote"
     if weights is not None:
         packed = f"{spec.name}_packed, or {packed}"
@@ -91,7 +104,7 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         images=spec.batch,
         wino=winograd_words(plan.body) if isinstance(plan.body, WinogradBody) else None,
         scatter=0 if plan.view.y_channel == 1 else plan.view.y_channel,
-        baked=baked_lines(plan.packing, weights) if weights is not None else (),
+        baked=baked_lines(plan, weights) if weights is not None else (),
         feature_words=_feature_words(plan),
         isa_words=_isa_words(plan),
         layout=spec.layout,
@@ -99,9 +112,20 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         x_shape="][".join(map(str, spec.x_shape)),
         w_shape="][".join(map(str, spec.w_shape)),
         y_shape="][".join(map(str, spec.y_shape)),
-        b_words=f"float[{spec.oc}], element alignment" if spec.bias else "not read, may be NULL",
+        b_words=f"{arrays.b.c}[{spec.oc}], element alignment"
+        if spec.bias
+        else "not read, may be NULL",
         packed_words=packed,
         workspace_words=workspace,
+        x_type=arrays.x.c,
+        w_type=arrays.w.c,
+        b_type=arrays.b.c,
+        y_type=arrays.y.c,
+        packed_type=packed_type,
+        pack_words="0, or\n * 1 + the first channel whose sums could leave int32"
+        if spec.quantized
+        else "0",
+        packed_per="" if packed_size == 1 else f" / {packed_size}",
     )
 
 
@@ -158,6 +182,11 @@ def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], 
     return tuple(found)
 
 
+def literal(value: float, ctype: str) -> str:
+    """A number as C reads it back exactly."""
+    return float_literal(value) if ctype == "float" else repr(value)
+
+
 def story(plan: KernelPlan) -> tuple[str, ...]:
     """What the file computes, how, and what it costs."""
     s, p = plan.spec, plan.spec.padding
@@ -176,14 +205,16 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         f"{_affine('ow', s.sw, p.left, 'kw', s.dw)}, {channel}] * w[kh,kw,{depth},oc]"
     )
     opening, closing = (f"{act}(", ")") if act is not Act.NONE else ("", "")
+    formula: tuple[str, ...] = (f"{left}{opening}{inner}", f"    {taps}{closing}")
+    if s.quantized:
+        formula = integer_formula(s, inner, taps)
     sizes = [(tile.pixels, tile.channels) for tile in plan.body.tiles]
     pixels, channels = max(sizes, key=math.prod)
     return (
-        f"{left}{opening}{inner}",
-        f"    {taps}{closing}",
+        *formula,
         "Taps outside the image count as nothing. Indices are logical; the arrays lie as follows:",
         f"x {'x'.join(map(str, s.x_shape))} {s.layout}, w {'x'.join(map(str, s.w_shape))} "
-        f"{s.weight_layout}, y {'x'.join(map(str, s.y_shape))} {s.layout}, {s.dtype}",
+        f"{s.weight_layout}, y {'x'.join(map(str, s.y_shape))} {s.layout}, {_types(s)}",
         *(("Compiled for one image: for more, call it once for each.",) if s.batch_any else ()),
         "",
         f"Spec {spec_id(plan)}, target {plan.target.name}",
@@ -207,6 +238,42 @@ def _flags_story(plan: KernelPlan) -> tuple[str, ...]:
     return (f"{flags};", f"without, its plain C is compiled: {plan.spec.name}_isa() says which.")
 
 
+def _types(s: ConvSpec) -> str:
+    of = arrays_of(s)
+    names = (of.x.name, of.w.name, of.y.name)
+    return names[0] if len(set(names)) == 1 else ", ".join(names)
+
+
+def integer_formula(s: ConvSpec, inner: str, taps: str) -> tuple[str, ...]:
+    """What an 8-bit layer computes; scales and zero points are the spec's."""
+    quant = s.quant
+    assert quant is not None
+    x, _, w = taps.rpartition(" * ")
+    zeros = quant.weight.zero_point
+    x = f"({x} - ({quant.x_zero}))" if quant.x_zero else x
+    w = f"({w} - w_zero[oc])" if len(set(zeros)) > 1 else f"({w} - ({zeros[0]}))" if zeros[0] else w
+    act = s.activation.kind
+    if quant.output is None:
+        whole = "max(0, sum)" if act is Act.RELU else "sum"
+        return f"y[n,oh,ow,oc] = {whole}", f"sum = {inner}", f"    {x} * {w}"
+    target = quant.sum or quant.output
+    several = len(quant.weight.scale) > 1
+    scale = "w_scale[oc]" if several else f"{quant.weight.scale[0]:.9g}"
+    ratio = f"{quant.input.scale[0]:.9g} * {scale} / {target.scale[0]:.9g}"
+    whole = f"{target.zero_point[0]} + rounded(sum * {ratio})"
+    after = f"saturated; rounding {quant.rounding}"
+    if quant.sum is not None:
+        after = f"saturated, then looked up in the table of {act}; rounding {quant.rounding}"
+    elif act is not Act.NONE:
+        after = f"{act} as a clamp, {after}"
+    return (
+        f"y[n,oh,ow,oc] = {whole},",
+        f"    {after}",
+        f"sum = {inner}",
+        f"    {x} * {w}",
+    )
+
+
 def _winograd_story(body: WinogradBody, s: ConvSpec) -> tuple[str, ...]:
     products = body.alpha**2 * body.count * s.c * s.oc
     return (
@@ -224,9 +291,14 @@ def _affine(out: str, stride: int, pad: int, tap: str, dilation: int) -> str:
     return f"{first} - {pad} + {last}" if pad else f"{first} + {last}"
 
 
-def baked_lines(packing: Packing, weights: Weights) -> tuple[str, ...]:
+def baked_lines(plan: KernelPlan, weights: Weights) -> tuple[str, ...]:
     """The packed weights as the shortest decimals that read back exactly, eight to a line."""
-    from convgen.pack import pack
+    from convgen.pack import pack, pack_sections
 
-    literals = [float_literal(v) for v in pack(packing, weights).tolist()]
+    if plan.sections is None:
+        literals = [float_literal(v) for v in pack(plan.packing, weights).tolist()]
+    else:
+        values = pack_sections(plan, weights).tolist()
+        text = ", ".join(literal(v, plan.sections.weight) for v in values)
+        return tuple(textwrap.wrap(f"{text},", 96))
     return tuple(", ".join(literals[i : i + 8]) + "," for i in range(0, len(literals), 8))

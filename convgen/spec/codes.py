@@ -7,19 +7,10 @@ made from this table and from the bad specs under ``tests/bad_specs``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
-
-@dataclass(frozen=True)
-class Code:
-    """One rule: ``number`` is ``E###``; ``fix`` shows what a spec that keeps the rule says."""
-
-    number: str
-    title: str
-    rule: str
-    fix: str
-
+from convgen.spec.code import Code
+from convgen.spec.quant_codes import QUANT
 
 _FILE = (
     Code(
@@ -149,7 +140,8 @@ _VALUES = (
     Code(
         "E115",
         "number out of range",
-        "Constants of activations must fit float32; stddev lies in 1e-30..1e6.",
+        "Constants of activations must fit float32; stddev lies in 1e-30..1e6, a percentile in "
+        "50..100.",
         "`stddev: 0.1`",
     ),
     Code("E116", "not true or false", "A switch is `true` or `false`.", "`bias: false`"),
@@ -252,18 +244,6 @@ _NAMES = (
         "`layers` stands at the top level only.",
         "Write one flat list.",
     ),
-    Code(
-        "E150",
-        "dtype not yet supported",
-        "Only float32 is compiled so far; the other dtypes are reserved.",
-        "`dtype: float32`, or no such line",
-    ),
-    Code(
-        "E151",
-        "quant not yet supported",
-        "Quantised layers are not compiled yet; the key is reserved.",
-        "Remove `quant`.",
-    ),
 )
 
 _GEOMETRY = (
@@ -348,7 +328,8 @@ _WEIGHTS = (
     Code(
         "E307",
         "weights of the wrong dtype",
-        "Weights are float32 in the machine's byte order; nothing is converted silently.",
+        "Weights are of the layer's dtype (8-bit layers: int8, with an int32 bias) in the "
+        "machine's byte order; nothing is converted silently.",
         "`w.astype(np.float32)`",
     ),
     Code(
@@ -384,5 +365,5 @@ _WEIGHTS = (
 )
 
 CODES: Mapping[str, Code] = MappingProxyType(
-    {c.number: c for c in (*_FILE, *_VALUES, *_NAMES, *_GEOMETRY, *_WEIGHTS)}
+    {c.number: c for c in (*_FILE, *_VALUES, *_NAMES, *_GEOMETRY, *_WEIGHTS, *QUANT)}
 )

@@ -12,14 +12,16 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from convgen.schedule import Schedule
-from convgen.spec import forms, nested
-from convgen.spec.forms import MAX_SIZE, choice, mistake, pair, whole, word_or_whole
+from convgen.spec import forms, nested, quant_forms
+from convgen.spec.forms import MAX_SIZE, choice, pair, whole, word_or_whole
 from convgen.spec.model import (
     Accuracy,
     Activation,
+    Calibration,
     DType,
     Layout,
     Padding,
+    QuantForm,
     WeightLayout,
     WeightSource,
 )
@@ -48,18 +50,6 @@ class Remainder(StrEnum):
 
     ERROR = "error"
     FLOOR = "floor"
-
-
-def _dtype(value: object) -> DType:
-    dtype = choice(value, DType)
-    if dtype is not DType.FLOAT32:
-        text = f"{dtype} layers are not yet compiled; float32 is, and is the default"
-        raise mistake("E150", text)
-    return dtype
-
-
-def _quant(value: object) -> None:
-    raise mistake("E151", "quantised layers are not yet compiled; remove `quant`")
 
 
 _Pair = tuple[int, int]
@@ -110,8 +100,8 @@ class RawLayer(BaseModel):
     activation: Annotated[Activation, PlainValidator(nested.activation)] = Field(
         Activation(), description="Function applied to each output."
     )
-    dtype: Annotated[DType, PlainValidator(_dtype)] = Field(
-        DType.FLOAT32, description="Element type; only float32 is compiled so far."
+    dtype: Annotated[DType, PlainValidator(partial(choice, kind=DType))] = Field(
+        DType.FLOAT32, description="Element type of input, weights and output."
     )
     layout: Annotated[Layout, PlainValidator(partial(choice, kind=Layout))] = Field(
         Layout.NHWC, description="Order of the input's and output's axes in memory."
@@ -126,8 +116,11 @@ class RawLayer(BaseModel):
         None,
         description="Weights to bake into the C, from files or initialised. Default: run time.",
     )
-    quant: Annotated[None, PlainValidator(_quant)] = Field(
-        None, description="Scales and zero points of int8 layers; not yet compiled."
+    quant: Annotated[QuantForm | None, PlainValidator(quant_forms.quant)] = Field(
+        None, description="Scales and zero points of int8 and uint8 layers, and their rounding."
+    )
+    quantize: Annotated[Calibration | None, PlainValidator(quant_forms.quantize)] = Field(
+        None, description="Sample inputs from which scales are found; weights are given as floats."
     )
     accuracy: Annotated[Accuracy, PlainValidator(partial(choice, kind=Accuracy))] = Field(
         Accuracy.FAST, description="`strict`: direct summation only; `fast`: Winograd as well."
@@ -192,12 +185,16 @@ _MAP_KEYS: Mapping[str, tuple[str, ...]] = {
     "padding": ("top", "left", "bottom", "right"),
     "activation": ("kind", "alpha", "min", "max", "approximate"),
     "weights": ("w", "b", "init", "stddev", "seed"),
+    "quant": ("input", "weight", "output", "sum", "bias", "rounding"),
+    **dict.fromkeys(("input", "weight", "output", "sum", "bias"), ("scale", "zero_point")),
+    "quantize": ("calibration", "percentile", "rounding"),
 }
 _EXAMPLES: Mapping[str, str] = {
     "kind": "{kind: leaky_relu, alpha: 0.1}",
     "w": "{w: w.npy, b: b.npy}",
     "init": "{init: truncated_normal, stddev: 0.1}",
     "stddev": "{init: truncated_normal, stddev: 0.1}",
+    "calibration": "{calibration: x.npy}",
 }
 
 

@@ -11,22 +11,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from math import gcd, prod
 
+from convgen.spec.elements import ELEMENTS, Element
 from convgen.spec.fields import RawLayer, Remainder
 from convgen.spec.model import Padding, out_size
 from convgen.spec.nested import PadMode
+from convgen.spec.problem import Problem
 
 BYTES_LIMIT = 2**31
 MACS_LIMIT = 2**44
 _FAR = 4096  # larger strides are not searched for a fix
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A broken rule, the canonical key that it is told at, and the text."""
-
-    code: str
-    key: str
-    text: str
 
 
 @dataclass(frozen=True)
@@ -245,22 +238,24 @@ def size_problems(raw: RawLayer, pair: tuple[Axis, Axis] | None) -> list[Problem
     (h, w, c), (kh, kw), oc, n = raw.input, raw.kernel, raw.filters, raw.batch or 1
     groups = c if raw.groups is None else raw.groups
     icg = c // groups
-    arrays: list[tuple[str, str, tuple[int, ...], str]] = [
-        ("input", "the input", (n, h, w, c), "cut the image into tiles, or lower the batch"),
-        ("filters", "the weights", (kh, kw, icg, oc), "use fewer filters, or more groups"),
+    x, y = ELEMENTS[raw.dtype], _output(raw)
+    stored = x if x.is_float else ELEMENTS["int8"]
+    arrays: list[tuple[str, str, tuple[int, ...], Element, str]] = [
+        ("input", "the input", (n, h, w, c), x, "cut the image into tiles, or lower the batch"),
+        ("filters", "the weights", (kh, kw, icg, oc), stored, "use fewer filters, or more groups"),
     ]
     if pair:
         height, width = pair
         outs = (n, height.out, width.out, oc)
         advice = "use fewer filters or a larger stride, or cut the image into tiles"
-        arrays.append(("filters", "the output", outs, advice))
-        if n * h * w * c * 4 < BYTES_LIMIT:  # else it is told already
+        arrays.append(("filters", "the output", outs, y, advice))
+        if n * h * w * c * x.size < BYTES_LIMIT:  # else it is told already
             padded = (height.padded, width.padded, c)
-            arrays.append(("padding", "a padded image", padded, "pad less"))
+            arrays.append(("padding", "a padded image", padded, x, "pad less"))
     problems = [
-        Problem("E205", key, f"{what}, {_times(sizes)} float32, {_bytes(sizes)}; {advice}")
-        for key, what, sizes, advice in arrays
-        if prod(sizes) * 4 >= BYTES_LIMIT
+        Problem("E205", key, f"{what}, {_times(sizes)} {of.name}, {_bytes(sizes, of)}; {advice}")
+        for key, what, sizes, of, advice in arrays
+        if prod(sizes) * of.size >= BYTES_LIMIT
     ]
     if pair and not problems:
         macs = prod((n, pair[0].out, pair[1].out, oc, kh, kw, icg))
@@ -275,9 +270,14 @@ def _times(sizes: tuple[int, ...]) -> str:
     return "x".join(map(str, sizes))
 
 
-def _bytes(sizes: tuple[int, ...]) -> str:
+def _output(raw: RawLayer) -> Element:
+    sums = raw.quant is not None and raw.quant.sums
+    return ELEMENTS["int32" if sums else raw.dtype]
+
+
+def _bytes(sizes: tuple[int, ...], of: Element) -> str:
     return (
-        f"would take {prod(sizes) * 4:,} bytes: every array must stay below 2^31 "
+        f"would take {prod(sizes) * of.size:,} bytes: every array must stay below 2^31 "
         f"({BYTES_LIMIT:,}) bytes, so that 32-bit index arithmetic is safe"
     )
 

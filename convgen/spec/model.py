@@ -9,11 +9,12 @@ in the padding contribute nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import PurePath
 
 from convgen.schedule import Schedule
+from convgen.spec.quant import Quant, Rounding
 
 
 class DType(StrEnum):
@@ -90,6 +91,8 @@ class ConvSpec:
 
     ``padding`` is what the kernel uses: a bottom or right part that no window reaches is already
     trimmed. ``batch_any``: compiled for one image (batch is 1), Python loops over any N.
+    ``quant``: of 8-bit layers alone; None there only while its numbers lie in files still unread
+    (``Layer.quant``).
     """
 
     name: str
@@ -113,6 +116,13 @@ class ConvSpec:
     layout: Layout = Layout.NHWC
     weight_layout: WeightLayout = WeightLayout.HWIO
     accuracy: Accuracy = Accuracy.FAST
+    quant: Quant | None = None
+
+    def __repr__(self) -> str:
+        """Every field, ``quant`` only where there is one: digests of float layers rest on this."""
+        named = [(f.name, getattr(self, f.name)) for f in fields(self)]
+        shown = [f"{name}={value!r}" for name, value in named if name != "quant" or value]
+        return f"ConvSpec({', '.join(shown)})"
 
     def __post_init__(self) -> None:
         sizes = (self.h, self.w, self.c, self.oc, self.kh, self.kw, self.batch, self.groups)
@@ -121,6 +131,12 @@ class ConvSpec:
         assert min(sizes) >= 1 and min(steps) >= 1 and min(pads) >= 0, self
         assert self.c % self.groups == 0 and self.oc % self.groups == 0, self
         assert self.oh >= 1 and self.ow >= 1, self
+        assert self.quant is None or self.quantized, self
+
+    @property
+    def quantized(self) -> bool:
+        """Are the elements 8-bit integers?"""
+        return self.dtype in (DType.INT8, DType.UINT8)
 
     @property
     def oh(self) -> int:
@@ -211,6 +227,50 @@ WeightSource = NpzWeights | NpyWeights | InitWeights
 
 
 @dataclass(frozen=True)
+class ScaleFile:
+    """Scales that lie in an array of an ``.npz`` file, still unread."""
+
+    path: PurePath
+    key: str
+
+    def __str__(self) -> str:
+        return f"{self.path}#{self.key}"
+
+
+@dataclass(frozen=True)
+class AffineForm:
+    """``scale`` and ``zero_point`` as the spec gives them; None where left out."""
+
+    scale: tuple[float, ...] | ScaleFile | None = None
+    zero_point: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class QuantForm:
+    """The key ``quant`` as it was read. ``sums``: the output is ``int32``, without a scale."""
+
+    input: AffineForm = field(default_factory=AffineForm)
+    weight: AffineForm = field(default_factory=AffineForm)
+    output: AffineForm | None = None
+    sums: bool = False
+    sum: AffineForm | None = None
+    bias: AffineForm | None = None
+    rounding: Rounding | None = None
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """The key ``quantize``: float weights become int8, with scales from sample inputs.
+
+    ``percentile``: how much of the sample values a range must hold, 100 for all of them.
+    """
+
+    path: PurePath
+    percentile: float = 100.0
+    rounding: Rounding = Rounding.TFLITE
+
+
+@dataclass(frozen=True)
 class Place:
     """A place in a spec file, counted from 1 (0: none), and its line with a caret, or ""."""
 
@@ -226,6 +286,8 @@ class Layer:
     ``schedule``: pinned, or None for ``auto``. ``weights``: baked into the C, or None for run time.
     ``source``: the spec file as the user named it. ``notes``: accepted, but worth knowing.
     ``weights_place``: where the file names the weights, for errors found when they are read.
+    ``quant``: how an 8-bit layer's scales are to be found, None where ``spec`` holds them;
+    ``quant_place``: where the file says so.
     """
 
     spec: ConvSpec
@@ -234,3 +296,5 @@ class Layer:
     weights: WeightSource | None = None
     notes: tuple[str, ...] = ()
     weights_place: Place = field(default_factory=Place, compare=False)
+    quant: QuantForm | Calibration | None = None
+    quant_place: Place = field(default_factory=Place, compare=False)

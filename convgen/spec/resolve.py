@@ -9,10 +9,12 @@ from pathlib import PurePath
 from typing import Any
 
 from convgen.spec.fields import REQUIRED, Block, RawLayer, read_block
-from convgen.spec.geometry import Geometry, Problem, group_problems, size_problems, solve
-from convgen.spec.model import ConvSpec, Layer, NpyWeights, Padding, Place
+from convgen.spec.geometry import Geometry, group_problems, size_problems, solve
+from convgen.spec.model import ConvSpec, DType, InitWeights, Layer, NpyWeights, Padding, Place
 from convgen.spec.names import refuse_name
 from convgen.spec.nodes import MERGE
+from convgen.spec.problem import Problem
+from convgen.spec.quant_rules import Meaning, files_of, quant_of, quant_problems
 from convgen.spec.scalars import show
 from convgen.spec.tree import Report, Tree, Unread
 
@@ -109,7 +111,7 @@ class _Sheet:
             return
         if home is self.defaults:
             text = f"(layer `{self.own.values.get('name', '?')}`) {text}"
-        self.report.add(home.at(problem.key), problem.code, text)
+        self.report.add((*home.at(problem.key), *problem.under), problem.code, text)
 
     def place(self, key: str) -> Place:
         home = self.home(key)
@@ -118,6 +120,7 @@ class _Sheet:
 
 _GEOMETRY_KEYS = ("input", "kernel", "stride", "padding", "dilation", "remainder")
 _REACH_KEYS = ("input", "kernel", "padding", "dilation")
+_QUANT_KEYS = ("dtype", "quant", "quantize", "filters", "activation", "weights")
 _SIZE_KEYS = ("input", "filters", "kernel", "groups", "batch")
 
 
@@ -127,15 +130,26 @@ def _layer(sheet: _Sheet) -> tuple[Layer, ...]:
     name = raw.name or _default_name(sheet)
     missing = _missing(sheet)
     geometry, problems = _geometry(sheet, raw, missing)
+    if not sheet.bad(*_QUANT_KEYS):
+        problems += _quant_problems(raw)
     for problem in problems:
         sheet.add(problem)
     refused = sheet.own.bad or (sheet.defaults and sheet.defaults.bad)
     if problems or refused or missing or geometry is None or name is None:
         return ()
     spec = _spec(raw, name, geometry.padding)
-    place = sheet.place("weights")
-    source = sheet.tree.source
-    return (Layer(spec, source, raw.schedule, raw.weights, geometry.notes, place),)
+    return (
+        Layer(
+            spec,
+            sheet.tree.source,
+            raw.schedule,
+            raw.weights,
+            geometry.notes,
+            sheet.place("weights"),
+            raw.quantize or (raw.quant if raw.quant and files_of(raw.quant) else None),
+            sheet.place("quant" if raw.quant else "quantize"),
+        ),
+    )
 
 
 def _geometry(
@@ -215,6 +229,38 @@ def _baked_problems(raw: RawLayer) -> list[Problem]:
     return [Problem("E311", "weights", text)]
 
 
+def _quant_problems(raw: RawLayer) -> list[Problem]:
+    """Does an 8-bit layer say what its integers mean, in one way, and rightly?"""
+    key = "quantize" if raw.quantize else "quant"
+    eight_bits = raw.dtype in (DType.INT8, DType.UINT8)
+    if not eight_bits and (raw.quant or raw.quantize):
+        text = f"a {raw.dtype} layer has no scales: write `dtype: int8`, or remove `{key}`"
+        return [Problem("E402", key, text)]
+    if not eight_bits:
+        return []
+    if raw.quant and raw.quantize:
+        text = "scales are given by `quant` or found by `quantize`, not both: keep one"
+        return [Problem("E402", "quantize", text)]
+    if raw.quantize:
+        if raw.weights is not None:
+            return []
+        text = "it turns float weights into int8: name them with `weights`"
+        return [Problem("E401", "quantize", text)]
+    if raw.quant is None:
+        text = f"{raw.dtype} layers say what their integers mean: add `quant`, or"
+        return [Problem("E401", "dtype", f"{text} `quantize: {{calibration: x.npy}}`")]
+    problems = quant_problems(raw.quant, _meaning(raw)) if raw.filters else []
+    if isinstance(raw.weights, InitWeights) and raw.quant.sums:
+        text = "drawn weights are real numbers, which take a scale to become integers"
+        problems.append(Problem("E403", "weights", f"{text}: give weights in a file"))
+    return problems
+
+
+def _meaning(raw: RawLayer) -> Meaning:
+    assert raw.filters
+    return Meaning(raw.dtype, raw.filters, raw.activation)
+
+
 def _spec(raw: RawLayer, name: str, padding: Padding) -> ConvSpec:
     assert raw.input and raw.filters and raw.kernel
     return ConvSpec(
@@ -239,4 +285,7 @@ def _spec(raw: RawLayer, name: str, padding: Padding) -> ConvSpec:
         layout=raw.layout,
         weight_layout=raw.weight_layout,
         accuracy=raw.accuracy,
+        quant=quant_of(raw.quant, _meaning(raw))
+        if raw.quant and not files_of(raw.quant)
+        else None,
     )

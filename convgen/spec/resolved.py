@@ -7,12 +7,17 @@ from typing import Any
 from convgen.spec.model import (
     Act,
     Activation,
+    AffineForm,
+    Calibration,
     InitWeights,
     Layer,
     NpyWeights,
     NpzWeights,
+    QuantForm,
+    ScaleFile,
     WeightSource,
 )
+from convgen.spec.quant import Affine, Quant
 
 
 def resolved_mapping(layer: Layer) -> dict[str, Any]:
@@ -49,7 +54,49 @@ def resolved_mapping(layer: Layer) -> dict[str, Any]:
     }
     if layer.weights is not None:
         data["weights"] = _weights(layer.weights)
+    match layer.quant:
+        case Calibration(path, percentile, rounding):
+            found = {"percentile": percentile, "rounding": str(rounding)}
+            data["quantize"] = {"calibration": str(path), **found}
+        case QuantForm() as form if s.quant is None:
+            data["quant"] = _form(form)
+        case _ if s.quant is not None:
+            data["quant"] = quant_mapping(s.quant)
     return data
+
+
+def quant_mapping(quant: Quant) -> dict[str, Any]:
+    """Every zero point written out; scales as the float32 numbers that they are."""
+    data: dict[str, Any] = {"input": _affine(quant.input), "weight": _affine(quant.weight)}
+    if quant.output is None:
+        return data | {"output": "int32"}
+    data["output"] = _affine(quant.output)
+    if quant.sum is not None:
+        data["sum"] = _affine(quant.sum)
+    return data | {"rounding": str(quant.rounding)}
+
+
+def _affine(affine: Affine) -> dict[str, Any]:
+    scale = {"scale": _one_or_list(affine.scale)} if affine.scale else {}
+    return scale | {"zero_point": _one_or_list(affine.zero_point)}
+
+
+def _one_or_list(values: tuple[Any, ...]) -> Any:
+    return values[0] if len(values) == 1 else list(values)
+
+
+def _form(form: QuantForm) -> dict[str, Any]:
+    """As it was given: scales may be names of files."""
+    named = {"input": form.input, "weight": form.weight, "output": form.output, "sum": form.sum}
+    data: dict[str, Any] = {}
+    for key, affine in named.items():
+        if affine is None or affine == AffineForm():
+            continue
+        scale, zero = affine.scale, affine.zero_point
+        given = str(scale) if isinstance(scale, ScaleFile) else scale and _one_or_list(scale)
+        entry = {"scale": given, "zero_point": zero and _one_or_list(zero)}
+        data[key] = {name: value for name, value in entry.items() if value is not None}
+    return data if form.rounding is None else data | {"rounding": str(form.rounding)}
 
 
 def _activation(act: Activation) -> str | dict[str, Any]:

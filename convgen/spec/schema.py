@@ -16,13 +16,14 @@ from convgen.spec.fields import ALIASES, REQUIRED, RawLayer, Remainder
 from convgen.spec.forms import FLOAT32_MAX, MAX_SEED, MAX_SIZE, MAX_STEP
 from convgen.spec.model import Accuracy, DType, Layout, WeightLayout
 from convgen.spec.nested import ActKind, PadMode
+from convgen.spec.quant import Rounding
 
 Schema = dict[str, Any]
 
 
 def json_schema() -> dict[str, Any]:
     """The schema of a spec file, as plain data for ``json.dumps``; the same on every machine."""
-    forms = {**_sizes(), **_meaning(), **_building()}
+    forms = {**_sizes(), **_meaning(), **_quantisation(), **_building()}
     assert forms.keys() == RawLayer.model_fields.keys()
     definitions: Schema = {
         key: {"description": field.description, **forms[key]}
@@ -147,11 +148,6 @@ def _meaning() -> Schema:
         default="none",
         examples=["relu", {"kind": "leaky_relu", "alpha": 0.1}],
     )
-    number = {"type": "number"}
-    scale = _any(number, {"type": "array", "items": number}, _path(r"\.npz#.+$"))
-    zero = _any({"type": "integer"}, {"type": "array", "items": {"type": "integer"}})
-    tensor = _map({"scale": scale, "zero_point": zero}, ["scale"])
-    rounding = {"enum": ["tflite", "tflite_single", "onnx"]}
     return {
         "bias": {"type": "boolean", "default": True},
         "activation": activation,
@@ -159,7 +155,35 @@ def _meaning() -> Schema:
         "layout": {**_enum(Layout), "default": "NHWC"},
         "weight_layout": {**_enum(WeightLayout), "default": "HWIO"},
         "accuracy": {**_enum(Accuracy), "default": "fast"},
-        "quant": _map({"input": tensor, "weight": tensor, "output": tensor, "rounding": rounding}),
+    }
+
+
+def _quantisation() -> Schema:
+    number = {"type": "number", "exclusiveMinimum": 0, "maximum": FLOAT32_MAX}
+    file = _path(r"\.[nN][pP][zZ]#.+$")
+    one = _map({"scale": _any(number, file), "zero_point": {"type": "integer"}})
+    numbers = {"type": "array", "items": number, "minItems": 1}
+    zeros = {"type": "array", "items": {"type": "integer"}, "minItems": 1}
+    each = _map(
+        {"scale": _any(number, numbers, file), "zero_point": _any({"type": "integer"}, zeros)}
+    )
+    rounding = {**_enum(Rounding), "default": "tflite"}
+    percentile = {"type": "number", "exclusiveMinimum": 50, "maximum": 100, "default": 100}
+    samples = {"calibration": _path(r"\.[nN][pP][yY]$")}
+    return {
+        "quant": _map(
+            {
+                "input": one,
+                "weight": each,
+                "output": _any(one, {"const": "int32"}),
+                "sum": one,
+                "bias": each,
+                "rounding": rounding,
+            }
+        ),
+        "quantize": _map(
+            {**samples, "percentile": percentile, "rounding": rounding}, ["calibration"]
+        ),
     }
 
 

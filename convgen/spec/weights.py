@@ -10,7 +10,8 @@ can move a bit. ``Generator.normal`` promises none of that.
    exp(-z*z/2), summed as a Taylor series of 24 terms in Horner's form (cut where a term is
    below 2^-56). What is kept is a normal cut at 2 sigma: the values beyond are never drawn.
 3. Weights are the kept values in the order of HWIO, whatever the layer's ``weight_layout``,
-   times stddev, rounded to float32. The bias is zeros.
+   times stddev, rounded to the layer's float type; of an 8-bit layer divided by the weight scale,
+   rounded half to even and cut to int8. The bias is zeros.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ import zipfile
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path, PurePath
 from typing import IO, TYPE_CHECKING, Any
 
 from convgen.errors import Diagnostic, SpecError
 from convgen.spec.codes import CODES
+from convgen.spec.elements import ELEMENTS, Element, arrays_of, numpy_dtype, stored, widened
 from convgen.spec.model import (
+    Calibration,
     ConvSpec,
+    DType,
     InitWeights,
     Layer,
     NpyWeights,
@@ -49,13 +53,14 @@ _AXES = {
 
 @dataclass(frozen=True, eq=False)
 class Weights:
-    """float32, C order, read-only. ``w``: ``spec.w_shape``; ``b``: (OC,), None without a bias."""
+    """C order, read-only, of the layer's element types. ``w``: ``spec.w_shape``; ``b``: (OC,),
+    None without a bias."""
 
-    w: NDArray[np.float32]
-    b: NDArray[np.float32] | None
+    w: NDArray[Any]
+    b: NDArray[Any] | None
 
 
-class _BadArrayError(Exception):
+class BadArrayError(Exception):
     """One array cannot be used: the rule it breaks and why."""
 
     def __init__(self, code: str, text: str) -> None:
@@ -66,13 +71,17 @@ class _BadArrayError(Exception):
 def load_weights(layer: Layer) -> Weights | None:
     """The weights that the layer bakes in, None when they are given at run time.
 
-    Relative paths start from the spec's folder. Raises ``SpecError`` with all that is wrong.
+    Relative paths start from the spec's folder. A layer still to be calibrated has float32 ones.
+    Raises ``SpecError`` with all that is wrong.
     """
     match layer.weights:
         case None:
             return None
         case InitWeights(stddev, seed):
-            return initial_weights(layer.spec, stddev, seed)
+            spec = layer.spec
+            if isinstance(layer.quant, Calibration) and spec.quant is None:
+                spec = replace(spec, dtype=DType.FLOAT32)
+            return initial_weights(spec, stddev, seed)
         case NpzWeights(path):
             return _read_both(layer, path, path)
         case NpyWeights(w, b):
@@ -85,10 +94,22 @@ def initial_weights(spec: ConvSpec, stddev: float, seed: int) -> Weights:
 
     shape = (spec.kh, spec.kw, spec.icg, spec.oc)
     count = spec.kh * spec.kw * spec.icg * spec.oc
-    hwio = (truncated_normal(count, seed) * stddev).astype(np.float32).reshape(shape)
+    real = (truncated_normal(count, seed) * stddev).reshape(shape)
+    arrays = arrays_of(spec)
+    hwio = stored(real, arrays.w) if arrays.w.is_float else _as_int8(spec, real)
     w = np.ascontiguousarray(hwio.transpose(_AXES[spec.weight_layout]))
-    b = np.zeros(spec.oc, np.float32) if spec.bias else None
+    b = np.zeros(spec.oc, numpy_dtype(arrays.b)) if spec.bias else None
     return _frozen(w, b)
+
+
+def _as_int8(spec: ConvSpec, hwio: NDArray[np.float64]) -> NDArray[np.int8]:
+    import numpy as np
+
+    assert spec.quant is not None, "scales are read before weights are drawn"
+    weight = spec.quant.weight
+    places = np.rint(hwio / np.array(weight.scale)) + np.array(weight.zero_point)
+    rounded: NDArray[np.int8] = np.clip(places, -128, 127).astype(np.int8)
+    return rounded
 
 
 def truncated_normal(count: int, seed: int) -> NDArray[np.float64]:
@@ -111,7 +132,7 @@ def truncated_normal(count: int, seed: int) -> NDArray[np.float64]:
     return np.concatenate(kept)[:count] if kept else np.empty(0)
 
 
-def _frozen(w: NDArray[np.float32], b: NDArray[np.float32] | None) -> Weights:
+def _frozen(w: NDArray[Any], b: NDArray[Any] | None) -> Weights:
     for array in (w, b):
         if array is not None:
             array.setflags(write=False)
@@ -121,16 +142,19 @@ def _frozen(w: NDArray[np.float32], b: NDArray[np.float32] | None) -> Weights:
 def _read_both(layer: Layer, w_path: PurePath, b_path: PurePath | None) -> Weights:
     folder = Path(layer.source).parent
     spec = layer.spec
-    wanted: list[tuple[str, PurePath, tuple[int, ...]]] = [("w", w_path, spec.w_shape)]
+    w_type, b_type = _elements(layer)
+    wanted: list[tuple[str, PurePath, Want]] = [
+        ("w", w_path, Want(spec.w_shape, w_type, _axes(spec)))
+    ]
     if spec.bias:
         assert b_path is not None
-        wanted.append(("b", b_path, (spec.oc,)))
-    found: list[NDArray[np.float32]] = []
+        wanted.append(("b", b_path, Want((spec.oc,), b_type, "one per filter")))
+    found: list[NDArray[Any]] = []
     refused: dict[tuple[str, str], None] = {}  # one unreadable .npz is one mistake, not two
-    for key, path, shape in wanted:
+    for key, path, want in wanted:
         try:
-            found.append(_read(folder / path, key, shape, spec))
-        except _BadArrayError as bad:
+            found.append(read_array(folder / path, key, want))
+        except BadArrayError as bad:
             refused[bad.code, f"weights: {bad.text}"] = None
     if isinstance(layer.weights, NpzWeights) and not spec.bias and not refused:
         refused |= _surplus_bias(folder / w_path)
@@ -150,17 +174,57 @@ def _surplus_bias(path: Path) -> dict[tuple[str, str], None]:
     return {("E309", text): None}
 
 
-def _read(path: Path, key: str, shape: tuple[int, ...], spec: ConvSpec) -> NDArray[np.float32]:
-    """One array of ``path``, checked from its header before any of its data is read."""
+@dataclass(frozen=True)
+class Want:
+    """What an array of a file must be. ``axes`` tells of its shape in a message."""
+
+    shape: tuple[int, ...]
+    element: Element
+    axes: str
+
+
+def read_samples(path: Path, spec: ConvSpec) -> NDArray[np.float32]:
+    """Sample inputs of a layer: float32, any number of images in its layout, finite.
+
+    Raises ``BadArrayError``.
+    """
+    with _open(path, "x") as file:
+        found, _, _ = _header(file, str(path))
+    image = spec.x_shape[1:]
+    if len(found) != 4 or found[1:] != image or not found[0]:
+        text = f"{path} has shape {_tuple(found)}, samples need (N, {str(image)[1:]}"
+        raise BadArrayError("E411", f"{text}, {spec.layout}, at least one image")
+    want = Want(found, ELEMENTS["float32"], f"N images, {spec.layout}")
+    try:
+        samples = read_array(path, "x", want)
+    except BadArrayError as bad:
+        mine = {"E307": "E411", "E308": "E411"}
+        text = bad.text.replace("every weight", "every sample")
+        raise BadArrayError(mine.get(bad.code, bad.code), text) from None
+    if not samples.any():
+        raise BadArrayError("E411", f"{path} holds only zeros, which show no range")
+    return samples
+
+
+def _elements(layer: Layer) -> tuple[Element, Element]:
+    if isinstance(layer.quant, Calibration) and layer.spec.quant is None:
+        return ELEMENTS["float32"], ELEMENTS["float32"]
+    arrays = arrays_of(layer.spec)
+    return arrays.w, arrays.b
+
+
+def read_array(path: Path, key: str, want: Want) -> NDArray[Any]:
+    """One array of an .npz, or an .npy, checked from its header before any of its data is read.
+
+    Raises ``BadArrayError``.
+    """
     where = f"`{key}` in {path}" if path.suffix.lower() == ".npz" else f"{path}"
     with _open(path, key) as file:
-        fortran = _check_header(file, where, shape, _axes_of(key, spec))
-        return _read_data(file, where, shape, fortran)
+        fortran = _check_header(file, where, want)
+        return _read_data(file, where, want, fortran)
 
 
-def _axes_of(key: str, spec: ConvSpec) -> str:
-    if key == "b":
-        return "one per filter"
+def _axes(spec: ConvSpec) -> str:
     order = {"H": "KH", "W": "KW", "I": "C/G", "O": "OC"}
     return f"{spec.weight_layout}: {', '.join(order[a] for a in spec.weight_layout)}"
 
@@ -178,7 +242,7 @@ def _open(path: Path, key: str) -> Iterator[IO[bytes]]:
             if f"{key}.npy" not in names:
                 held = ", ".join(sorted(n.removesuffix(".npy") for n in names)[:8]) or "nothing"
                 text = f"{path} has no array `{key}`; it holds {held[:200]}"
-                raise _BadArrayError("E304", f"{text}; save it with np.savez(..., {key}={key})")
+                raise BadArrayError("E304", f"{text}; save it with np.savez(..., {key}={key})")
             with archive.open(f"{key}.npy") as member:
                 yield member
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:
@@ -186,29 +250,31 @@ def _open(path: Path, key: str) -> Iterator[IO[bytes]]:
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         text = f"cannot read {path}: {why}; paths start from the spec's folder"
-        raise _BadArrayError("E301", text) from None
+        raise BadArrayError("E301", text) from None
 
 
-def _damaged(where: object, why: str) -> _BadArrayError:
-    return _BadArrayError("E303", f"{where} is damaged: {why}; save it again")
+def _damaged(where: object, why: str) -> BadArrayError:
+    return BadArrayError("E303", f"{where} is damaged: {why}; save it again")
 
 
-def _check_header(file: IO[bytes], where: str, shape: tuple[int, ...], axes: str) -> bool:
-    """Refuses all but float32 of ``shape``; leaves the file at its data. True: Fortran order."""
-    import numpy as np
-
+def _check_header(file: IO[bytes], where: str, want: Want) -> bool:
+    """Refuses all but the wanted array; leaves the file at its data. True: Fortran order."""
     found, fortran, dtype = _header(file, where)
+    name, wanted = want.element.name, numpy_dtype(want.element)
     if dtype.hasobject:
         text = f"{where} holds pickled Python objects, which are never loaded"
-        raise _BadArrayError("E305", f"{text}; save it as float32")
-    if dtype != np.dtype(np.float32):
-        foreign = dtype == np.dtype(np.float32).newbyteorder()
-        name = "float32 in foreign byte order" if foreign else str(dtype)[:60]
-        text = f"{where} is {name}, it must be float32: nothing is converted silently"
-        raise _BadArrayError("E307", f"{text}; save astype(np.float32)")
-    if found != shape:
-        text = f"{where} has shape {_tuple(found)}, the layer needs {_tuple(shape)}"
-        raise _BadArrayError("E306", f"{text}, {axes}")
+        raise BadArrayError("E305", f"{text}; save it as {name}")
+    if dtype != wanted and not (name == "bfloat16" and dtype.str in ("<V2", "|V2")):
+        foreign = dtype == wanted.newbyteorder()
+        given = f"{name} in foreign byte order" if foreign else str(dtype)[:60]
+        text = f"{where} is {given}, it must be {name}: nothing is converted silently"
+        if name == "bfloat16":
+            raise BadArrayError("E307", f"{text}; save ml_dtypes.bfloat16, or its bits as uint16")
+        how = f"save astype(np.{name})" if want.element.is_float else "quantise it with its scale"
+        raise BadArrayError("E307", f"{text}; {how}")
+    if found != want.shape:
+        text = f"{where} has shape {_tuple(found)}, the layer needs {_tuple(want.shape)}"
+        raise BadArrayError("E306", f"{text}, {want.axes}")
     return fortran
 
 
@@ -230,21 +296,21 @@ def _tuple(shape: tuple[int, ...]) -> str:
     return str(shape) if len(shape) <= 8 else f"of {len(shape)} axes"
 
 
-def _read_data(
-    file: IO[bytes], where: str, shape: tuple[int, ...], fortran: bool
-) -> NDArray[np.float32]:
+def _read_data(file: IO[bytes], where: str, want: Want, fortran: bool) -> NDArray[Any]:
     import numpy as np
 
-    size = prod(shape) * 4
+    shape, kind = want.shape, numpy_dtype(want.element)
+    size = prod(shape) * want.element.size
     data = file.read(size + 1)
     if len(data) != size:
         what = f"only {len(data)} of {size} bytes" if len(data) < size else "bytes after the array"
         raise _damaged(where, what)
-    array = np.frombuffer(data, np.float32).reshape(shape, order="F" if fortran else "C")
-    bad = np.argwhere(~np.isfinite(array))
+    array = np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
+    numbers = widened(array, want.element)
+    bad = np.argwhere(~np.isfinite(numbers))
     if len(bad):
         at = tuple(int(i) for i in bad[0])
-        text = f"{where} holds {array[at]} at {_tuple(at)}"
+        text = f"{where} holds {numbers[at]} at {_tuple(at)}"
         more = f", and {len(bad) - 1} more such" if len(bad) > 1 else ""
-        raise _BadArrayError("E308", f"{text}{more}: every weight must be finite")
+        raise BadArrayError("E308", f"{text}{more}: every weight must be finite")
     return np.array(array, order="C")

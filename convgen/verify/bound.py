@@ -10,17 +10,22 @@ from numpy.typing import NDArray
 
 from convgen.oracle import (
     ROUNDING,
+    STORING,
     Indices,
     Points,
     accumulate,
     act_error,
     activation,
     gamma_tiny,
+    held,
     image_nhwc,
     sum_bound,
     through_activation,
+    values,
     weights_hwio,
+    wide,
 )
+from convgen.oracle_quant import outputs_at, sums_at
 from convgen.spec.model import ConvSpec
 from convgen.verify.fills import Fill
 from convgen.verify.tiling import Tiling
@@ -51,11 +56,13 @@ def judge_exact(
     Where it is one correctly rounded operation the output must be that value, -0 being 0. Under
     ``tiling`` the transforms round, so there the tile's bound is all that can be asked.
     """
+    if spec.quantized:
+        return judge_integers(spec, fill, y, points)
     if tiling is not None:
         return judge_bounded(spec, fill, y, points, tiling)
     v, want = _expected(spec, fill, points)
-    if act_error(spec.activation).rounded:
-        want = want.astype(y.dtype).astype(np.float64)
+    if _rounded(spec):
+        want = held(spec, want)
         return _judge(spec, points, y, want, np.zeros_like(want))
     return _judge(spec, points, y, want, through_activation(spec, v, want, 0.0))
 
@@ -64,6 +71,8 @@ def judge_single(
     spec: ConvSpec, fill: Fill, y: Array, points: Points, tiling: Tiling | None = None
 ) -> Verdict:
     """For impulses: the sum is one rounding of b + w; within the tile's bound under ``tiling``."""
+    if spec.quantized:
+        return judge_integers(spec, fill, y, points)
     if tiling is not None:
         return judge_bounded(spec, fill, y, points, tiling)
     v, want = _expected(spec, fill, points)
@@ -76,12 +85,20 @@ def judge_bounded(
     spec: ConvSpec, fill: Fill, y: Array, points: Points, tiling: Tiling | None = None
 ) -> Verdict:
     """For real data: within ``oracle.error_bound`` everywhere, or within the tiles' bound."""
+    if spec.quantized:
+        return judge_integers(spec, fill, y, points)
     v, want = _expected(spec, fill, points)
     if tiling is None:
         error = sum_bound(spec, fill.x, fill.w, fill.b, points)
     else:
         error = tiled_bound(spec, fill, points, tiling)
     return _judge(spec, points, y, want, through_activation(spec, v, want, error))
+
+
+def judge_integers(spec: ConvSpec, fill: Fill, y: Array, points: Points) -> Verdict:
+    """8-bit layers: the very integers of the oracle, saturation and ties included."""
+    want = outputs_at(spec, sums_at(spec, fill.x, fill.w, fill.b, points), points)
+    return _judge(spec, points, y, want.astype(np.float64), np.zeros(want.shape))
 
 
 def judge_special(
@@ -96,17 +113,23 @@ def judge_special(
     if tiling is not None:
         fill = Fill(_without_infinity(fill.x), _without_infinity(fill.w), fill.b)
     v, want = _expected(spec, fill, points)
-    got, free = points.take(spec, y).astype(np.float64), np.isinf(v)
+    got, free = points.take(spec, values(spec, y)).astype(np.float64), np.isinf(v)
     if tiling is not None:
         good = free = ~np.isnan(v)
-    elif act_error(spec.activation).rounded:
-        good = got == want.astype(y.dtype).astype(np.float64)
+    elif _rounded(spec):
+        good = got == held(spec, want)
         free &= np.isnan(want)  # leaky_relu with a slope of 0
     else:
         with np.errstate(invalid="ignore"):
             good = np.abs(got - want) <= through_activation(spec, v, want, 0.0)
     good = np.where(np.isnan(v), np.isnan(got), good | free)
     return _verdict(spec, points, got, want, ~good, 0.0, 0.0)
+
+
+def _rounded(spec: ConvSpec) -> bool:
+    """Is the output of an exact sum known to the bit? Not where it is rounded, then stored."""
+    rule = act_error(spec.activation)
+    return rule.rounded and not (rule.relative and spec.dtype in STORING)
 
 
 def tiled_bound(spec: ConvSpec, fill: Fill, points: Points, tiling: Tiling) -> Array:
@@ -147,14 +170,17 @@ def _without_infinity(values: Array) -> Array:
 
 def _expected(spec: ConvSpec, fill: Fill, points: Points) -> tuple[Array, Array]:
     """The sums before the activation, and the outputs, in float64."""
-    v = accumulate(spec, fill.x, fill.w, fill.b, points, np.dtype(np.float64))
+    v = accumulate(spec, fill.x, fill.w, fill.b, points, wide(spec))
     return v, activation(spec.activation, v, spec.dtype)
 
 
 def _judge(spec: ConvSpec, points: Points, y: Array, want: Array, bound: Array) -> Verdict:
-    got = points.take(spec, y).astype(np.float64)
+    got = points.take(spec, y if spec.quantized else values(spec, y)).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         error = np.abs(got - want)
+        if spec.dtype in STORING:  # beyond the range of 16 bits lies infinity
+            far = held(spec, want + np.sign(want) * bound)
+            error = np.where(np.isinf(got) & (got == far), 0.0, error)
         wrong = ~(error <= bound)  # NaN is wrong
         ratio = np.where(error > 0, error / bound, 0.0)
     return _verdict(spec, points, got, want, wrong, _top(error), _top(ratio))

@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle import NUMPY_DTYPES, image_nhwc, weights_hwio
+from convgen.oracle import image_nhwc, values, weights_hwio
+from convgen.spec.elements import ELEMENTS, arrays_of, numpy_dtype, stored
 from convgen.spec.model import Act, ConvSpec, DType, Layout
+from convgen.verify.integers import extreme_weights, random_integers
 
 Array = NDArray[Any]
-MANTISSA = {DType.FLOAT32: 24, DType.FLOAT64: 53}
+MANTISSA = {DType.FLOAT32: 24, DType.FLOAT64: 53, DType.FLOAT16: 24, DType.BFLOAT16: 24}
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ def exact_fill(spec: ConvSpec, seed: int) -> Fill:
     kernels that differ in order still agree to the bit. The power of two scales the sums into the
     range where the activation bends, else relu6 would show nothing but 0 and 6.
     """
+    if spec.quantized:
+        return integer_fill(spec, seed)
     rng = np.random.default_rng([seed, 1])
     taps = spec.kh * spec.kw * spec.icg
     room = 2 ** (min(MANTISSA[spec.dtype], 24) - 2)
@@ -46,7 +50,7 @@ def exact_fill(spec: ConvSpec, seed: int) -> Fill:
     scale = 2.0 ** round(math.log2(reach / spread)) if reach else 1.0
     bias = rng.integers(-math.ceil(spread), math.ceil(spread) + 1, spec.oc) * scale
     bias += np.clip(round(middle / scale), -room, room) * scale
-    return _fill(spec, x, w.astype(NUMPY_DTYPES[spec.dtype]) * scale, bias)
+    return _fill(spec, x, w.astype(np.float64) * scale, bias)
 
 
 def _interesting(spec: ConvSpec) -> tuple[float, float]:
@@ -61,7 +65,8 @@ def _interesting(spec: ConvSpec) -> tuple[float, float]:
             ends = [x for x in (act.low, act.high) if x is not None]
             middle = sum(ends) / len(ends) if spec.bias else 0.0
             reach = (max(ends) - min(ends)) / 2 if spec.bias else max(map(abs, ends))
-            usable = 2.0**-60 < reach < 2.0**60
+            far = 7 if spec.dtype is DType.FLOAT16 else 60
+            usable = 2.0**-far < reach < 2.0**far
             return (reach, middle) if usable else (max(1.0, abs(middle)), middle)
         case _:
             return 3.0, 0.0
@@ -69,6 +74,8 @@ def _interesting(spec: ConvSpec) -> tuple[float, float]:
 
 def bounded_fill(spec: ConvSpec, seed: int) -> Fill:
     """Normal x and b, and weights scaled to give sums near 1: what a trained layer looks like."""
+    if spec.quantized:
+        return integer_fill(spec, seed + 1)
     rng = np.random.default_rng([seed, 2])
     taps = spec.kh * spec.kw * spec.icg
     x = rng.standard_normal(spec.x_shape, np.float32)
@@ -82,21 +89,42 @@ def wide_fill(spec: ConvSpec, seed: int) -> Fill:
     Sums up to 2^16, to both ends of every activation, where an exponential overflows or a
     polynomial leaves its range; and down to subnormal products, which nothing may flush to zero.
     """
+    if spec.quantized:
+        return extreme_fill(spec, seed)
     rng = np.random.default_rng([seed, 3])
     base = bounded_fill(spec, seed + 1)
-    rows = _scales(rng, (spec.batch, spec.h, 1, 1)).astype(NUMPY_DTYPES[spec.dtype])
-    channels = _scales(rng, (spec.oc,)).astype(NUMPY_DTYPES[spec.dtype])
+    kind = ELEMENTS[spec.dtype].compute
+    small = -6 if spec.dtype is DType.FLOAT16 else -60
+    rows = _scales(rng, (spec.batch, spec.h, 1, 1), small).astype(kind)
+    channels = _scales(rng, (spec.oc,), small).astype(kind)
     if spec.layout is Layout.NCHW:
         rows = rows.transpose(0, 3, 1, 2)
-    x, w = base.x * rows, base.w.copy()
+    x, w = values(spec, base.x) * rows, values(spec, base.w).astype(kind)
     weights_hwio(spec, w)[...] *= channels
     return _fill(spec, x, w, rng.standard_normal(spec.oc) * channels)
 
 
-def _scales(rng: np.random.Generator, shape: tuple[int, ...]) -> Array:
-    small = rng.random(shape) < 0.2
+def integer_fill(spec: ConvSpec, seed: int) -> Fill:
+    """Integers whose outputs reach every part of their type, and whose sums fit int32."""
+    x, w, b = random_integers(spec, np.random.default_rng([seed, 8]))
+    return Fill(x, w, b)
+
+
+def extreme_fill(spec: ConvSpec, seed: int) -> Fill:
+    """The least and largest integers alone, image rows and filters all of one or mixed."""
+    rng = np.random.default_rng([seed, 9])
+    low, high = arrays_of(spec).x.limits
+    x = rng.choice([low, high], spec.x_shape).astype(numpy_dtype(arrays_of(spec).x))
+    image = image_nhwc(spec, x)
+    image[:, ::3], image[:, 1::3] = low, high
+    w, b = extreme_weights(spec, rng)
+    return Fill(x, w, b)
+
+
+def _scales(rng: np.random.Generator, shape: tuple[int, ...], small: int) -> Array:
+    rare = rng.random(shape) < 0.2
     return np.asarray(
-        2.0 ** np.where(small, rng.uniform(-75, -60, shape), rng.uniform(-12, 8, shape))
+        2.0 ** np.where(rare, rng.uniform(small - 15, small, shape), rng.uniform(-12, 8, shape))
     )
 
 
@@ -106,7 +134,7 @@ def impulse_fill(spec: ConvSpec, w: Array, b: Array | None, seed: int) -> Fill:
     Nothing accumulates, so the sum has a single rounding whatever the weights are.
     """
     rng = np.random.default_rng([seed, 4])
-    x = np.zeros(spec.x_shape, NUMPY_DTYPES[spec.dtype])
+    x = np.zeros(spec.x_shape, numpy_dtype(arrays_of(spec).x))
     image = image_nhwc(spec, x)
     high, wide = spec.receptive_field
     rows = np.arange(rng.integers(min(high, spec.h)), spec.h, high)
@@ -114,8 +142,13 @@ def impulse_fill(spec: ConvSpec, w: Array, b: Array | None, seed: int) -> Fill:
     for group in range(spec.groups):
         channel = rng.integers(spec.icg, size=(spec.batch, len(rows), len(columns)))
         at = np.ix_(np.arange(spec.batch), rows, columns)
-        image[(*at, group * spec.icg + channel)] = 1
+        image[(*at, group * spec.icg + channel)] = _one(spec)
     return Fill(x, w, b)
+
+
+def _one(spec: ConvSpec) -> int:
+    """1 as the layer's elements hold it."""
+    return 0x3F80 if spec.dtype is DType.BFLOAT16 else 1
 
 
 def with_weights(fill: Fill, w: Array, b: Array | None) -> Fill:
@@ -124,5 +157,7 @@ def with_weights(fill: Fill, w: Array, b: Array | None) -> Fill:
 
 
 def _fill(spec: ConvSpec, x: Array, w: Array, b: Array) -> Fill:
-    kind = NUMPY_DTYPES[spec.dtype]
-    return Fill(x.astype(kind), w.astype(kind), b.astype(kind) if spec.bias else None)
+    element = ELEMENTS[spec.dtype]
+    return Fill(
+        stored(x, element), stored(w, element), stored(b, element) if spec.bias else None
+    )

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle import NUMPY_DTYPES
+from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import ConvSpec
 from convgen.verify.guard import Buffer, Bytes, Placement, place
 
 Array = NDArray[Any]
 POISON = 0xFF  # every byte: a NaN that no arithmetic yields, in every float type
+OTHER_POISON = 0x55  # a second run shows which integers are not written
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class Kernel:
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return NUMPY_DTYPES[self.spec.dtype]
+        """Of the output's stored elements."""
+        return numpy_dtype(arrays_of(self.spec).y)
 
 
 def load_kernel(
@@ -92,10 +94,12 @@ OUTSIDE, CHANGED, UNWRITTEN = "guard pages", "inputs unchanged", "outputs writte
 
 @dataclass(frozen=True)
 class Call:
-    """``y``: the output, in the layer's shape. ``faults``: rules broken on the way."""
+    """``y``: the output, in the layer's shape. ``faults``: rules broken on the way.
+    ``unwritten``: which outputs were left as they were."""
 
     y: Array
     faults: tuple[Fault, ...]
+    unwritten: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -112,10 +116,9 @@ def pack_weights(
 ) -> Packed:
     """Call ``<name>_pack`` with w and b at element alignment in guarded buffers."""
     assert kernel.pack is not None
-    item = kernel.dtype.itemsize
-    sources = {"w": _filled(w, item, placement)}
+    sources = {"w": _filled(w, w.itemsize, placement)}
     if b is not None:
-        sources["b"] = _filled(b, item, placement)
+        sources["b"] = _filled(b, b.itemsize, placement)
     packed = _poisoned(kernel.packed_bytes, kernel.align, placement, poison)
     bias = sources["b"].address if "b" in sources else 0
     status = kernel.pack(sources["w"].address, bias, packed.address)
@@ -144,7 +147,7 @@ def call(
     item = kernel.dtype.itemsize
     baked = packed is kernel.image
     buffers = {
-        "x": _filled(x, item, placement),
+        "x": _filled(x, x.itemsize, placement),
         "y": _poisoned(int(np.prod(kernel.spec.y_shape)) * item, item, placement, POISON),
         "workspace": _poisoned(kernel.workspace_bytes, kernel.align, placement, garbage),
     }
@@ -153,23 +156,34 @@ def call(
     place_packed = int(packed.ctypes.data) if baked else buffers["packed"].address
     work = buffers["workspace"]
     arguments = (buffers["x"].address, place_packed, buffers["y"].address, work.address)
-    if split is None:
-        kernel.run(*arguments)
-    else:
+
+    def compute() -> None:
+        if split is None:
+            kernel.run(*arguments)
+            return
         parts, order = split
         for part in order:
             work.data[:] = garbage
             kernel.run_part(*arguments, part, parts)
+
+    compute()
     what = "run" if split is None else f"run_part ({split[0]} parts)"
     faults = _stray(what, placement, buffers)
     for name, array in (("x", x), ("packed", packed)):
         if name in buffers and not _same_bytes(buffers[name].data, array):
             faults.append(Fault(CHANGED, f"{what} wrote to {name}"))
     y = buffers["y"].data.view(kernel.dtype).reshape(kernel.spec.y_shape)
-    left = int(unwritten(y).sum()) if split is None or len(split[1]) == split[0] else 0
+    missing = unwritten(y)
+    if kernel.spec.quantized and missing.any():  # any integer may look like poison
+        first = y.copy()
+        buffers["y"].data[:] = OTHER_POISON
+        compute()
+        missing = first != y
+        y[...] = first
+    left = int(missing.sum()) if split is None or len(split[1]) == split[0] else 0
     if left:
         faults.append(Fault(UNWRITTEN, f"{what} left {left} of {y.size} outputs unwritten"))
-    return Call(y, tuple(faults))
+    return Call(y, tuple(faults), missing)
 
 
 def unwritten(y: Array) -> NDArray[np.bool_]:

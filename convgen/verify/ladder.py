@@ -138,7 +138,19 @@ def _check_pack(state: Climb) -> Found:
         left = int((first != packed.data).sum())
         if left:
             return False, f"{left} packed bytes were left unwritten"
-    return True, ""
+    return _refused_overflow(state)
+
+
+def _refused_overflow(state: Climb) -> tuple[bool, str]:
+    """pack of an 8-bit layer names the channel whose sums could leave int32."""
+    if not (state.spec.quantized and state.spec.bias) or state.kernel.pack is None:
+        return True, ""
+    fill = bounded_fill(state.spec, state.seed)
+    assert fill.b is not None
+    fill.b[-1] = -(2**31)
+    packed = pack_weights(state.kernel, fill.w, fill.b, Placement.END)
+    good = packed.status == state.spec.oc
+    return good, "" if good else f"pack returned {packed.status} for sums beyond int32"
 
 
 def _check_exact(state: Climb) -> Found:
@@ -227,6 +239,8 @@ def _check_parts(state: Climb) -> Found:
 
 def _check_nonfinite(state: Climb) -> Found:
     """NaN and Inf reach the outputs that see them, in x and (run-time weights) in w."""
+    if state.spec.quantized:
+        return None  # integers have neither
     if state.kernel.pack is None:
         # Sums are not exact under given weights; with zeros for x only the spoiled places count.
         fill, packed = state.baked(exact_fill(state.spec, state.seed))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convgen.oracle import Indices, Points, image_nhwc, weights_hwio
+from convgen.spec.elements import ELEMENTS, stored
 from convgen.spec.model import ConvSpec
 from convgen.verify.bound import Verdict, judge_special
 from convgen.verify.fills import Fill
@@ -44,7 +45,7 @@ def spoil_input(spec: ConvSpec, fill: Fill, seed: int, tiling: Tiling | None = N
     regions = []
     for value, row, column, channel in places:
         n = int(rng.integers(spec.batch))
-        image[n, row, column, channel] = value
+        image[n, row, column, channel] = _held(spec, value)
         region = reach(spec, n, row, column)
         group = channel // spec.icg
         channels = slice(group * spec.ocg, (group + 1) * spec.ocg)
@@ -68,7 +69,7 @@ def spoil_weights(spec: ConvSpec, fill: Fill, seed: int, tiling: Tiling | None =
     reached = np.zeros((spec.batch, spec.oh, spec.ow, spec.oc), np.bool_)
     for value, kh, kw in ((np.inf, 0, 0), (np.nan, spec.kh - 1, spec.kw - 1)):
         channel = int(rng.integers(spec.oc))
-        filters[kh, kw, int(rng.integers(spec.icg)), channel] = value
+        filters[kh, kw, int(rng.integers(spec.icg)), channel] = _held(spec, value)
         rows = _live(spec.oh, spec.sh, kh * spec.dh - spec.padding.top, spec.h)
         columns = _live(spec.ow, spec.sw, kw * spec.dw - spec.padding.left, spec.w)
         if tiling is None:
@@ -76,6 +77,11 @@ def spoil_weights(spec: ConvSpec, fill: Fill, seed: int, tiling: Tiling | None =
         else:
             reached[..., channel] = True  # the transformed filter holds nothing else
     return Spoiled(replace(fill, w=w), reached, ())
+
+
+def _held(spec: ConvSpec, value: float) -> Any:
+    """NaN or an infinity as the layer's elements hold it."""
+    return stored(np.array([value], np.float32), ELEMENTS[spec.dtype])[0]
 
 
 def reach(spec: ConvSpec, n: int, row: int, column: int) -> Points:

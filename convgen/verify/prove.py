@@ -18,6 +18,7 @@ from pathlib import Path
 
 from convgen.errors import ToolchainError
 from convgen.plan import KernelPlan
+from convgen.spec.elements import arrays_of
 from convgen.toolchain.command import Processes, shell_line
 from convgen.winograd import WinogradBody
 
@@ -102,26 +103,32 @@ def driver(plan: KernelPlan) -> str:
     What is read of a volatile object can be any value of its type.
     """
     spec, name = plan.spec, plan.spec.name
-    bias = f"static float b[{spec.oc}];" if spec.bias else "static float *const b = 0;"
-    fill_b = f"  for (int i = 0; i < {spec.oc}; ++i) b[i] = any_float;\n" if spec.bias else ""
+    of = arrays_of(spec)
+    x, w, b, y = of.x.c, of.w.c, of.b.c, of.y.c
+    packed = plan.sections.weight if plan.sections else "float"
+    size = plan.sections.weight_size if plan.sections else 4
+    bias = f"static {b} b[{spec.oc}];" if spec.bias else f"static {b} *const b = 0;"
+    fill_b = f"  for (int i = 0; i < {spec.oc}; ++i) b[i] = any_b;\n" if spec.bias else ""
     work = plan.workspace_bytes // 4
     space = f"static float workspace[{work}];" if work else "static float *const workspace = 0;"
     return f"""\
 #include "{name}.h"
 
-static volatile float any_float;
+static volatile {x} any_x;
+static volatile {w} any_w;
+static volatile {b} any_b;
 static volatile int any_int;
-static float x[{_size(spec.x_shape)}];
-static float w[{_size(spec.w_shape)}];
+static {x} x[{_size(spec.x_shape)}];
+static {w} w[{_size(spec.w_shape)}];
 {bias}
-static float y[{_size(spec.y_shape)}];
-static float packed[{plan.packed_bytes // 4}];
+static {y} y[{_size(spec.y_shape)}];
+static {packed} packed[{plan.packed_bytes // size}];
 {space}
 
 int main(void)
 {{
-  for (int i = 0; i < {_size(spec.x_shape)}; ++i) x[i] = any_float;
-  for (int i = 0; i < {_size(spec.w_shape)}; ++i) w[i] = any_float;
+  for (int i = 0; i < {_size(spec.x_shape)}; ++i) x[i] = any_x;
+  for (int i = 0; i < {_size(spec.w_shape)}; ++i) w[i] = any_w;
 {fill_b}\
   {name}_cpu_ok();
   {name}_isa();
@@ -171,7 +178,8 @@ def _kept_apart(plan: KernelPlan, tag: str) -> tuple[str, ...]:
         for body in part.bodies
     )
     if not isinstance(plan.body, WinogradBody):
-        return "-eva-slevel-function", f"{name}_body{tag}:{rounds}"
+        entry = f"body{tag}" if plan.sections is None else "run_part"
+        return "-eva-slevel-function", f"{name}_{entry}:{rounds}"
     functions = (f"{name}_body{tag}", f"transform_block{tag}", f"finish_block{tag}")
     levels = ",".join(f"{function}:{rounds}" for function in functions)
     return "-eva-slevel-function", levels, "-eva-auto-loop-unroll", str(plan.body.alpha)
