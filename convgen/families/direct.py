@@ -79,7 +79,9 @@ def cost(plan: KernelPlan) -> Cost:
         # Loads compete a little even where they do not bind, a full register file leaves no room
         # to run ahead, and rows far apart are more streams to follow: measured, about 1% each.
         step = limits[bound] + 0.02 * (mr + nv) + 0.005 * mr * nv * (region.tile.h - 1) / 3
-        step += 0.2 * (free < 2) + 0.5 * max(0, -free)
+        step += 0.015 * limits[bound] * (free < 2) + 0.5 * max(0, -free)
+        # Chains that end hardly later than the units have work for leave gaps.
+        step += 0.25 * max(0.0, 1.5 * target.fma_latency - limits[bound])
         if weights * depth > target.l1:  # they come from the second cache, over and over
             step += 0.1 * weights / 64
         taps = region.area.kh_taps * region.area.kw_taps
