@@ -201,7 +201,7 @@ def test_peer_pythons() -> None:
 
 
 def test_instructions_that_this_cpu_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "cpu_features", lambda: frozenset({"sse2"}))
+    monkeypatch.setattr("convgen.target.cpu_features", lambda: frozenset({"sse2"}))
     with pytest.raises(UsageError, match="lacks avx2, fma"):
         check_target(TARGETS["x86-64-avx2"])
     check_target(TARGETS["x86-64-sse2"])

@@ -253,7 +253,7 @@ def test_threat_stale_cache_after_a_cpu_change(
 def test_a_target_that_cannot_run_here_cannot_be_verified_here(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convgen.target.cpu.cpu_features", lambda: frozenset({"sse2"}))
+    monkeypatch.setattr("convgen.target.cpu_features", lambda: frozenset({"sse2"}))
     with pytest.raises(UsageError, match=r"lacks avx2, fma, so a kernel for avx2 cannot be verif"):
         build(tmp_path, LAYERS["layer"], target=TARGETS["x86-64-avx2"])
     result = build(tmp_path, LAYERS["layer"], target=TARGETS["x86-64-avx2"], verify=False)
