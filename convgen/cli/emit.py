@@ -121,7 +121,7 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
     manifest would no longer belong to it. Nor is a file replaced that convgen did not write. A
     ``<name>_weights.c`` that the layer no longer has goes: its array stands in the C now.
     """
-    from convgen.package.commit import Place, forget_own, refuse_foreign, write_together
+    from convgen.package.commit import Place, forget_own, refuse_foreign, write_together, writing
     from convgen.package.manifest import NAME
 
     found = {name: _content(place / name) for name in files}
@@ -132,7 +132,8 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
             f"{place} holds a built package, and the C to emit differs from it ({other[0]}): "
             "emit into another folder with -o, or build again"
         )
-    refuse_foreign(Place(place.parent, place.name), files)
+    with writing(place):
+        refuse_foreign(Place(place.parent, place.name), files)
     write_together(place, {name: files[name].encode() for name in changed})
     weights = f"{place.name}_weights.c"
     if weights not in files:
