@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from built import LAYERS, arrays, build, needs_cc
+from cli_runner import TINY, run
 from edge_layers import LAYER
 from kernels import ISAS, target_of
 
@@ -20,19 +21,23 @@ from convgen.cli.verify import verify_layer
 from convgen.errors import LimitError
 from convgen.families import lower
 from convgen.package.emit import decide
-from convgen.package.fit import Excluded
+from convgen.package.fit import TRIES, Excluded
 from convgen.package.limits import DEFAULT_CODE, SizeLimits
 from convgen.package.manifest import read_manifest
+from convgen.package.ram import ram_of, stack_allowance
+from convgen.package.size import layer_size
 from convgen.render import render_c
 from convgen.render.size import code_estimate
 from convgen.schedule import Family, Schedule
 from convgen.spec import parse_file
-from convgen.spec.model import Act, Activation, ConvSpec, Layer, Padding
-from convgen.target import TARGETS
-from convgen.toolchain import code_size
+from convgen.spec.model import Act, Activation, ConvSpec, InitWeights, Layer, Padding
+from convgen.target import TARGETS, host_target
+from convgen.toolchain import code_size, find_compiler
 
 AVX512 = TARGETS["x86-64-avx512"]
+SSE2 = TARGETS["x86-64-sse2"]
 ROOT = Path(__file__).resolve().parents[1]
+ROOMY = LAYERS["roomy"].spec  # as BIG, smaller
 BIG = ConvSpec("big", 56, 56, 64, 64, 3, 3, padding=Padding(1, 1, 1, 1))
 
 
@@ -114,7 +119,7 @@ def test_a_build_keeps_to_the_limit_and_says_so(tmp_path: Path) -> None:
     assert f"within {most} bytes of code" in small.reason
     manifest = read_manifest(small.path)
     assert manifest is not None
-    assert manifest.limits == {"code_bytes": most, "workspace_bytes": None}
+    assert manifest.limits == {"code_bytes": most, "workspace_bytes": None, "ram_bytes": None}
     assert build(tmp_path, layer, max_code_bytes=most).state == "unchanged"
     assert verify_layer(layer, small.path).passed
     x, w, b = arrays(layer.spec)
@@ -125,6 +130,109 @@ def test_a_build_keeps_to_the_limit_and_says_so(tmp_path: Path) -> None:
     pinned = replace(layer, schedule=Schedule.from_text(free.schedule))
     with pytest.raises(LimitError, match=f"gives {free.code_bytes} bytes"):
         build(tmp_path, pinned, max_code_bytes=most)
+
+
+# -- RAM -------------------------------------------------------------------------------------------
+
+
+def test_a_ram_limit_counts_arrays_packed_weights_workspace_and_stack() -> None:
+    free = decide(Layer(ROOMY, "<t>"), SSE2).plan
+    all_of_it = ram_of(free, baked=False, stack=stack_allowance(free))
+    assert all_of_it.x == 14 * 14 * 32 * 4 and all_of_it.packed == free.packed_bytes
+    assert all_of_it.workspace > 0
+    for most, same in ((all_of_it.total, True), (all_of_it.total - 1, False)):
+        found = decide(Layer(ROOMY, "<t>"), SSE2, limits=SizeLimits(ram_bytes=most))
+        assert (found.plan.schedule == free.schedule) is same
+        assert ram_of(found.plan, False, stack_allowance(found.plan)).total <= most
+        assert found.reason.endswith(f"of those within {most} bytes of RAM")
+
+
+def test_baked_weights_are_no_ram() -> None:
+    most = 2 * 14 * 14 * 32 * 4 + 4000
+    with pytest.raises(LimitError):
+        decide(Layer(ROOMY, "<t>"), SSE2, limits=SizeLimits(ram_bytes=most))
+    baked = Layer(ROOMY, "<t>", weights=InitWeights(0.5, 3))
+    assert decide(baked, SSE2, limits=SizeLimits(ram_bytes=most)).plan.workspace_bytes == 0
+
+
+@pytest.mark.parametrize("compiles", [False, True])
+def test_arrays_that_are_too_large_are_refused_with_the_closest_possible(compiles: bool) -> None:
+    words = (
+        r"--max-ram-bytes 1000: .* smallest found: \{family.*\} needs about \d+ bytes "
+        r"\(x 25088, y 25088, packed 36992, workspace 0, stack \d+\)$"
+    )
+    with pytest.raises(LimitError, match=words):
+        decide(Layer(ROOMY, "<t>"), SSE2, limits=SizeLimits(ram_bytes=1000), compiles=compiles)
+
+
+def test_a_pinned_schedule_over_the_ram_limit_is_refused() -> None:
+    schedule = choose(ROOMY, SSE2).schedule
+    pinned, plan = Layer(ROOMY, "<t>", schedule=schedule), lower(ROOMY, schedule, SSE2)
+    bare = ram_of(plan, False, 0).total
+    limits = SizeLimits(ram_bytes=bare)
+    with pytest.raises(LimitError, match=r"--max-ram-bytes .* \(pinned in the spec\) needs \d+ "):
+        decide(pinned, SSE2, limits=limits)
+    decide(pinned, SSE2, limits=limits, compiles=True)  # judged later
+    with pytest.raises(LimitError, match=f"needs at least {bare} bytes"):
+        decide(pinned, SSE2, limits=SizeLimits(ram_bytes=bare - 1), compiles=True)
+
+
+def test_deep_stacks_are_tried_a_few_times_and_then_estimated() -> None:
+    """Each try takes another schedule; those that need too little for any stack go on for ever."""
+    layer, out = Layer(LAYER, "<t>"), Excluded()
+    bare = min(ram_of(entry.plan, False, 0).total for entry in ranking(LAYER, SSE2))
+    limits, tries = SizeLimits(ram_bytes=bare + 300), 0
+    with pytest.raises(LimitError, match=r"smallest found: \{family.*\} needs \d+ bytes \(x"):
+        while True:
+            plan = decide(layer, SSE2, limits=limits, out=out, compiles=True).plan
+            tries += 1
+            out = out.without_stack(plan.schedule, 301)
+    assert 1 <= tries <= TRIES
+    none = Excluded(stacks=dict.fromkeys((x.plan.schedule for x in ranking(LAYER, SSE2)), 301))
+    with pytest.raises(LimitError, match=f"needs {bare + 301} bytes"):
+        decide(layer, SSE2, limits=limits, out=none, compiles=True)
+
+
+@needs_cc
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not on this machine")
+def test_a_build_holds_the_compiled_stack_against_the_ram_limit(tmp_path: Path) -> None:
+    """With room for a shallow stack only: no estimate would have found the kernel."""
+    layer = LAYERS["layer"]
+    bare = min(ram_of(x.plan, False, 0).total for x in ranking(layer.spec, host_target()))
+    most = bare + 400
+    with pytest.raises(LimitError, match="needs about"):
+        decide(layer, host_target(), limits=SizeLimits(ram_bytes=most))
+    done = build(tmp_path, layer, cc="gcc", max_ram_bytes=most)
+    assert f"within {most} bytes of RAM" in done.reason
+    manifest = read_manifest(done.path)
+    assert manifest is not None and manifest.limits["ram_bytes"] == most
+    assert build(tmp_path, layer, cc="gcc", max_ram_bytes=most).state == "unchanged"
+    with pytest.raises(LimitError, match=r"needs \d+ bytes \(x .* stack \d+\)$"):
+        build(tmp_path, layer, cc="gcc", max_ram_bytes=bare + 1)  # compiled, and too deep
+    pinned = replace(layer, schedule=Schedule.from_text(done.schedule))
+    with pytest.raises(LimitError, match=r"\(pinned in the spec\) needs \d+ bytes"):
+        build(tmp_path, pinned, cc="gcc", max_ram_bytes=bare + 1)
+    assert read_manifest(done.path) == manifest
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not on this machine")
+@pytest.mark.parametrize("isa", ISAS)
+def test_the_stack_set_aside_is_enough(isa: str) -> None:
+    spec = replace(LAYER, activation=Activation(Act.GELU))
+    decided = decide(Layer(spec, "<t>"), target_of(isa))
+    size = layer_size(decided, find_compiler("gcc"))
+    assert size.stack is not None and 0 < size.stack.bytes <= stack_allowance(decided.plan)
+    assert size.ram == ram_of(decided.plan, False, size.stack.bytes).total
+
+
+def test_the_command_line_refuses_with_code_2(tmp_path: Path) -> None:
+    spec, out = tmp_path / "a.yaml", str(tmp_path / "out")
+    spec.write_text("name: a\n" + TINY)
+    done = run("emit", str(spec), "-o", out, "--isa", "plain", "--max-ram-bytes", "250")
+    assert done.code == 2 and "--max-ram-bytes 250: no schedule of layer a" in done.err
+    assert not (tmp_path / "out").exists()
+    done = run("emit", str(spec), "-o", out, "--isa", "plain", "--max-ram-bytes", "3000")
+    assert done.code == 0
 
 
 @pytest.mark.deep

@@ -17,6 +17,7 @@ from convgen.cli.options import (
     Jobs,
     Json,
     MaxCode,
+    MaxRam,
     MaxWorkspace,
     NoCache,
     NoVerify,
@@ -47,6 +48,7 @@ def build(
     target: TargetName = None,
     max_code_bytes: MaxCode = None,
     max_workspace_bytes: MaxWorkspace = None,
+    max_ram_bytes: MaxRam = None,
     cc: Compiler = None,
     jobs: Jobs = None,
     no_verify: NoVerify = False,
@@ -83,6 +85,7 @@ def build(
             use_cache=not no_cache,
             max_code_bytes=max_code_bytes,
             max_workspace_bytes=max_workspace_bytes,
+            max_ram_bytes=max_ram_bytes,
         )
         layers = distinct(read_layers(specs, out), out)
         if layers and (tuned or tune):

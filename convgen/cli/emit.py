@@ -10,6 +10,7 @@ from convgen.cli.options import (
     Isa,
     Json,
     MaxCode,
+    MaxRam,
     MaxWorkspace,
     OutDir,
     Quiet,
@@ -37,6 +38,7 @@ def emit(
     split_weights: SplitWeights = False,
     max_code_bytes: MaxCode = None,
     max_workspace_bytes: MaxWorkspace = None,
+    max_ram_bytes: MaxRam = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -55,7 +57,7 @@ def emit(
 
         out.payload |= {"out": out_dir, "layers": []}
         machine = resolve_target(target, isa)
-        limits = SizeLimits(max_code_bytes, max_workspace_bytes)
+        limits = SizeLimits(max_code_bytes, max_workspace_bytes, max_ram_bytes)
         layers = distinct(read_layers(specs, out), out)
         if out_dir == STDOUT:
             if split_weights:

@@ -10,6 +10,7 @@ from convgen.cli.options import (
     Isa,
     Json,
     MaxCode,
+    MaxRam,
     MaxWorkspace,
     MeasureIt,
     QuietNotes,
@@ -35,6 +36,7 @@ def explain(
     target: TargetName = None,
     max_code_bytes: MaxCode = None,
     max_workspace_bytes: MaxWorkspace = None,
+    max_ram_bytes: MaxRam = None,
     measure: MeasureIt = False,
     cc: Compiler = None,
     json: Json = False,
@@ -55,7 +57,7 @@ def explain(
 
         out.payload["layers"] = []
         machine = resolve_target(target, isa)
-        limits = SizeLimits(max_code_bytes, max_workspace_bytes)
+        limits = SizeLimits(max_code_bytes, max_workspace_bytes, max_ram_bytes)
         found = []
         layers = read_layers(specs, out)
         for layer in distinct(layers, out) if measure else layers:

@@ -57,6 +57,13 @@ MaxWorkspace = Annotated[
         help="Workspace of a running part at most.",
     ),
 ]  # fmt: skip
+MaxRam = Annotated[
+    int | None,
+    typer.Option(
+        "--max-ram-bytes", min=1, metavar="N", show_default=False,
+        help="RAM of one run at most, as convgen size counts it.",
+    ),
+]  # fmt: skip
 MeasureIt = Annotated[
     bool, typer.Option("--measure", help="Build and time it here, beside this machine's limits.")
 ]

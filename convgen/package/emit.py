@@ -55,23 +55,23 @@ def decide(
     """Take the pinned schedule, else the ``tuned`` one, else choose; lower it, read the weights.
 
     ``limits``: what the kernel may take up; ``out``: what a build has found not to do;
-    ``compiles``: the real size of the code will be looked at, so an estimate refuses no given
+    ``compiles``: the real sizes will be looked at, so an estimate refuses no given
     schedule. Raises ``ScheduleError`` for a given schedule that cannot be carried out on this
     target, ``LimitError`` where nothing keeps to the limits, ``SpecError`` for weights,
     scales and samples.
     """
     done = settled(layer)
-    spec = done.layer.spec
+    spec, baked = done.layer.spec, done.weights is not None
     if layer.schedule is not None:
         schedule, reason = layer.schedule, "pinned in the spec"
-    elif tuned is not None and tuned not in out.compiled and tuned.family not in out.families:
+    elif tuned is not None and out.takes(tuned):
         schedule, reason = tuned, TUNED
     else:
-        choice = fitting(spec, target, limits, out, compiles)
+        choice = fitting(spec, target, limits, out, compiles, baked)
         schedule, reason = choice.schedule, choice.reason
     plan = lower(spec, schedule, target)
     if layer.schedule is not None or schedule is tuned:
-        check_given(plan, limits, reason, compiles)
+        check_given(plan, limits, reason, compiles, baked)
     return Decided(done, plan, reason)
 
 

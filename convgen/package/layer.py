@@ -21,7 +21,7 @@ from convgen.package.commit import (
     work_folder,
 )
 from convgen.package.inputs import inputs_digest
-from convgen.package.library import Inaccurate, Library, Oversize, make_library
+from convgen.package.library import DeepStack, Inaccurate, Library, Oversize, make_library
 from convgen.package.manifest import NAME as MANIFEST
 from convgen.package.manifest import Manifest, digests, intact, read_manifest
 from convgen.package.result import BuildResult, Stage, State
@@ -134,6 +134,8 @@ def _made(session: Session, layer: Layer, place: Place, work: Path, inputs: str)
             bound, library, state, warnings = _attempt(session, decided, place, work, inputs)
         except Oversize as found:
             out = out.without_schedule(schedule, found.size)
+        except DeepStack as found:
+            out = out.without_stack(schedule, found.stack)
         except Inaccurate as found:
             notes.append(_fallback_note(decided, found.report))
             out = out.without_family(schedule.family)

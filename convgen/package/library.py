@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,13 +11,13 @@ from convgen.errors import LimitError, MismatchError, ToolchainError, UsageError
 from convgen.package.binding import Bound
 from convgen.package.cache import Entry
 from convgen.package.commit import Place, keep_failed, writing
-from convgen.package.limits import GIVEN_FIX
+from convgen.package.limits import GIVEN_FIX, SizeLimits
 from convgen.package.result import Stage, State
 from convgen.package.session import Session
 from convgen.plan import KernelPlan
 from convgen.target import is_foreign, missing_features
 from convgen.target.cpu import machine_name
-from convgen.toolchain import COMPILE_FLAGS, Unit, compile_shared
+from convgen.toolchain import COMPILE_FLAGS, Unit, compile_shared, read_stack, stack_flags
 from convgen.verify import Report, tiling_of, verify_in_child
 
 if TYPE_CHECKING:
@@ -35,6 +35,14 @@ class Oversize(Exception):
         self.size = size
 
 
+class DeepStack(Exception):
+    """The RAM with the compiled ``stack`` (bytes) is over the limit; another schedule may do."""
+
+    def __init__(self, stack: int) -> None:
+        super().__init__(stack)
+        self.stack = stack
+
+
 class Inaccurate(Exception):
     """A kernel with an error bound of its own does not hold it, and may be replaced."""
 
@@ -45,13 +53,15 @@ class Inaccurate(Exception):
 
 @dataclass(frozen=True)
 class Library:
-    """A compiled library and what is known of it. ``report``: None when it was not verified."""
+    """A compiled library and what is known of it. ``report``: None when it was not verified;
+    ``stack_bytes``: below ``run``, None where nobody asked or the compiler does not tell."""
 
     content: bytes
     commands: tuple[str, ...]
     warnings: tuple[str, ...]
     code_bytes: int | None
     report: Report | None
+    stack_bytes: int | None = None
 
 
 def make_library(
@@ -67,7 +77,7 @@ def make_library(
 
     ``texts`` are written to ``work``, ``bound`` says how they become a library, ``key`` names that
     library in the cache. The last value: what went wrong with the cache, worth a warning.
-    Raises ``Oversize`` and ``Inaccurate`` beside what ``build_layer`` raises.
+    Raises ``Oversize``, ``DeepStack`` and ``Inaccurate`` beside what ``build_layer`` raises.
     """
     layer, verify = decided.layer, session.options.verify
     _refuse_foreign(decided)
@@ -76,7 +86,7 @@ def make_library(
     made = _cached(session, key)
     state: State = "built" if made is None else "cached"
     if made is not None:
-        _check_size(decided, session.options.max_code_bytes, made)
+        _check_sizes(decided, session.options.limits, made)
     if made is not None and (made.report is not None or not verify):
         return made, state, ()
     with writing(work):
@@ -87,7 +97,7 @@ def make_library(
     if made is None:
         session.say(layer, Stage.COMPILE, None)
         made = _compiled(session, decided, place, work, bound)
-        _check_size(decided, session.options.max_code_bytes, made)
+        _check_sizes(decided, session.options.limits, made)
     if verify:
         session.say(layer, Stage.VERIFY, None)
         made = _verified(session, decided, place, work, bound, made)
@@ -117,7 +127,28 @@ def _refuse_unverifiable(decided: Decided) -> None:
         )
 
 
-def _check_size(decided: Decided, most: int | None, made: Library) -> None:
+def _check_sizes(decided: Decided, limits: SizeLimits, made: Library) -> None:
+    _check_code(decided, limits.code_bytes, made)
+    _check_ram(decided, limits.ram_bytes, made)
+
+
+def _check_ram(decided: Decided, most: int | None, made: Library) -> None:
+    """A stack that the compiler does not tell is taken to be what is set aside for it."""
+    from convgen.package.fit import given_over_ram
+    from convgen.package.ram import ram_of, stack_allowance
+
+    if most is None:
+        return
+    plan, baked, stack = decided.plan, decided.weights is not None, made.stack_bytes
+    needs = ram_of(plan, baked, stack_allowance(plan) if stack is None else stack)
+    if needs.total <= most:
+        return
+    if decided.layer.schedule is not None:
+        raise given_over_ram(plan, most, decided.reason, needs)
+    raise DeepStack(needs.stack)
+
+
+def _check_code(decided: Decided, most: int | None, made: Library) -> None:
     if most is None or made.code_bytes is None or made.code_bytes <= most:
         return
     if decided.layer.schedule is not None:
@@ -132,7 +163,10 @@ def _compiled(
     session: Session, decided: Decided, place: Place, work: Path, bound: Bound
 ) -> Library:
     name = decided.layer.spec.name
-    units = (Unit(f"{name}.c"), Unit(f"{name}_glue.c"), *bound.units)
+    # Only a limit makes the compiler write its frames down: else commands stay what they are.
+    asked = session.options.max_ram_bytes is not None
+    frames = stack_flags(session.compiler) if asked else ()
+    units = (Unit(f"{name}.c", frames), Unit(f"{name}_glue.c"), *bound.units)
     try:
         done = compile_shared(
             session.compiler,
@@ -153,7 +187,10 @@ def _compiled(
             error.stderr,
         ) from None
     library = done.library.read_bytes()
-    return Library(library, done.commands, done.warnings, done.code_bytes, None)
+    outside = (f"{name}_pack", f"{name}_cpu_ok")
+    stack = read_stack(work, name, f"{name}_run", outside) if asked else None
+    taken = None if stack is None else stack.bytes
+    return Library(library, done.commands, done.warnings, done.code_bytes, None, taken)
 
 
 def _verified(
@@ -164,7 +201,7 @@ def _verified(
     for body in _beside(plan):
         report = report.with_body(body, _climbed(decided, _alone(session, plan, work, body)))
     if report.passed:
-        return Library(made.content, made.commands, made.warnings, made.code_bytes, report)
+        return replace(made, report=report)
     only_values = all(check.name in VALUES for check in report.failures)
     if report.checks and only_values and tiling_of(plan) and decided.layer.schedule is None:
         raise Inaccurate(report)
@@ -227,6 +264,7 @@ def _cached(session: Session, key: str) -> Library | None:
         tuple(facts["warnings"]),
         facts["code_bytes"],
         None if report is None else Report.from_mapping(report),
+        facts["stack_bytes"],
     )
 
 
@@ -238,6 +276,7 @@ def _stored(session: Session, key: str, made: Library) -> tuple[str, ...]:
         "commands": made.commands,
         "warnings": made.warnings,
         "code_bytes": made.code_bytes,
+        "stack_bytes": made.stack_bytes,
         "report": None if made.report is None else made.report.to_mapping(),
     }
     try:

@@ -10,13 +10,15 @@ GIVEN_FIX = "raise the limit, or let convgen choose the schedule"
 
 @dataclass(frozen=True)
 class SizeLimits:
-    """Bytes of machine code of one kernel, and of workspace for each running part, at most.
+    """Bytes of machine code of one kernel, of workspace for each running part, and of RAM for one
+    run (``convgen.package.ram``), at most.
 
     None: no limit of the user's; code then keeps to ``DEFAULT_CODE`` where some schedule does.
     """
 
     code_bytes: int | None = None
     workspace_bytes: int | None = None
+    ram_bytes: int | None = None
 
     def to_mapping(self) -> dict[str, int | None]:
         """Plain data for JSON; the fields in their order."""

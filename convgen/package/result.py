@@ -24,7 +24,7 @@ class BuildOptions:
     """``out``: the folder that gets ``<name>/``. ``cc``: a compiler command, None finds one.
     ``timeout``: seconds for one compiler call. ``cache_root``: None for the user's cache folder.
     ``tuned``: by layer name, the schedule to take in the chooser's place; a pinned one stands.
-    ``max_code_bytes``, ``max_workspace_bytes``: see ``SizeLimits``."""
+    ``max_code_bytes``, ``max_workspace_bytes``, ``max_ram_bytes``: see ``SizeLimits``."""
 
     out: Path
     target: Target
@@ -37,10 +37,11 @@ class BuildOptions:
     tuned: Mapping[str, Schedule] = field(default_factory=dict)
     max_code_bytes: int | None = None
     max_workspace_bytes: int | None = None
+    max_ram_bytes: int | None = None
 
     @property
     def limits(self) -> SizeLimits:
-        return SizeLimits(self.max_code_bytes, self.max_workspace_bytes)
+        return SizeLimits(self.max_code_bytes, self.max_workspace_bytes, self.max_ram_bytes)
 
 
 @dataclass(frozen=True)

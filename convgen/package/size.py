@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convgen.spec.elements import arrays_of
+from convgen.package.ram import Ram, ram_of
 from convgen.toolchain import (
     TIMEOUT,
     Compiler,
@@ -56,8 +55,8 @@ class Size:
         if self.code is None or self.stack is None:
             return None
         packed = 0 if self.baked else self.packed
-        own = self.code.data + self.code.bss
-        return own + self.stack.bytes + self.workspace + self.x + self.y + packed
+        variables = self.code.data + self.code.bss
+        return Ram(self.x, self.y, packed, self.workspace, self.stack.bytes, variables).total
 
 
 def layer_size(decided: Decided, compiler: Compiler, timeout: float = TIMEOUT) -> Size:
@@ -69,7 +68,8 @@ def layer_size(decided: Decided, compiler: Compiler, timeout: float = TIMEOUT) -
     from convgen.package.emit import kernel_files
 
     plan = decided.plan
-    spec, of = plan.spec, arrays_of(plan.spec)
+    spec, baked = plan.spec, decided.weights is not None
+    arrays = ram_of(plan, baked, stack=0)
     level = () if any(word.startswith("-O") for word in compiler.command) else (OPTIMISE,)
     flags = (*plan.target.flags, *level, "-std=c99", *stack_flags(compiler))
     with tempfile.TemporaryDirectory(prefix="convgen-", ignore_cleanup_errors=True) as name:
@@ -90,8 +90,8 @@ def layer_size(decided: Decided, compiler: Compiler, timeout: float = TIMEOUT) -
         code=code,
         stack=stack,
         packed=plan.packed_bytes,
-        baked=decided.weights is not None,
+        baked=baked,
         workspace=plan.workspace_bytes,
-        x=math.prod(spec.x_shape) * of.x.size,
-        y=math.prod(spec.y_shape) * of.y.size,
+        x=arrays.x,
+        y=arrays.y,
     )
