@@ -178,7 +178,7 @@ def test_a_pinned_schedule_over_the_ram_limit_is_refused() -> None:
 
 
 def test_deep_stacks_are_tried_a_few_times_and_then_estimated() -> None:
-    """Each try takes another schedule; those that need too little for any stack go on for ever."""
+    """Each try takes another schedule, and then none is worth one."""
     layer, out = Layer(LAYER, "<t>"), Excluded()
     bare = min(ram_of(entry.plan, False, 0).total for entry in ranking(LAYER, SSE2))
     limits, tries = SizeLimits(ram_bytes=bare + 300), 0
