@@ -20,7 +20,7 @@ def pack(packing: Packing, weights: Weights) -> npt.NDArray[np.float32]:
     import numpy as np
 
     p = packing
-    taps = (p.kh, p.kw) if p.winograd is None else (p.winograd[1],) * 2
+    taps = (p.kh, p.kw) if p.winograd is None else tuple(r for _, r in p.winograd)
     flat: npt.NDArray[Any] = np.ascontiguousarray(weights.w).reshape(-1)
     step = flat.itemsize
     hwigo = np.lib.stride_tricks.as_strided(
@@ -61,16 +61,23 @@ def pack_sections(plan: KernelPlan, weights: Weights) -> npt.NDArray[Any]:
     )
 
 
-def transformed(filters: npt.NDArray[Any], m: int, r: int) -> npt.NDArray[np.float32]:
-    """G g GT of filters [r][r]..., summed in float64 in the order of the C, rounded once."""
+def transformed(
+    filters: npt.NDArray[Any], high: tuple[int, int], wide: tuple[int, int]
+) -> npt.NDArray[np.float32]:
+    """G g GT of filters [r][r]..., summed in float64 in the order of the C, rounded once.
+
+    ``high``, ``wide``: (m, r) along a column and along a row. G of F(1, 1) is 1.
+    """
     import numpy as np
 
     from convgen.winograd import matrices
 
-    g = [[float(entry) for entry in row] for row in matrices(m, r).g]
-    wide = filters.astype(np.float64)
-    rows = np.stack([_sum(row[k] * wide[k] for k in range(r)) for row in g])
-    both = np.stack([_sum(rows[:, k] * row[k] for k in range(r)) for row in g], axis=1)
+    down, across = (
+        [[float(entry) for entry in row] for row in matrices(*size).g] for size in (high, wide)
+    )
+    exact = filters.astype(np.float64)
+    rows = np.stack([_sum(e * exact[k] for k, e in enumerate(row)) for row in down])
+    both = np.stack([_sum(rows[:, k] * e for k, e in enumerate(row)) for row in across], axis=1)
     return both.astype(np.float32)
 
 

@@ -157,7 +157,8 @@ class Packing:
     then for every tap and input channel one vector of weights: [g][block][1 + taps*ic][lanes].
 
     Channels that do not exist hold zeros. ``w_*``: strides of the caller's weights. ``winograd``:
-    (m, r) where kh x kw stands for the transformed filters' m+r-1 square, else None.
+    (m, r) along a column and along a row, where kh x kw stands for the transformed filters'
+    m+r-1 each, else None.
     """
 
     lanes: int
@@ -170,7 +171,7 @@ class Packing:
     w_kw: int
     w_ic: int
     w_oc: int
-    winograd: tuple[int, int] | None = None
+    winograd: tuple[tuple[int, int], tuple[int, int]] | None = None
 
     @property
     def blocks(self) -> int:

@@ -17,7 +17,7 @@ from convgen.combination import program
 from convgen.plan import Body, KernelPlan, Region
 from convgen.planar import PlanarBody
 from convgen.target import Target
-from convgen.winograd import WinogradBody, matrices
+from convgen.winograd import WinogradBody, matrices, passes
 
 ITEM = 4  # bytes of a float
 LINE = 64  # bytes of a line of a cache
@@ -230,25 +230,26 @@ def _again(plan: KernelPlan, region: Region, repeats: int) -> Iterator[tuple[flo
 
 def _winograd_work(plan: KernelPlan, body: WinogradBody) -> Work:
     """Products and transforms; v is the transformed input of a block, m its products."""
-    spec, lanes, alpha = plan.spec, body.isa.lanes, body.alpha
-    square, mr = alpha * alpha, body.tile.pixels
-    mats = matrices(body.m, body.r)
+    spec, lanes = plan.spec, body.isa.lanes
+    planes, mr = body.planes, body.tile.pixels
+    mats = matrices(body.along.m, body.along.r)
+    inner, outer = passes(body.high, body.wide)
     strips = ceil(body.count / mr)
     vectors = ceil(spec.oc / lanes)
     oc_blocks = ceil(vectors / body.tile.vectors)
     inward = body.count * ceil(spec.c / lanes)
     outward = body.count * vectors
-    steps = strips * square * spec.c
+    steps = strips * planes * spec.c
     work = Work(chain=steps * oc_blocks)
     work.fmas = steps * mr * vectors
-    work.fmas += inward * 2 * alpha * len(program(mats.bt).operations)
-    work.fmas += outward * (alpha + body.m) * len(program(mats.at).operations)
-    moved = inward * 4 * square + outward * (2 * square + 2 * alpha * body.m)
+    work.fmas += inward * inner.times * len(program(mats.bt).operations)
+    work.fmas += outward * outer.times * len(program(mats.at).operations)
+    moved = inward * inner.moved + outward * outer.moved
     work.loads = steps * (mr * oc_blocks + vectors) + moved / 2
     work.near = ITEM * (steps * (mr * oc_blocks + vectors * lanes) + lanes * moved)
-    filters = ITEM * square * spec.c * vectors * lanes
+    filters = ITEM * planes * spec.c * vectors * lanes
     panel = ITEM * spec.c * body.tile.vectors * lanes  # of one matrix, which all strips read
-    v, m = ITEM * square * body.v_plane, ITEM * square * body.m_plane
+    v, m = ITEM * planes * body.v_plane, ITEM * planes * body.m_plane
     strip = ITEM * mr * (spec.c + body.tile.vectors * lanes)
     work.streams = [
         ((body.blocks - 1) * filters, filters + v + m),

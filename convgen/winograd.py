@@ -1,8 +1,9 @@
-"""Winograd's minimal filtering F(m x m, r x r): its matrices, and the plan of such a kernel.
+"""Winograd's minimal filtering: its matrices, and the plan of such a kernel.
 
 One dimension: y = AT [(G g) * (BT d)] gives m outputs of an r-tap filter g on m + r - 1 inputs d
 with m + r - 1 products; two dimensions nest it (Lavin and Gray, "Fast Algorithms for Convolutional
-Neural Networks", 2016). The matrices are Toom and Cook's: polynomial products evaluated at chosen
+Neural Networks", 2016). Along an axis where a filter has one tap nothing is transformed: F(1, 1).
+The matrices are Toom and Cook's: polynomial products evaluated at chosen
 points and infinity. All numbers here are exact fractions.
 """
 
@@ -21,7 +22,9 @@ Matrix = tuple[tuple[Fraction, ...], ...]
 # than 2 with -2 (Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd
 # Convolution", 2020, search such sets).
 _HALF = Fraction(1, 2)
-POINTS = tuple(Fraction(p) for p in (0, 1, -1, _HALF, -2, 2, -_HALF))
+POINTS = tuple(
+    Fraction(p) for p in (0, 1, -1, _HALF, -2, 2, -_HALF, Fraction(3, 4), Fraction(-3, 2))
+)
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,40 @@ class Matrices:
     at: Matrix
     g: Matrix
     bt: Matrix
+
+
+@dataclass(frozen=True)
+class Filtering:
+    """F(m, r) along one axis: ``m`` outputs of a filter of ``r`` taps. F(1, 1) is the identity."""
+
+    m: int
+    r: int
+
+    @property
+    def alpha(self) -> int:
+        """Inputs, and products."""
+        return self.m + self.r - 1
+
+
+IDENTITY = Filtering(1, 1)
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What transforms one tile of one vector of channels: ``times`` a matrix is applied, and
+    vectors ``moved`` (loads and stores)."""
+
+    times: int
+    moved: int
+
+
+def passes(high: Filtering, wide: Filtering) -> tuple[Passes, Passes]:
+    """Of the transform of the inputs, and of that of the products."""
+    planes, outputs = high.alpha * wide.alpha, high.m * wide.m
+    if IDENTITY in (high, wide):
+        return Passes(1, 2 * planes), Passes(1, planes + outputs)
+    inward = Passes(high.alpha + wide.alpha, 4 * planes)
+    return inward, Passes(wide.alpha + high.m, 2 * (planes + high.m * wide.alpha))
 
 
 def matrices(m: int, r: int) -> Matrices:
@@ -74,8 +111,14 @@ def _frozen(rows: list[list[Fraction]]) -> Matrix:
 
 
 # c_F of the error bound c_F * gamma_{K+2} * (sum over c of max|x_c| in the tile * sum|w_c| + |b|),
-# per (m, r): published here, held by every build, and by the tests over random layers.
+# per (m, r): published here, held by every build, and by the tests over random layers. The first
+# for F(m x m, r x r), the second for filters of one row or one column.
 ERROR_FACTORS = {(2, 3): 0.1, (3, 3): 0.5, (4, 3): 0.5, (6, 3): 2.0, (2, 5): 0.1, (4, 5): 0.5}
+FLAT_ERROR_FACTORS = {
+    (2, 3): 0.2, (3, 3): 1.0, (4, 3): 1.0, (6, 3): 1.5,
+    (2, 5): 0.3, (4, 5): 1.0, (6, 5): 3.0,
+    (2, 7): 0.3, (4, 7): 2.0,
+}  # fmt: skip
 LEAST_CHANNELS = 8  # below them the transforms' own error, which C does not average out, shows
 
 
@@ -93,10 +136,12 @@ class Work:
 class WinogradBody:
     """A Winograd kernel for one instruction set.
 
+    ``high`` and ``wide``: F along a column and along a row, equal or one of them ``IDENTITY``.
     Tiles of m x m outputs, ``rows`` x ``cols`` of them an image, ``count`` in all, go in blocks of
-    ``block`` tiles. Per block: transform the inputs to ``v`` [alpha^2][block][ic], multiply each of
-    the alpha^2 matrices with the filters' (``tile``: MR tiles x NV vectors; ``last``: the same for
-    the narrower last block of channels, or None) into ``m`` [alpha^2][block][NR], transform back.
+    ``block`` tiles. Per block: transform the inputs to ``v`` [planes][block][ic], multiply each of
+    the alpha x alpha matrices (``planes``) with the filters' (``tile``: MR tiles x NV vectors;
+    ``last``: the same for the narrower last block of channels, or None) into ``m``
+    [planes][block][NR], transform back.
     ``v_pitch``, ``v_plane``, ``m_plane``: elements from tile to tile and from matrix to matrix,
     padded so that no two streams share all their cache sets. ``fetch_in``, ``fetch_out``:
     images too large for the second cache, whose lines are asked for ahead.
@@ -105,8 +150,8 @@ class WinogradBody:
     isa: VectorIsa
     family: Family
     operations: tuple[str, ...]
-    m: int
-    r: int
+    high: Filtering
+    wide: Filtering
     rows: int
     cols: int
     count: int
@@ -121,13 +166,31 @@ class WinogradBody:
     fetch_out: bool = False
 
     @property
-    def alpha(self) -> int:
-        return self.m + self.r - 1
+    def flat(self) -> bool:
+        """Whether the filter has one row or one column: one pass makes a transform."""
+        return IDENTITY in (self.high, self.wide)
+
+    @property
+    def along(self) -> Filtering:
+        """The F of every axis that is transformed."""
+        return self.wide if self.high == IDENTITY else self.high
+
+    @property
+    def size(self) -> str:
+        """As people write it, F(4x4, 3x3)."""
+        high, wide = self.high, self.wide
+        return f"F({high.m}x{wide.m}, {high.r}x{wide.r})"
+
+    @property
+    def planes(self) -> int:
+        """Products for a tile and a pair of channels."""
+        return self.high.alpha * self.wide.alpha
 
     @property
     def error_factor(self) -> float:
         """c_F, see ``ERROR_FACTORS``."""
-        return ERROR_FACTORS[self.m, self.r]
+        factors = FLAT_ERROR_FACTORS if self.flat else ERROR_FACTORS
+        return factors[self.along.m, self.along.r]
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -144,11 +207,12 @@ class WinogradBody:
 
     @property
     def scratch(self) -> int:
-        """Elements of workspace: v, m, and a patch of alpha x alpha vectors twice."""
-        square = self.alpha * self.alpha
-        return square * (self.v_plane + self.m_plane + 2 * self.isa.lanes)
+        """Elements of workspace: v, m, and a patch of alpha x alpha vectors; between two passes of
+        a transform a second one."""
+        patches = (1 if self.flat else 2) * self.isa.lanes
+        return self.planes * (self.v_plane + self.m_plane + patches)
 
     @property
     def regions(self) -> tuple[()]:
-        """None: this family cuts the output into square tiles, not by taps."""
+        """None: this family cuts the output into tiles of its own, not by taps."""
         return ()

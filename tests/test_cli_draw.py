@@ -218,5 +218,5 @@ def test_winograd_tiles_are_numbered_by_block() -> None:
 def test_winograd_facts() -> None:
     plan, body = winograd_plan()
     facts = winograd_facts(body)
-    assert (facts["patch"], facts["tiles"], facts["blocks"]) == (6, [4, 5], 3)
+    assert (facts["patch"], facts["tiles"], facts["blocks"]) == ([6, 6], [4, 5], 3)
     assert "4 Winograd tiles x 2 vectors of 8 channels" in tile_lines(plan, "Winograd tiles")[0]

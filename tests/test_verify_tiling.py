@@ -21,12 +21,13 @@ from convgen.verify.kernel import Kernel
 from convgen.verify.ladder import climb
 from convgen.verify.points import choose_points
 from convgen.verify.report import assemble
+from convgen.verify.tiling import tiles_over
 
 SPEC = ConvSpec(
     name="wino", h=10, w=13, c=8, oc=4, kh=3, kw=3, padding=Padding(1, 1, 1, 1), batch=2,
     activation=Activation(Act.RELU),
 )  # fmt: skip
-TILING = Tiling(size=4, factor=1.0)
+TILING = Tiling(4, 4, factor=1.0)
 # Lavin and Gray's matrices for the points 0, 1, -1, 2, -2.
 _BT = [[4, 0, -5, 0, 1, 0], [0, -4, -4, 1, 1, 0], [0, 4, -4, -1, 1, 0],
        [0, -2, -1, 2, 1, 0], [0, 2, -1, -2, 1, 0], [0, 4, 0, -5, 0, 1]]  # fmt: skip
@@ -163,7 +164,7 @@ def test_the_tiles_bound_is_the_published_formula(
     )
     fill = bounded_fill(spec, 0)
     points = choose_points(spec, 0)
-    bound = tiled_bound(spec, fill, points, Tiling(4, 3.0))
+    bound = tiled_bound(spec, fill, points, Tiling(4, 4, 3.0))
     image = np.abs(fill.x if layout is Layout.NHWC else fill.x.transpose(0, 2, 3, 1))
     padded = np.pad(image[0], ((pad[0], 9), (pad[1], 9), (0, 0)))
     steps = (9 * spec.c + 2) * 2.0**-24
@@ -185,7 +186,7 @@ def test_the_tiles_over_a_place_are_those_that_read_it(dilation: int) -> None:
                 steps = range(corner - before, out + 99, dilation)[: size + taps - 1]
                 if place in steps:
                     reads.append(o)
-            assert list(Tiling(size, 1.0).tiles_over(place, before, taps, out, dilation)) == reads
+            assert list(tiles_over(size, place, before, taps, out, dilation)) == reads
 
 
 def test_direct_sums_lie_within_the_tiles_bound() -> None:

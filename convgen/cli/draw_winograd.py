@@ -6,32 +6,31 @@ from typing import Any
 
 from convgen.cli.draw import beside
 from convgen.plan import KernelPlan
-from convgen.winograd import WinogradBody
+from convgen.winograd import IDENTITY, WinogradBody
 
 LARGEST = 8  # tiles along one side of the map; more are cut short
 
 
 def patch_lines(plan: KernelPlan, body: WinogradBody) -> list[str]:
-    """What one tile costs and what it reads and writes, as three squares side by side."""
-    m, r, alpha = body.m, body.r, body.alpha
-    top = plan.spec.padding.top
-    products, direct = alpha * alpha, m * m * r * r
-    squares = beside(
+    """What one tile costs and what it reads and writes, as three rectangles side by side."""
+    high, wide = body.high, body.wide
+    products, direct = body.planes, high.m * wide.m * high.r * wide.r
+    pictures = beside(
         [
-            [f"input patch {alpha} x {alpha}", *_square("i", alpha)],
-            [f"products {alpha} x {alpha}", *_square("p", alpha)],
-            [f"output tile {m} x {m}", *_square("o", m)],
+            [f"input patch {high.alpha} x {wide.alpha}", *_rectangle("i", high.alpha, wide.alpha)],
+            [f"products {high.alpha} x {wide.alpha}", *_rectangle("p", high.alpha, wide.alpha)],
+            [f"output tile {high.m} x {wide.m}", *_rectangle("o", high.m, wide.m)],
         ]
     )
     return [
-        f"F({m} x {m}, {r} x {r}): an input patch is transformed, multiplied point by point with",
+        f"F({high.m} x {wide.m}, {high.r} x {wide.r}): an input "
+        "patch is transformed, multiplied point by point with",
         "the transformed filter, summed over the input channels, and transformed back to outputs",
-        f"tile 0 reads input rows {_rows(-top, alpha)}, the next one down {_rows(m - top, alpha)}: "
-        f"neighbours share {r - 1}",
+        _reads(plan, body),
         f"{products} products for each pair of channels instead of {direct}: "
         f"{direct / products:.2f} times fewer",
         "",
-        *squares,
+        *pictures,
         "",
         f"error bound: {body.error_factor:g} times direct summation's, with each input replaced by "
         "its patch's largest",
@@ -39,18 +38,30 @@ def patch_lines(plan: KernelPlan, body: WinogradBody) -> list[str]:
     ]
 
 
+def _reads(plan: KernelPlan, body: WinogradBody) -> str:
+    """Where neighbouring tiles overlap, on an axis that is transformed."""
+    if body.high == IDENTITY:
+        before, name, way = plan.spec.padding.left, "columns", "to the right"
+    else:
+        before, name, way = plan.spec.padding.top, "rows", "down"
+    f = body.along
+    first, second = _rows(-before, f.alpha), _rows(f.m - before, f.alpha)
+    shared = f"neighbours share {f.r - 1}"
+    return f"tile 0 reads input {name} {first}, the next one {way} {second}: {shared}"
+
+
 def _rows(first: int, count: int) -> str:
     return f"{first}..{first + count - 1}"
 
 
-def _square(mark: str, side: int) -> list[str]:
-    return [" ".join(mark * side)] * side
+def _rectangle(mark: str, rows: int, columns: int) -> list[str]:
+    return [" ".join(mark * columns)] * rows
 
 
 def grid_lines(plan: KernelPlan, body: WinogradBody) -> list[str]:
     """The output cut into tiles, and how many of them go through the kernel together."""
-    spec, m = plan.spec, body.m
-    over_rows, over_cols = body.rows * m - spec.oh, body.cols * m - spec.ow
+    spec = plan.spec
+    over_rows, over_cols = body.rows * body.high.m - spec.oh, body.cols * body.wide.m - spec.ow
     lines = [
         f"{spec.oh} x {spec.ow} outputs in {body.rows} x {body.cols} tiles"
         + (f", {spec.batch} images" if spec.batch > 1 else ""),
@@ -88,11 +99,11 @@ def _shown(count: int) -> list[int | None]:
 
 
 def winograd_facts(body: WinogradBody) -> dict[str, Any]:
-    """The body as plain data for --json."""
+    """The body as plain data for --json; sizes as [rows, columns]."""
     return {
-        "outputs": body.m,
-        "filter": body.r,
-        "patch": body.alpha,
+        "outputs": [body.high.m, body.wide.m],
+        "filter": [body.high.r, body.wide.r],
+        "patch": [body.high.alpha, body.wide.alpha],
         "tiles": [body.rows, body.cols],
         "blocks": body.blocks,
         "tiles_in_block": body.block,

@@ -17,7 +17,7 @@ from convgen.planar import PlanarBody
 from convgen.render.parts import parts_of
 from convgen.spec.elements import arrays_of
 from convgen.spec.model import Act, ConvSpec
-from convgen.winograd import WinogradBody, matrices
+from convgen.winograd import IDENTITY, WinogradBody, matrices
 
 if TYPE_CHECKING:
     from convgen.spec.weights import Weights
@@ -102,7 +102,7 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         bias=spec.bias,
         groups=plan.view.groups,
         images=spec.batch,
-        wino=winograd_words(plan.body) if isinstance(plan.body, WinogradBody) else None,
+        wino=winograd_words(plan) if isinstance(plan.body, WinogradBody) else None,
         scatter=0 if plan.view.y_channel == 1 else plan.view.y_channel,
         baked=baked_lines(plan, weights) if weights is not None else (),
         feature_words=_feature_words(plan),
@@ -150,12 +150,17 @@ def _template(plan: KernelPlan) -> str:
             return "tiled.j2"
 
 
-def winograd_words(body: WinogradBody) -> SimpleNamespace:
+def winograd_words(plan: KernelPlan) -> SimpleNamespace:
     """Sizes, and G as double literals, for the head of the file and the packing."""
-    rows = [[_quotient(entry) for entry in row] for row in matrices(body.m, body.r).g]
+    body = plan.body
+    assert isinstance(body, WinogradBody)
+    high, wide, along = body.high, body.wide, body.along
+    w_k = plan.packing.w_kw if high == IDENTITY else plan.packing.w_kh
+    rows = [[_quotient(entry) for entry in row] for row in matrices(along.m, along.r).g]
     return SimpleNamespace(
-        m=body.m, r=body.r, alpha=body.alpha, square=body.alpha**2,
-        direct=(body.m * body.r) ** 2, g=rows,
+        size=body.size, flat=body.flat, patch=f"{high.alpha}x{wide.alpha}", planes=body.planes,
+        direct=high.m * high.r * wide.m * wide.r,
+        r=along.r, alpha=along.alpha, w_k=w_k, g=rows,
     )  # fmt: skip
 
 
@@ -275,9 +280,9 @@ def integer_formula(s: ConvSpec, inner: str, taps: str) -> tuple[str, ...]:
 
 
 def _winograd_story(body: WinogradBody, s: ConvSpec) -> tuple[str, ...]:
-    products = body.alpha**2 * body.count * s.c * s.oc
+    products = body.planes * body.count * s.c * s.oc
     return (
-        f"Winograd's F({body.m}x{body.m}, {body.r}x{body.r}) makes do with {products} products.",
+        f"Winograd's {body.size} makes do with {products} products.",
         f"Error at most {body.error_factor} * gamma(K+2) * (sum over c of max|x| in the tile * "
         "sum|w| + |b|);",
         "a NaN or infinity in x may spread over the outputs that share its tiles.",

@@ -10,17 +10,26 @@ from convgen.activations import float_literal
 from convgen.combination import Combination, program
 from convgen.plan import KernelPlan, Packing, Tile
 from convgen.render.body import BodyText, block_of, common, plus
-from convgen.winograd import Matrix, WinogradBody, Work, matrices
+from convgen.winograd import IDENTITY, Matrix, WinogradBody, Work, matrices
 
 
 @dataclass(frozen=True)
 class WinogradText(BodyText):
-    """What templates/winograd.j2 prints for one body; sizes as in WinogradBody and the spec."""
+    """What templates/winograd.j2 prints for one body; sizes as in WinogradBody and the spec.
+
+    ``mh`` x ``mw``, ``ah`` x ``aw``: outputs and inputs of a tile. ``..._steps``: elements
+    from row to row and column to column, or only along the axis that a ``flat`` kernel transforms:
+    of x, of y, and of patches with a tile's inputs and outputs.
+    """
 
     packing: Packing
-    m: int
-    alpha: int
-    square: int
+    flat: bool
+    mh: int
+    mw: int
+    ah: int
+    aw: int
+    patch: str
+    planes: int
     rows: int
     cols: int
     count: int
@@ -56,6 +65,12 @@ class WinogradText(BodyText):
     y_image: int
     y_row: int
     y_pixel: int
+    x_steps: str
+    y_steps: str
+    in_steps: str
+    out_steps: str
+    t_param: str
+    t_arg: str
     fetch_in: bool
     fetch_out: bool
     inward: SimpleNamespace
@@ -78,13 +93,15 @@ class WinogradText(BodyText):
 def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
     """The words of one body of a Winograd plan."""
     spec, view, packing, isa = plan.spec, plan.view, plan.packing, body.isa
-    mats = matrices(body.m, body.r)
+    high, wide, flat = body.high, body.wide, body.flat
+    mats = matrices(body.along.m, body.along.r)
     d = spec.dh
     m_pitch = body.tile.vectors * isa.lanes
     return WinogradText(
         **common(plan, body),
         packing=packing,
-        m=body.m, alpha=body.alpha, square=body.alpha**2, rows=body.rows, cols=body.cols,
+        flat=flat, mh=high.m, mw=wide.m, ah=high.alpha, aw=wide.alpha,
+        patch=f"{high.alpha}x{wide.alpha}", planes=body.planes, rows=body.rows, cols=body.cols,
         count=body.count, block=body.block, blocks=body.blocks, mr=body.tile.pixels,
         strips=body.strips, block_strips=body.block // body.tile.pixels,
         oc_blocks=-(-spec.oc // m_pitch), work=body.work,
@@ -97,6 +114,11 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
         phase_args="rows, cols, " if d > 1 else "",
         x_image=view.x_image, x_row=d * view.x_row, x_pixel=d * view.x_pixel,
         y_image=view.y_image, y_row=d * view.y_row, y_pixel=d * view.y_pixel,
+        x_steps=_steps(body, d * view.x_row, d * view.x_pixel),
+        y_steps=_steps(body, d * view.y_row, d * view.y_pixel),
+        in_steps=_steps(body, wide.alpha * isa.lanes, isa.lanes),
+        out_steps=_steps(body, wide.m * isa.lanes, isa.lanes),
+        t_param="" if flat else "float *t, ", t_arg="" if flat else "t, ",
         fetch_in=body.fetch_in, fetch_out=body.fetch_out,
         inward=_combinations(isa.prefix, mats.bt),
         outward=_combinations(isa.prefix, mats.at),
@@ -113,6 +135,13 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
         finish_words="Store.",
         tap_params="",
     )  # fmt: skip
+
+
+def _steps(body: WinogradBody, row: int, column: int) -> str:
+    """Both, or that of the only axis that is transformed, as arguments."""
+    if not body.flat:
+        return f"{row}, {column}"
+    return str(column if body.high == IDENTITY else row)
 
 
 def _product(plan: KernelPlan, body: WinogradBody, tile: Tile) -> SimpleNamespace:

@@ -70,5 +70,5 @@ def wider(
 
 
 def _kind(schedule: Schedule) -> tuple[Family, int, int]:
-    m = schedule.tile_h if schedule.family is Family.WINOGRAD else 0
+    m = max(schedule.tile_h, schedule.tile_w) if schedule.family is Family.WINOGRAD else 0
     return schedule.family, schedule.lanes, m

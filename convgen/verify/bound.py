@@ -137,8 +137,8 @@ def tiled_bound(spec: ConvSpec, fill: Fill, points: Points, tiling: Tiling) -> A
     assert (spec.groups, spec.sh, spec.sw) == (1, 1, 1), spec
     image = np.abs(image_nhwc(spec, fill.x))[points.n]
     p = spec.padding
-    rows = _tile_maxima(image, 1, points.oh, p.top, spec.kh, spec.dh, tiling.size)
-    tiles = _tile_maxima(rows, 2, points.ow, p.left, spec.kw, spec.dw, tiling.size)
+    rows = _tile_maxima(image, 1, points.oh, p.top, spec.kh, spec.dh, tiling.rows)
+    tiles = _tile_maxima(rows, 2, points.ow, p.left, spec.kw, spec.dw, tiling.cols)
     weights = np.abs(weights_hwio(spec, fill.w)).sum((0, 1), np.float64)[:, points.oc]
     size = tiles.astype(np.float64) @ weights
     if fill.b is not None:

@@ -15,7 +15,7 @@ from convgen.spec.model import ConvSpec
 from convgen.verify.bound import Verdict, judge_special
 from convgen.verify.fills import Fill
 from convgen.verify.points import oracle_cost
-from convgen.verify.tiling import Tiling
+from convgen.verify.tiling import Tiling, tiles_over
 
 Array = NDArray[Any]
 BUDGET = 5e6  # element operations of the oracle for one spoiled element
@@ -137,9 +137,9 @@ def _judge_region(
 def _tiles_over(spec: ConvSpec, row: int, column: int, tiling: Tiling) -> tuple[Indices, Indices]:
     """All outputs of the tiles that read one input pixel, as an index for rows and columns."""
     p = spec.padding
-    rows = np.array(tiling.tiles_over(row, p.top, spec.kh, spec.oh, spec.dh), dtype=np.intp)
-    columns = np.array(tiling.tiles_over(column, p.left, spec.kw, spec.ow, spec.dw), dtype=np.intp)
-    return rows[:, None], columns
+    rows = tiles_over(tiling.rows, row, p.top, spec.kh, spec.oh, spec.dh)
+    columns = tiles_over(tiling.cols, column, p.left, spec.kw, spec.ow, spec.dw)
+    return np.array(rows, dtype=np.intp)[:, None], np.array(columns, dtype=np.intp)
 
 
 def _users(place: int, size: int, stride: int, before: int, taps: int, dilation: int) -> Indices:

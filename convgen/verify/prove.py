@@ -182,7 +182,7 @@ def _kept_apart(plan: KernelPlan, tag: str) -> tuple[str, ...]:
         return "-eva-slevel-function", f"{name}_{entry}:{rounds}"
     functions = (f"{name}_body{tag}", f"transform_block{tag}", f"finish_block{tag}")
     levels = ",".join(f"{function}:{rounds}" for function in functions)
-    return "-eva-slevel-function", levels, "-eva-auto-loop-unroll", str(plan.body.alpha)
+    return "-eva-slevel-function", levels, "-eva-auto-loop-unroll", str(plan.body.along.alpha)
 
 
 def _reached(output: str) -> tuple[int, int]:

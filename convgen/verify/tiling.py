@@ -11,24 +11,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tiling:
-    """Outputs made in tiles of ``size`` x ``size``, the first at output (0, 0); stride 1.
+    """Outputs made in tiles of ``rows`` x ``cols``, the first at output (0, 0); stride 1.
 
-    A tile reads the ``size + KH - 1`` rows and ``size + KW - 1`` columns under it; with dilation
+    A tile reads the ``rows + KH - 1`` rows and ``cols + KW - 1`` columns under it; with dilation
     d both its outputs and its inputs lie d apart. Its sums may be
     off by ``factor`` * gamma_{K+2} * (sum over c of max|x_c| in the tile * sum|w_c| + |b|), plus
     64 (K+1) underflows; ``factor`` is the published c_F. Non-finite values may spread over it.
     """
 
-    size: int
+    rows: int
+    cols: int
     factor: float
-
-    def tiles_over(self, place: int, before: int, taps: int, out: int, dilation: int) -> range:
-        """Outputs of the tiles that read input ``place`` on one axis."""
-        step, phase = divmod(place + before, dilation)
-        last = step // self.size
-        first = max(0, -((self.size + taps - 2 - step) // self.size))
-        stop = phase + dilation * (last + 1) * self.size
-        return range(phase + dilation * first * self.size, min(out, stop), dilation)
 
 
 def tiling_of(plan: KernelPlan) -> Tiling | None:
@@ -36,4 +29,15 @@ def tiling_of(plan: KernelPlan) -> Tiling | None:
     from convgen.winograd import WinogradBody
 
     body = plan.body
-    return Tiling(body.m, body.error_factor) if isinstance(body, WinogradBody) else None
+    if not isinstance(body, WinogradBody):
+        return None
+    return Tiling(body.high.m, body.wide.m, body.error_factor)
+
+
+def tiles_over(size: int, place: int, before: int, taps: int, out: int, dilation: int) -> range:
+    """Outputs of the tiles of ``size`` outputs that read input ``place`` on one axis."""
+    step, phase = divmod(place + before, dilation)
+    last = step // size
+    first = max(0, -((size + taps - 2 - step) // size))
+    stop = phase + dilation * (last + 1) * size
+    return range(phase + dilation * first * size, min(out, stop), dilation)
