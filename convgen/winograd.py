@@ -115,9 +115,9 @@ def _frozen(rows: list[list[Fraction]]) -> Matrix:
 # for F(m x m, r x r), the second for filters of one row or one column.
 ERROR_FACTORS = {(2, 3): 0.1, (3, 3): 0.5, (4, 3): 0.5, (6, 3): 2.0, (2, 5): 0.1, (4, 5): 0.5}
 FLAT_ERROR_FACTORS = {
-    (2, 3): 0.2, (3, 3): 1.0, (4, 3): 1.0, (6, 3): 1.5,
-    (2, 5): 0.3, (4, 5): 1.0, (6, 5): 3.0,
-    (2, 7): 0.3, (4, 7): 2.0,
+    (2, 3): 0.3, (3, 3): 0.7, (4, 3): 0.8, (6, 3): 2.0,
+    (2, 5): 0.3, (4, 5): 0.7, (6, 5): 3.5,
+    (2, 7): 0.4, (4, 7): 2.0,
 }  # fmt: skip
 LEAST_CHANNELS = 8  # below them the transforms' own error, which C does not average out, shows
 

@@ -206,6 +206,24 @@ def test_winograd_patches_are_counted_and_placed() -> None:
     assert sum(line.rstrip().endswith("o o o o") for line in lines) == 4
 
 
+@pytest.mark.parametrize(
+    ("taps", "reads"),
+    [
+        ((1, 3), "tile 0 reads input columns -1..4, the next one to the right 3..8: neighbours"),
+        ((3, 1), "tile 0 reads input rows -2..3, the next one down 2..7: neighbours share 2"),
+    ],
+)
+def test_a_flat_filters_patch_is_flat(taps: tuple[int, int], reads: str) -> None:
+    spec = ConvSpec("a", 16, 17, 16, 16, *taps, padding=Padding(2, 1, 1, 1))
+    tile = [4 if r > 1 else 1 for r in taps]
+    plan = lower(spec, Schedule(Family.WINOGRAD, 8, *tile, 2, 4, 2), TARGETS["x86-64-avx2"])
+    assert isinstance(plan.body, WinogradBody)
+    text = "\n".join(patch_lines(plan, plan.body))
+    assert reads in text
+    assert "6 products for each pair of channels instead of 12: 2.00 times fewer" in text
+    assert text.count("i i i i i i") == (taps[0] == 1)
+
+
 def test_winograd_tiles_are_numbered_by_block() -> None:
     lines = grid_lines(*winograd_plan())
     assert lines[0] == "16 x 17 outputs in 4 x 5 tiles"

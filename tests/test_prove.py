@@ -78,6 +78,16 @@ def test_indices_of_a_32_bit_machine_are_enough() -> None:
 
 
 @needs_frama_c
+@pytest.mark.parametrize("row", [True, False])
+def test_a_flat_winograd_layer_is_proved(row: bool) -> None:
+    taps, pad, tile = ((1, 3), (0, 1, 0, 1), (1, 2)) if row else ((3, 1), (1, 0, 1, 0), (2, 1))
+    spec = ConvSpec("wino", 2, 5, 17, 18, *taps, padding=Padding(*pad))
+    plan = lower(spec, Schedule(Family.WINOGRAD, 16, *tile, 1, 2, 1), target_of("avx512"))
+    found = proof(plan, Reading.SIMD)
+    assert found.proved, "\n".join(found.alarms)
+
+
+@needs_frama_c
 @pytest.mark.parametrize("m", [2, pytest.param(4, marks=pytest.mark.deep)])
 def test_a_winograd_layer_is_proved(m: int) -> None:
     """The SIMD body; the plain one takes minutes."""

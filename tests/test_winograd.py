@@ -96,8 +96,13 @@ def test_every_size_holds_its_bound(isa: str, m: int, r: int) -> None:
     prove_right(lower(spec, schedule(target.isa.lanes, m), target))
 
 
-@pytest.mark.parametrize(("isa", "make"), [("avx512", row), ("avx2", column)])
-@pytest.mark.parametrize(("m", "r"), FLAT_SIZES)
+@pytest.mark.parametrize(
+    ("isa", "make", "m", "r"),
+    [
+        *(("avx512", row, m, r) for m, r in FLAT_SIZES),
+        *(("avx2", column, max(m for m, taps in FLAT_SIZES if taps == r), r) for r in (3, 5, 7)),
+    ],
+)
 def test_every_flat_size_holds_its_bound(
     isa: str, make: Callable[..., ConvSpec], m: int, r: int
 ) -> None:
@@ -235,6 +240,13 @@ def test_other_layers_are_refused(change: dict[str, object]) -> None:
 def test_infeasible_schedules_say_why(bad: Schedule, words: str) -> None:
     with pytest.raises(ScheduleError, match=words):
         lower(layer(), bad, target_of("avx512"))
+
+
+def test_flat_filters_take_it_where_products_count() -> None:
+    target = target_of("avx512")
+    deep, shallow = row(3, h=56, w=56, c=64, oc=64), column(3, c=8, oc=64)
+    assert choose(deep, target).schedule.family is Family.WINOGRAD
+    assert choose(shallow, target).schedule.family is Family.DIRECT
 
 
 def test_a_flat_filter_takes_no_square_tile() -> None:

@@ -19,7 +19,8 @@ class WinogradText(BodyText):
 
     ``mh`` x ``mw``, ``ah`` x ``aw``: outputs and inputs of a tile. ``..._steps``: elements
     from row to row and column to column, or only along the axis that a ``flat`` kernel transforms:
-    of x, of y, and of patches with a tile's inputs and outputs.
+    of x, of y, and of patches with a tile's inputs and outputs. ``k_row``, ``k_col``: what takes
+    row and column of a ``flat`` tile's first place to its k-th.
     """
 
     packing: Packing
@@ -69,6 +70,9 @@ class WinogradText(BodyText):
     y_steps: str
     in_steps: str
     out_steps: str
+    outputs: int
+    k_row: str
+    k_col: str
     t_param: str
     t_arg: str
     fetch_in: bool
@@ -118,6 +122,8 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
         y_steps=_steps(body, d * view.y_row, d * view.y_pixel),
         in_steps=_steps(body, wide.alpha * isa.lanes, isa.lanes),
         out_steps=_steps(body, wide.m * isa.lanes, isa.lanes),
+        outputs=high.m * wide.m,
+        k_row="" if high == IDENTITY else " + k", k_col="" if wide == IDENTITY else " + k",
         t_param="" if flat else "float *t, ", t_arg="" if flat else "t, ",
         fetch_in=body.fetch_in, fetch_out=body.fetch_out,
         inward=_combinations(isa.prefix, mats.bt),
