@@ -267,7 +267,7 @@ def test_workspace_holds_every_array() -> None:
     plan = lower(layer(), schedule(16, 4), target_of("avx512"))
     for body in plan.bodies:
         assert isinstance(body, WinogradBody)
-        square = body.alpha**2
+        square = body.planes
         assert body.v_plane >= body.block * body.v_pitch
         assert body.m_plane >= body.block * body.tile.vectors * body.isa.lanes
         assert plan.workspace_bytes >= 4 * square * (body.v_plane + body.m_plane)
