@@ -23,8 +23,8 @@ def patch_lines(plan: KernelPlan, body: WinogradBody) -> list[str]:
         ]
     )
     return [
-        f"F({high.m} x {wide.m}, {high.r} x {wide.r}): an input "
-        "patch is transformed, multiplied point by point with",
+        f"F({high.m} x {wide.m}, {high.r} x {wide.r}): an input patch is "
+        "transformed, multiplied point by point with",
         "the transformed filter, summed over the input channels, and transformed back to outputs",
         _reads(plan, body),
         f"{products} products for each pair of channels instead of {direct}: "
