@@ -157,8 +157,7 @@ class Packing:
     then for every tap and input channel one vector of weights: [g][block][1 + taps*ic][lanes].
 
     Channels that do not exist hold zeros. ``w_*``: strides of the caller's weights. ``winograd``:
-    (m, r) along a column and along a row, where kh x kw stands for the transformed filters'
-    m+r-1 each, else None.
+    (m, r) down and across, where kh x kw stands for the transformed filters' m+r-1, else None.
     """
 
     lanes: int
