@@ -114,7 +114,7 @@ def test_explain_of_a_winograd_schedule() -> None:
         assert f"\n{heading}\n" in ran.out
     (layer,) = run("explain", "--isa", "avx2", "--json", "a.yaml").json["layers"]
     assert layer["regions"] == []
-    assert layer["winograd"]["patch"] == 6
+    assert layer["winograd"]["patch"] == [6, 6]
     assert layer["bytes"]["workspace"] > 0
 
 
