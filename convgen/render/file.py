@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from convgen import __version__
 from convgen.activations import ActivationText, activation_text, float_literal
-from convgen.plan import KernelPlan, Packing
+from convgen.plan import Body, KernelPlan, Packing
 from convgen.planar import PlanarBody
 from convgen.render.parts import parts_of
 from convgen.spec.elements import arrays_of
@@ -80,7 +80,7 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     workspace = f"{macro}_WORKSPACE_BYTES is 0: not used, may be NULL"
     if plan.workspace_bytes:
         workspace = f"{macro}_WORKSPACE_BYTES bytes, aligned to a float at least; contents void"
-    arrays, sections = arrays_of(spec), plan.sections
+    arrays, sections, scattered = arrays_of(spec), plan.sections, plan.view.y_channel
     packed_type, packed_size = "float", 4
     if sections is not None:
         packed_type, packed_size = sections.weight, sections.weight_size
@@ -103,7 +103,7 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         groups=plan.view.groups,
         images=spec.batch,
         wino=winograd_words(plan) if isinstance(plan.body, WinogradBody) else None,
-        scatter=0 if plan.view.y_channel == 1 else plan.view.y_channel,
+        scatter=scattered if scattered != 1 and isinstance(plan.body, Body) else 0,
         baked=baked_lines(plan, weights) if weights is not None else (),
         feature_words=_feature_words(plan),
         isa_words=_isa_words(plan),
