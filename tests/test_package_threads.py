@@ -24,6 +24,7 @@ from built import (
 )
 
 from convgen.api import import_package
+from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec, Layer
 from convgen.target import TARGETS
 
@@ -125,9 +126,8 @@ def test_the_gil_is_released(
     spec = ConvSpec("long_one", 64, 64, 128, 128, 5, 5)
     out = tmp_path_factory.getbasetemp() / f"gil-{binding}-{os.getpid()}"
     target = TARGETS["generic"]  # plain C: some tenths of a second
-    module = import_package(
-        build(out, Layer(spec, "<t>"), target=target, binding=binding, verify=False).path
-    )
+    layer = Layer(spec, "<t>", schedule=Schedule(Family.DIRECT, 1, 2, 2, 2))
+    module = import_package(build(out, layer, target=target, binding=binding, verify=False).path)
     x, w, b = arrays(spec)
     call = module.bind(x, module.pack(w, b), threads=threads)
     call()

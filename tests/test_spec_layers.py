@@ -85,7 +85,7 @@ def test_groups_are_checked_whatever_the_kernel() -> None:
 
 
 def test_checks_that_need_a_bad_value_are_left_out() -> None:
-    assert [c for c, _, _ in found("input: 8x8x4\nk: 4\nf: 9\ns: 0\n")] == ["E113"]
+    assert [c for c, _, _ in found("input: 8x8x4\nk: 4\nf: 3\ns: 0\n")] == ["E113"]
 
 
 def test_one_layer_in_a_list_is_fine() -> None:

@@ -201,7 +201,7 @@ def test_mistakes(args: tuple[str, ...], text: str) -> None:
 
 
 def test_instructions_that_this_cpu_lacks_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convgen.target.cpu.cpu_features", lambda: frozenset({"sse2"}))
+    monkeypatch.setattr("convgen.target.cpu_features", lambda: frozenset({"sse2"}))
     ran = run("tune", "a.yaml", "--isa", "avx512")
     assert ran.code == 2 and "this CPU lacks avx512f" in ran.err
 

@@ -12,6 +12,8 @@ from convgen.plan import KernelPlan, Packing, Tile
 from convgen.render.body import BodyText, block_of, common, plus
 from convgen.winograd import IDENTITY, Matrix, WinogradBody, Work, matrices
 
+_WIDTH = 74  # columns left for a sum beside its name
+
 
 @dataclass(frozen=True)
 class WinogradText(BodyText):
@@ -193,7 +195,10 @@ def _lines(v: str, combination: Combination) -> SimpleNamespace:
         elif factor == -1:
             text = f"{v}_sub({text}, {symbol})"
         else:
-            text = f"{v}_fma({symbol}, {_constant(v, factor)}, {text})"
+            before = f"{v}_fma({symbol}, {_constant(v, factor)},"
+            # Of a sum of many terms the last one goes around the rest on a line of its own.
+            space = "\n        " if len(before) + len(text) > _WIDTH else " "
+            text = f"{before}{space}{text})"
     return SimpleNamespace(name=combination.name, value=text)
 
 
