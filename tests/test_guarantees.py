@@ -230,7 +230,9 @@ def test_a_broken_promise_shows(promise: str) -> None:
     plan = plan_of("pointwise", "plain")
     bug = BUGS[promise].replace("@x", str(math.prod(plan.spec.x_shape)))
     made = program(plan, Way(), lambda source: source.replace(GUARD, bug))
-    assert subprocess.run([made, promise], timeout=120, check=False).returncode != 0
+    # Threads that share what they should not must meet to be seen: not at every attempt.
+    runs = (subprocess.run([made, promise], timeout=120, check=False) for _ in range(200))
+    assert any(done.returncode != 0 for done in runs)
 
 
 WAYS = (
