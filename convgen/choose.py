@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from convgen.families import FAMILIES, Cost, refuse_dtype, search
+from convgen.families.base import isas_of
 from convgen.families.fat import serves, widest
 from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
-from convgen.spec.model import ConvSpec
+from convgen.spec.model import ConvSpec, DType
 from convgen.target import Target
 
 
@@ -34,7 +35,8 @@ def costed(spec: ConvSpec, target: Target) -> Iterator[tuple[KernelPlan, Cost]]:
     """
     for family in FAMILIES.values():
         if family.fits(spec) and serves(family, target):
-            yield from search.costed(family, spec, widest(target))
+            machine = widest(target) if spec.dtype is DType.FLOAT32 else target
+            yield from search.costed(family, spec, machine)
 
 
 @dataclass(frozen=True)
@@ -67,8 +69,7 @@ def choice_of(entry: Ranked, rivals: int) -> Choice:
 
 
 def _reason(spec: ConvSpec, target: Target, schedule: Schedule, rivals: int) -> str:
-    isa = target.lanes(schedule.lanes)
-    assert isa is not None
+    isa = next(isa for isa in isas_of(spec, target) if isa.lanes == schedule.lanes)
     rows, channels = schedule.tile_h * schedule.tile_w, schedule.vectors * schedule.lanes
     tile = f"{rows} pixels x {channels} channels"
     if schedule.family is Family.WINOGRAD:

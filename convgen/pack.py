@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+from convgen.dots import DotPacking
 from convgen.plan import KernelPlan, Packing
 from convgen.spec.elements import arrays_of, widened
 
@@ -53,12 +54,46 @@ def pack_sections(plan: KernelPlan, weights: Weights) -> npt.NDArray[Any]:
         writeable=False,
     )
     bias = np.zeros(spec.oc, flat.dtype) if weights.b is None else weights.b
+    if isinstance(plan.sections, DotPacking):
+        return _dots(plan.sections, ohwi, bias)
     if spec.quantized:
         return np.concatenate([bias.astype("<i4").view(np.int8), ohwi.reshape(-1)])
     element = arrays_of(spec).w
     return np.concatenate([widened(bias, element), widened(ohwi.reshape(-1), element)]).astype(
         element.compute
     )
+
+
+def _dots(
+    p: DotPacking, ohwi: npt.NDArray[Any], bias: npt.NDArray[Any]
+) -> npt.NDArray[np.int8]:
+    """[group][block][bias | sums of taps | run][depth step][lane][depth], as bytes."""
+    import numpy as np
+
+    runs = ohwi.reshape(p.groups, p.oc, p.runs, -1).astype(np.int8)
+    taps = ohwi.reshape(p.groups, p.oc, -1, ohwi.shape[-1]).sum(axis=-1, dtype=np.int64) * p.zero
+    starts = bias.astype(np.int64).reshape(p.groups, p.oc)
+    if not p.summed:
+        starts = starts - taps.sum(axis=-1)
+    room = p.blocks * p.lanes - p.oc
+
+    def blocked(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """[group][channel]... as [group][block][lane]..., zeros where there is no channel."""
+        filled = np.pad(array, [(0, 0), (0, room), *[(0, 0)] * (array.ndim - 2)])
+        return filled.reshape(p.groups, p.blocks, p.lanes, *array.shape[2:])
+
+    def words(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        """int32 numbers, wrapped, as bytes."""
+        whole = np.ascontiguousarray(array & 0xFFFFFFFF).astype("<u4")
+        return whole.view(np.int8).reshape(p.groups, p.blocks, -1)
+
+    ends = [(0, 0)] * 3 + [(0, p.run - runs.shape[-1])]
+    deep = blocked(np.pad(runs, ends)).reshape(p.groups, p.blocks, p.lanes, p.runs, -1, p.depth)
+    parts = [words(blocked(starts))]
+    if p.summed:
+        parts.append(words(blocked(taps).transpose(0, 1, 3, 2)))
+    parts.append(deep.transpose(0, 1, 3, 4, 2, 5).reshape(p.groups, p.blocks, -1))
+    return np.concatenate(parts, axis=-1).reshape(-1)
 
 
 def transformed(

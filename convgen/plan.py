@@ -18,6 +18,7 @@ from convgen.spec.model import ConvSpec
 from convgen.target import Target, VectorIsa
 
 if TYPE_CHECKING:
+    from convgen.dots import DotPacking
     from convgen.planar import PlanarBody
     from convgen.winograd import WinogradBody
 
@@ -263,7 +264,7 @@ class KernelPlan:
     workspace_bytes: int = 0
     narrower: tuple[KernelPlan, ...] = ()
     tag: str = ""
-    sections: Sections | None = None
+    sections: Sections | DotPacking | None = None
 
     def __post_init__(self) -> None:
         for what, size in (

@@ -28,10 +28,11 @@ BUILT = tuple(DType)
 def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """The plan of a layer under a schedule. Raises ScheduleError where it cannot be carried out."""
     refuse_dtype(spec)
-    if spec.dtype is not DType.FLOAT32 and schedule.family is not Family.DIRECT:
-        text = f"schedule: {spec.dtype} layers have no {schedule.family} kernels, only direct ones"
-        raise ScheduleError(text)
     family = FAMILIES[schedule.family]
+    others = (Family.DIRECT, Family.DEPTHWISE) if spec.quantized else (Family.DIRECT,)
+    if spec.dtype is not DType.FLOAT32 and schedule.family not in others:
+        text = f"schedule: {spec.dtype} layers have no {schedule.family} kernels, only "
+        raise ScheduleError(text + " and ".join(others))
     if target.parts and spec.dtype is DType.FLOAT32:
         return lower_fat(family, spec, schedule, target)
     return family.lower(spec, schedule, target)

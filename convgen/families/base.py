@@ -8,8 +8,8 @@ from typing import Protocol
 
 from convgen.plan import KernelPlan, View
 from convgen.schedule import Family, Schedule
-from convgen.spec.model import Act, ConvSpec, Layout
-from convgen.target import Target
+from convgen.spec.model import Act, ConvSpec, DType, Layout
+from convgen.target import Target, VectorIsa
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,16 @@ class AlgorithmFamily(Protocol):
     def cost(self, plan: KernelPlan) -> Cost: ...
 
     def lower(self, spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan: ...
+
+
+def isas_of(spec: ConvSpec, target: Target) -> tuple[VectorIsa, ...]:
+    """What kernels of the layer's element type can take on this target, widest first."""
+    if spec.dtype is DType.FLOAT32:
+        return target.isas
+    plain = target.isas[-1]
+    if spec.quant is not None and not any(spec.quant.weight.zero_point):
+        return (*target.dot_isas(spec.dtype), plain)
+    return (plain,)
 
 
 def is_depthwise(spec: ConvSpec) -> bool:

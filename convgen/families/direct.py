@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convgen.errors import ScheduleError
-from convgen.families.base import Cost, view_of
+from convgen.families import dots, tiled
+from convgen.families.base import Cost, isas_of, view_of
 from convgen.families.step import limits as step_limits
 from convgen.families.step import most_vectors
-from convgen.families.tiled import most_pixels, peel, tiled_plan
+from convgen.families.tiled import peel, tiled_plan
 from convgen.plan import KernelPlan, Loop, Packing, Rectangle, View
 from convgen.schedule import Family, Schedule
 from convgen.spec.elements import Sections
@@ -39,9 +40,10 @@ def fits(spec: ConvSpec) -> bool:
 
 def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     """Every tile that the registers hold, for each vector width that is not mostly empty."""
-    isas = target.isas if spec.dtype is DType.FLOAT32 else target.isas[-1:]  # plain C alone
+    isas = isas_of(spec, target)
+    most_pixels = tiled.most_pixels if spec.dtype is DType.FLOAT32 else dots.most_pixels
     for isa in isas:
-        narrower = any(1 < i.lanes < isa.lanes for i in target.isas)
+        narrower = any(1 < i.lanes < isa.lanes for i in isas)
         if isa.lanes > 1 and (spec.ocg == 1 or (narrower and isa.lanes >= 2 * spec.ocg)):
             continue  # half of every vector would be empty: a narrower one does as well
         for vectors in range(1, min(most_vectors(isa), -(-spec.ocg // isa.lanes)) + 1):
@@ -53,16 +55,18 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
 
 def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """Raises ScheduleError where the tile does not fit the target."""
+    if spec.quantized and schedule.lanes > 1:
+        return dots.direct_plan(spec, schedule, target)
     if spec.dtype is not DType.FLOAT32:
         return scalar_plan(spec, schedule, target)
-    return tiled_plan(spec, schedule, target, _walk, _reduce)
+    return tiled_plan(spec, schedule, target, walk, _reduce)
 
 
 def scalar_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """The general path of every other element type: plain C, sums in int32, float or double."""
     if schedule.lanes != 1:
         raise ScheduleError(f"schedule: kernels of {spec.dtype} are plain C, with lanes: 1")
-    plan = tiled_plan(spec, schedule, target, _walk, _reduce)
+    plan = tiled_plan(spec, schedule, target, walk, _reduce)
     return replace(plan, sections=SECTIONS[spec.dtype])
 
 
@@ -72,7 +76,7 @@ def cost(plan: KernelPlan) -> Cost:
     bounds: dict[str, float] = {}
     for region in plan.regions:
         mr, nv = region.tile.pixels, region.tile.vectors
-        weights, depth = 4 * isa.lanes * nv, plan.packing.depth  # bytes a step, steps
+        weights, depth = 4 * isa.lanes * nv, plan.packing.depth / isa.depth  # bytes a step, steps
         limits = step_limits(target, isa, mr, nv)
         bound = max(limits, key=lambda key: limits[key])
         free = isa.registers - (mr * nv + min(mr, nv) + 1)
@@ -86,7 +90,7 @@ def cost(plan: KernelPlan) -> Cost:
             step += 0.1 * weights / 64
         taps = region.area.kh_taps * region.area.kw_taps
         start = 12 + 1.5 * mr * nv  # biases, activation, stores, and the loops' own cost
-        tile = taps * plan.packing.ic * step + start
+        tile = taps * -(-plan.packing.ic // isa.depth) * step + start
         row = 12 + region.col_tiles * tile
         spent = row * region.row_tiles * region.blocks
         bounds[bound] = bounds.get(bound, 0.0) + spent
@@ -94,7 +98,7 @@ def cost(plan: KernelPlan) -> Cost:
     return Cost(sum(bounds.values()) * repeats, max(bounds, key=lambda key: bounds[key]))
 
 
-def _walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
+def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
     """Strides and rectangles; a pointwise image is cut into rows of whole tiles, and a rest."""
     view = view_of(spec)
     if (spec.kh, spec.kw, spec.sh, spec.sw) != (1, 1, 1, 1) or spec.padding != Padding():

@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from convgen.errors import ScheduleError
-from convgen.families.base import Cost, view_of
-from convgen.families.tiled import peel, tiled_plan
+from convgen.families import dots
+from convgen.families.base import Cost, isas_of, view_of
+from convgen.families.tiled import packing_of, peel, tiled_plan
 from convgen.plan import KernelPlan, Loop, Packing, Rectangle, Region, Tile, View
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec, DType, Layout
@@ -40,9 +41,10 @@ class Lanewise:
     sizes: tuple[int, ...]
 
     def fits(self, spec: ConvSpec) -> bool:
+        if spec.dtype is not DType.FLOAT32 and not (dots.carried(spec) and self.sizes == (1,)):
+            return False
         return (
-            spec.dtype is DType.FLOAT32
-            and spec.groups > 1
+            spec.groups > 1
             and spec.icg == spec.ocg
             and spec.icg in self.sizes
             and spec.layout is Layout.NHWC
@@ -50,10 +52,13 @@ class Lanewise:
 
     def candidates(self, spec: ConvSpec, target: Target) -> Iterator[Schedule]:
         """Every tile that the registers hold, for each vector that holds whole groups."""
-        for isa in target.isas:
-            half_empty = isa.lanes >= 2 * spec.oc and isa is not target.isas[-1]
+        isas = isas_of(spec, target)
+        for isa in isas:
+            half_empty = isa.lanes >= 2 * spec.oc and isa is not isas[-1]
             if half_empty or not self._carries(isa, spec):
                 continue
+            if spec.quantized and isa.lanes == 1:
+                continue  # direct's plain C is as good
             most = min(4, -(-spec.oc // isa.lanes)) if spec.icg == 1 else 1
             windowed = _windows(spec, isa, 1)
             if windowed:
@@ -81,6 +86,8 @@ class Lanewise:
                 f"schedule: family {self.name} takes NHWC layers with several groups of {sizes} "
                 "channels in and as many out; use family direct"
             )
+        if spec.quantized:
+            return self._dots(spec, schedule, target)
         isa = target.lanes(schedule.lanes)
         if isa is not None and not self._carries(isa, spec):
             raise ScheduleError(
@@ -93,6 +100,14 @@ class Lanewise:
             return _most_pixels(spec, isa, vectors)
 
         return tiled_plan(spec, schedule, target, _walk, _reduce, most)
+
+    def _dots(self, spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
+        isa = dots.isa_of(spec, schedule, target)
+        view, areas = _walk(spec, schedule)
+        places = replace(packing_of(spec, view, isa.lanes), ic=1)
+        loops = _reduce(spec, view, places, any(not area.kh_taps for area in areas))
+        most = _most_pixels(spec, isa, schedule.vectors)
+        return dots.depthwise_plan(spec, schedule, target, most, (view, areas), loops)
 
     def cost(self, plan: KernelPlan) -> Cost:
         """Cycles of every tile: its work in the core, and what its lines of memory cost."""

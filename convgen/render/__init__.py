@@ -7,9 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convgen.dots import DotBody
 from convgen.plan import AnyBody, KernelPlan
 from convgen.planar import PlanarBody
 from convgen.render.body import BodyText
+from convgen.render.dots import dot_text
 from convgen.render.file import ABI, PlanText, plan_text, spec_id
 from convgen.render.parts import parts_of
 from convgen.render.planar import planar_text
@@ -82,6 +84,8 @@ def render_c(
 
 def _source(plan: KernelPlan, text: PlanText) -> str:
     env = environment()
+    if isinstance(plan.body, DotBody):
+        return env.get_template("dots.c.j2").render(plan=text, body=dot_text(plan, plan.body))
     if plan.sections is not None:  # elements that are no float32: plain C alone
         (body,) = plan.bodies
         assert not isinstance(body, WinogradBody | PlanarBody)

@@ -20,7 +20,9 @@ class BodyText:
     ``sweep``: what the latter stands for. ``features``, ``supports``: whether this CPU can run it,
     asked now or when the program was loaded; ``everywhere``: any that its condition lets through
     can. ``guard``: the macro under which a vector body is compiled; ``tag``: what the names of its
-    functions end in.
+    functions end in. ``x w y``: C types of the elements that kernels see; ``x_vector``,
+    ``w_vector``: of what a multiplication takes, ``w_load`` and ``multiply`` the operations;
+    ``more_params``: what microkernels are given besides.
     """
 
     isa: VectorIsa
@@ -38,6 +40,14 @@ class BodyText:
     everywhere: bool
     tag: str
     operations: tuple[str, ...]
+    x: str
+    w: str
+    y: str
+    x_vector: str
+    w_vector: str
+    w_load: str
+    multiply: str
+    more_params: str
 
 
 def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
@@ -61,6 +71,14 @@ def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
         "everywhere": set(isa.features) <= BASELINE,
         "tag": plan.tag,
         "operations": body.operations,
+        "x": "float",
+        "w": "float",
+        "y": "float",
+        "x_vector": isa.prefix,
+        "w_vector": isa.prefix,
+        "w_load": "load",
+        "multiply": "fma",
+        "more_params": "",
     }
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from convgen import __version__
 from convgen.activations import ActivationText, activation_text, float_literal
+from convgen.dots import DotBody
 from convgen.plan import Body, KernelPlan, Packing
 from convgen.planar import PlanarBody
 from convgen.render.parts import parts_of
@@ -79,7 +80,8 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     macro = spec.name.upper()
     workspace = f"{macro}_WORKSPACE_BYTES is 0: not used, may be NULL"
     if plan.workspace_bytes:
-        workspace = f"{macro}_WORKSPACE_BYTES bytes, aligned to a float at least; contents void"
+        aligned = "any alignment" if spec.quantized else "aligned to a float at least"
+        workspace = f"{macro}_WORKSPACE_BYTES bytes, {aligned}; contents void"
     arrays, sections, scattered = arrays_of(spec), plan.sections, plan.view.y_channel
     packed_type, packed_size = "float", 4
     if sections is not None:
@@ -138,8 +140,12 @@ def _feature_words(plan: KernelPlan) -> str:
 
 def _isa_words(plan: KernelPlan) -> str:
     names = [body.isa.name for _, body in parts_of(plan)]
+    if isinstance(plan.body, DotBody):
+        names.append("plain")
     *others, last = [f'"{name}"' for name in names]
     return f"{', '.join(others)} or {last}" if others else last
+
+
 def _template(plan: KernelPlan) -> str:
     match plan.body:
         case WinogradBody():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import SimpleNamespace
 
+from convgen.dots import DotPacking
 from convgen.families.lanewise import strands_of
 from convgen.plan import Body, KernelPlan, Tile
 from convgen.render.body import plus
@@ -80,13 +81,18 @@ def load_text(isa: VectorIsa, place: str, part: int) -> str:
     crosses a line of the cache costs two accesses each time.
     """
     v = isa.prefix
+    if isa.has("each"):
+        return f"{v}_each({place})" if part == isa.lanes else f"{v}_each_part({place}, {part})"
     load = f"{v}_load({place})" if part == isa.lanes else f"{v}_load_part({place}, {part})"
     return f"{v}_keep({load})" if isa.keeps else load
 
 
 def _weight_place(plan: KernelPlan, body: Body, kw: int, ic: int, j: int) -> int:
     packing = plan.packing
-    return (kw * packing.ic + ic) * packing.lanes + packing.offset(j * body.isa.lanes)
+    block = packing.offset(j * body.isa.lanes)
+    if isinstance(plan.sections, DotPacking):
+        block = j * plan.sections.block_stride
+    return (kw * packing.ic + ic) * packing.lanes + block
 
 
 def _columns(plan: KernelPlan, body: Body, tile: Tile) -> list[SimpleNamespace]:

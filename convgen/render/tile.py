@@ -74,12 +74,12 @@ def tile_text(plan: KernelPlan, body: Body, tile: Tile) -> TileText:
     shape = f"{tile.h}x{tile.w} pixels" if tile.pixels > 1 else "1 pixel"
     accumulators = tile.pixels * tile.vectors
     comment = f"{shape} x {stored}: {accumulators} accumulator{'s' if accumulators > 1 else ''}"
-    pixels = []
+    pixels, v = [], body.isa.prefix
     for index in range(tile.pixels):
         row, col = tile.pixel(index)
         x = row * spec.sh * view.x_row + col * spec.sw * view.x_pixel
         y = row * view.y_row + col * view.y_pixel
-        pixels.append(SimpleNamespace(index=index, x=x, y=plus(y)))
+        pixels.append(SimpleNamespace(index=index, x=x, y=plus(y), input=f"{v}_set1(s[{x}])"))
     return TileText(
         name=tile.name + plan.tag,
         comment=f"{comment}, {accumulators} multiply-add{'s' if accumulators > 1 else ''} a step.",
@@ -103,7 +103,7 @@ def _vector_text(plan: KernelPlan, isa: VectorIsa, tile: Tile, j: int) -> Any:
         store, count = (f"{v}_store", "") if whole else (f"{v}_store_part", f", {part}")
     return SimpleNamespace(
         index=j,
-        start=f"load(b{plus(plan.packing.offset(j * isa.lanes))})",
+        start=f"{v}_load(b{plus(plan.packing.offset(j * isa.lanes))})",
         packed=plus(plan.packing.offset(j * isa.lanes)),
         y=plus(j * isa.lanes * view.y_channel),
         store=store,

@@ -163,12 +163,13 @@ def _product(plan: KernelPlan, body: WinogradBody, tile: Tile) -> SimpleNamespac
         comment=f"{tile.pixels} tiles x {tile.channels} channels: {accumulators} accumulators.",
         pixels=[
             SimpleNamespace(
-                index=i, x=i * body.v_pitch, y=plus(i * m_pitch))
+                index=i, y=plus(i * m_pitch), input=f"{v}_set1(s[{i * body.v_pitch}])"
+            )
             for i in range(tile.pixels)
         ],
         vectors=[
             SimpleNamespace(
-                index=j, start="set1(0.0f)", packed=plus(plan.packing.offset(j * lanes)),
+                index=j, start=f"{v}_set1(0.0f)", packed=plus(plan.packing.offset(j * lanes)),
                 y=plus(j * lanes), store=f"{v}_store", store_count="",
             )
             for j in range(tile.vectors)

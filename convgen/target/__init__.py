@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
 from convgen.errors import UsageError
+from convgen.spec.model import DType
 from convgen.target.arm import MVE, NEON, NEON_V7
 from convgen.target.cpu import cpu_features, machine_name
+from convgen.target.dots import DotIsa
 from convgen.target.isa import VectorIsa
 from convgen.target.plain import PLAIN, PLAIN_32
 from convgen.target.portable import PORTABLE
 from convgen.target.riscv import RVV
 from convgen.target.wasm import SIMD128
 from convgen.target.x86 import AVX2, AVX2_HALF, AVX512, SSE2
+from convgen.target.x86_dots import avx512_vnni
 
 __all__ = [
     "ISA_NAMES",
@@ -50,7 +53,7 @@ class Target:
     takes the vector body. ``doubles``: whether double arithmetic is instructions, not calls.
     ``parts``: of a fat target, the targets whose bodies its one file holds, widest first.
     ``block``: channels in a block of packed weights, where bodies of several widths read it; 0: as
-    many as the vector has lanes.
+    many as the vector has lanes. ``dots``: what 8-bit kernels take, widest first (``DOTS``).
     """
 
     name: str
@@ -66,6 +69,7 @@ class Target:
     doubles: bool = True
     parts: tuple[str, ...] = ()
     block: int = 0
+    dots: tuple[str, ...] = ()
     bytes_per_cycle: tuple[float, float, float, float] = (64, 32, 16, 8)
     issue: int = 6
 
@@ -73,11 +77,18 @@ class Target:
     def isa(self) -> VectorIsa:
         return self.isas[0]
 
+    def dot_isas(self, dtype: DType) -> tuple[DotIsa, ...]:
+        """The instructions that 8-bit kernels of this element type take, widest first."""
+        return tuple(DOTS[name](dtype) for name in self.dots)
+
     def lanes(self, lanes: int) -> VectorIsa | None:
         """The instruction set of this width, or None."""
         return next((isa for isa in self.isas if isa.lanes == lanes), None)
 
 
+DOTS: Mapping[str, Callable[[DType], DotIsa]] = {
+    "avx512vnni": avx512_vnni,
+}
 _X86_CACHES = Caches(l1=32 << 10, l2=1 << 20, l3=16 << 20)
 _X86_MACHINES = ("x86_64", "AMD64", "amd64")
 # A microcontroller's RAM answers in a cycle or two: all of it counts as one cache.
@@ -90,7 +101,7 @@ TARGETS: Mapping[str, Target] = {
     for target in (
         Target("x86-64-avx512", (AVX512, AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
                fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
-               bytes_per_cycle=(128, 64, 24, 8)),
+               bytes_per_cycle=(128, 64, 24, 8), dots=("avx512vnni",)),
         Target("x86-64-avx2", (AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
                fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES),
         Target("x86-64-sse2", (SSE2, PLAIN), **_X86_CACHES,

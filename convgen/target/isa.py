@@ -47,7 +47,9 @@ class VectorIsa:
     and flags decide (``Target.flags``). ``features``: what the CPU must have, in the names
     of ``__builtin_cpu_supports``. ``registers``: architectural vector registers.
     ``fused``: a multiply-add is one instruction, else two, the first of which overwrites a factor.
-    ``shuffled``: ``set1`` takes a shuffle besides its load.
+    ``shuffled``: ``set1`` takes a shuffle besides its load. ``depth``: products that a multiply-add
+    sums into one lane. ``types``: further C types, (what follows the prefix, definition);
+    ``modelled``: the scalar model, where ``model`` does not make it from the number of lanes.
     """
 
     name: str
@@ -62,6 +64,9 @@ class VectorIsa:
     operations: tuple[Operation, ...]
     fused: bool = True
     shuffled: bool = False
+    depth: int = 1
+    types: tuple[tuple[str, str], ...] = ()
+    modelled: VectorIsa | None = None
 
     @property
     def keeps(self) -> bool:
@@ -86,6 +91,7 @@ class VectorIsa:
             return storage
         both = (*attributes, self.attribute) if self.attribute else attributes
         return f"{storage} __attribute__(({', '.join(both)}))"
+
     def has(self, name: str) -> bool:
         return any(op.name == name for op in self.operations)
 
@@ -153,6 +159,8 @@ def model(isa: VectorIsa) -> VectorIsa:
     frama-c knows no vector types; under ``<NAME>_MODEL`` the generated file swaps its block of
     vector operations for this one and keeps every other line.
     """
+    if isa.modelled is not None:
+        return isa.modelled
     n = isa.lanes
     each = f"for (int i = 0; i < {n}; ++i)"
 

@@ -1,0 +1,214 @@
+"""8-bit layers on vectors: output channels in lanes, several input channels to each product.
+
+Direct tiles read x as it lies where its channels come in whole steps (NHWC, a multiple of the
+depth); else the image is staged: copied with its padding, channels side by side, so that a row of
+taps is one run of bytes whatever their number. Depthwise tiles take one product a lane.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from convgen.dots import DotBody, DotPacking, Stage
+from convgen.errors import ScheduleError
+from convgen.families.base import view_of
+from convgen.families.tiled import packing_of, peel, regions_of
+from convgen.plan import KernelPlan, Loop, Rectangle, Region, Tile, View
+from convgen.schedule import Family, Schedule
+from convgen.spec.model import Act, ConvSpec, Layout, Padding
+from convgen.spec.quant import Rounding
+from convgen.spec.requantize import requantization
+from convgen.target import Target, VectorIsa
+from convgen.target.dots import DotIsa
+
+
+def carried(spec: ConvSpec) -> bool:
+    """Whether vector kernels can compute the layer: its weights count from 0."""
+    return spec.quant is not None and not any(spec.quant.weight.zero_point)
+
+
+def most_pixels(isa: VectorIsa, vectors: int) -> int:
+    """Registers left for accumulators beside the weights, an input, and the constant added to it."""
+    return max(1, (isa.registers - 3 - vectors) // vectors)
+
+
+def isa_of(spec: ConvSpec, schedule: Schedule, target: Target) -> DotIsa:
+    """The instructions that carry the schedule. Raises ScheduleError where none can."""
+    found = target.dot_isas(spec.dtype)
+    isa = next((isa for isa in found if isa.lanes == schedule.lanes), None)
+    if isa is None:
+        widths = ", ".join(str(i.lanes) for i in found) or "none"
+        raise ScheduleError(
+            f"schedule: {target.name} has no 8-bit vectors of {schedule.lanes} lanes, only "
+            f"{widths}, beside plain C with lanes: 1"
+        )
+    if not carried(spec):
+        raise ScheduleError("schedule: weights with zero points take plain C, with lanes: 1")
+    return isa
+
+
+def staged(spec: ConvSpec, depth: int) -> bool:
+    """Whether the image is copied: its channels do not come in whole steps, or lie apart."""
+    return spec.layout is not Layout.NHWC or spec.icg % depth != 0
+
+
+def stage_of(spec: ConvSpec) -> Stage:
+    p = spec.padding
+    assert spec.quant is not None
+    h, w = spec.h + p.top + p.bottom, spec.w + p.left + p.right
+    return Stage(h, w, spec.c, p.top, p.left, spec.quant.x_zero)
+
+
+def direct_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
+    """Dense and grouped layers. Raises ScheduleError where the tile does not fit."""
+    from convgen.families.direct import walk
+
+    isa = isa_of(spec, schedule, target)
+    _check(isa, schedule, most_pixels(isa, schedule.vectors))
+    stage = stage_of(spec) if staged(spec, isa.depth) else None
+    seen = spec
+    if stage is not None:  # what tiles see: the padded copy
+        seen = replace(spec, h=stage.h, w=stage.w, padding=Padding(), layout=Layout.NHWC)
+        view, areas = view_of(seen), peel(seen)
+        outer = view_of(spec)
+        view = replace(
+            view, y_image=outer.y_image, y_row=outer.y_row, y_pixel=outer.y_pixel,
+            y_channel=outer.y_channel, y_group=outer.y_group,
+        )  # fmt: skip
+    else:
+        view, areas = walk(spec, schedule)
+    flat = stage is not None and spec.groups == 1 and spec.dw == 1
+    width = spec.kw * spec.icg if flat else spec.icg
+    run = -(-width // isa.depth) * isa.depth
+    packing = _packing(spec, view, isa, run, flat, isa.depth, stage is not None)
+    loops = _loops(spec, view, packing, any(not a.kh_taps for a in areas), stage is not None)
+    return _plan(spec, seen, schedule, target, isa, view, areas, packing, loops, stage)
+
+
+def depthwise_plan(
+    spec: ConvSpec, schedule: Schedule, target: Target, most: int, walked: tuple[View, list[Rectangle]],
+    loops: tuple[Loop, ...],
+) -> KernelPlan:  # fmt: skip
+    """One product a lane; ``most``: pixels that the registers hold."""
+    isa = isa_of(spec, schedule, target)
+    _check(isa, schedule, most)
+    view, areas = walked
+    packing = _packing(spec, view, isa, 1, False, 1, False)
+    return _plan(spec, spec, schedule, target, isa, view, areas, packing, loops, None, most)
+
+
+def _check(isa: DotIsa, schedule: Schedule, most: int) -> None:
+    if schedule.tile_h * schedule.tile_w > most:
+        raise ScheduleError(
+            f"schedule: a {schedule.tile_h}x{schedule.tile_w} tile of {schedule.vectors} vectors "
+            f"does not fit {isa.registers} registers; at most {most} pixels do"
+        )
+
+
+def _packing(
+    spec: ConvSpec, view: View, isa: DotIsa, run: int, flat: bool, depth: int, whole: bool
+) -> DotPacking:
+    assert spec.quant is not None
+    zero = spec.quant.x_zero + (isa.offset if depth > 1 else 0)
+    runs = spec.kh if flat else spec.kh * spec.kw
+    return DotPacking(
+        isa.lanes, depth, view.groups, view.oc, runs, run, flat, zero,
+        summed=zero != 0 and not whole,
+    )  # fmt: skip
+
+
+def _loops(
+    spec: ConvSpec, view: View, packing: DotPacking, some_empty: bool, whole: bool
+) -> tuple[Loop, ...]:
+    """Over rows of taps and the steps of a row; strides in bytes."""
+    lanes, run, depth = packing.lanes, packing.run, packing.depth
+    steps, step = run // depth, depth * lanes
+    row = run * lanes if packing.flat else spec.kw * run * lanes
+    loops = []
+    if spec.kh > 1 or some_empty:
+        loops.append(Loop("kh", "kh_taps", spec.dh * view.x_row, row))
+    if packing.flat:
+        return (*loops, Loop("k", str(steps), depth, step)) if steps > 1 else tuple(loops)
+    if spec.kw > 1 and spec.groups == 1 and spec.dw == 1 and not whole:
+        count = f"kw_taps * {steps}" if steps > 1 else "kw_taps"
+        return (*loops, Loop("k", count, depth, step))
+    if spec.kw > 1:
+        loops.append(Loop("kw", "kw_taps", spec.dw * view.x_pixel, run * lanes))
+    if steps > 1:
+        loops.append(Loop("k", str(steps), depth, step))
+    return tuple(loops)
+
+
+def _plan(
+    spec: ConvSpec,
+    seen: ConvSpec,
+    schedule: Schedule,
+    target: Target,
+    isa: DotIsa,
+    view: View,
+    areas: list[Rectangle],
+    packing: DotPacking,
+    loops: tuple[Loop, ...],
+    stage: Stage | None,
+    most: int = 0,
+) -> KernelPlan:
+    strides = packing_of(spec, view, isa.lanes)  # of the caller's weights
+    places = replace(strides, kw=1 if packing.flat else spec.kw, ic=packing.run)
+
+    def fitting(isa: VectorIsa, vectors: int) -> int:
+        return most or most_pixels(isa, vectors)
+
+    regions = regions_of(seen, view, places, schedule, areas, isa, fitting)
+    single = view.x_lane == 1
+    body = DotBody(
+        isa, schedule.family, regions, loops, _operations(spec, regions, packing, single),
+        stage, single,
+    )  # fmt: skip
+    room = stage.bytes if stage else 0
+    return KernelPlan(
+        spec, schedule, target, view, strides, (body,), workspace_bytes=room, sections=packing
+    )
+
+
+def requantized(spec: ConvSpec) -> str:
+    """How sums become outputs: ``sums``, ``float`` or ``fixed`` by vectors; ``lanes`` one by one.
+
+    Fixed point takes vectors where every ratio lies between 2^-21 and 1/2, as nearly all do.
+    """
+    how = requantization(spec)
+    if how is None:
+        return "sums" if spec.layout is Layout.NHWC and spec.activation.kind is Act.NONE else "lanes"
+    if how.table or spec.layout is not Layout.NHWC:
+        return "lanes"
+    if how.rounding is Rounding.ONNX:
+        return "float"
+    return "fixed" if all(-21 <= shift <= -1 for shift in how.shifts) else "lanes"
+
+
+def _operations(
+    spec: ConvSpec, regions: tuple[Region, ...], packing: DotPacking, single: bool
+) -> tuple[str, ...]:
+    """Vector operations that the kernel's text calls; a compiler warns of any other."""
+    tiles: list[Tile] = [region.tile for region in regions]
+    partly = not all(t.full for t in tiles)
+    fully = any(t.full or t.vectors > 1 for t in tiles)
+    used = {"sums"} | ({"sub"} if packing.summed else set())
+    if single:
+        used |= {"taps", "product"} | ({"each"} if fully else set())
+        used |= {"each_part"} if partly else set()
+    else:
+        used |= {"quad", "weights", "dot"}
+    how, kind = requantization(spec), requantized(spec)
+    if kind in ("sums", "lanes"):
+        return tuple(sorted(used | {"spill"}))
+    assert how is not None
+    if kind == "float":
+        used.add("rescale")
+    else:
+        used |= {"reduce_signed" if how.rounding is Rounding.TFLITE else "reduce", "clamp"}
+    used |= {"add1"} if how.zero else set()
+    used |= {"narrow"} if fully else set()
+    used |= {"narrow_part"} if partly else set()
+    return tuple(sorted(used))
+
+

@@ -1,0 +1,221 @@
+"""Words of the 8-bit vector kernels."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+from convgen.activations import float_literal
+from convgen.dots import DotBody, DotPacking
+from convgen.families.dots import requantized
+from convgen.plan import KernelPlan, Region, Tile
+from convgen.render.body import BodyText, common, plus, times
+from convgen.render.lanewise import lanewise_text
+from convgen.render.scalar import RequantText, requant_text
+from convgen.render.tile import TileText, loop_text, tap_params, tile_text
+from convgen.spec.elements import arrays_of
+from convgen.spec.model import ConvSpec, Layout
+from convgen.spec.quant import Requantization, Rounding
+from convgen.spec.requantize import input_reach, requantization
+
+
+@dataclass(frozen=True)
+class DotText(BodyText):
+    """What templates/dots.c.j2 prints. ``kind``: of ``families.dots.requantized``; ``scale``: a
+    block's numbers for it, or None; ``stage``: the copy of the image, or None."""
+
+    table: str
+    regions: tuple[Region, ...]
+    runs: tuple[tuple[str, int, int], ...]
+    tiles: tuple[TileText, ...]
+    loops: tuple[SimpleNamespace, ...]
+    inner: str
+    w_index: str
+    x_index: str
+    bias_param: str
+    input_words: str
+    finish: str
+    finish_words: str
+    tap_params: str
+    unit_factor: str
+    images: int
+    x_unit: str
+    y_unit: str
+    block: str
+    first_tap: str
+    kind: str
+    requant: RequantText
+    scale: SimpleNamespace | None
+    y_channel: int
+    stage: SimpleNamespace | None
+    packed: DotPacking
+    by_tap: SimpleNamespace
+    zero: int
+    reach: int
+    channels: int
+
+
+def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
+    """The words of an 8-bit plan's vector body."""
+    spec, view, packed = plan.spec, plan.view, plan.sections
+    assert isinstance(packed, DotPacking)
+    groups, images = view.groups, 1 if body.stage else spec.batch  # staged ones come one by one
+    requant, arrays, v = requant_text(spec), arrays_of(spec), body.isa.prefix
+    kind = requantized(spec)
+    scale = _scales(plan, packed, kind)
+    extra = (", const {0}_scale *scale".format(spec.name) if scale else "") + (
+        ", ptrdiff_t channel" if kind == "lanes" else ""
+    )
+    words = common(plan, body) | {
+        "x": arrays.x.c,
+        "w": "int8_t",
+        "y": arrays.y.c,
+        "x_vector": f"{v}_in",
+        "w_vector": f"{v}_w",
+        "w_load": "taps" if body.single else "weights",
+        "multiply": "product" if body.single else "dot",
+        "more_params": extra,
+        "words": f"{body.isa.name}: {body.isa.lanes} sums side by side",
+    }
+    return DotText(
+        **words,
+        table=f"{spec.name}_regions",
+        regions=body.regions,
+        runs=tuple((tile.name, a, b) for tile, a, b in body.runs),
+        tiles=tuple(_tile(plan, body, tile, kind, scale) for tile in body.tiles),
+        **loop_text(body.loops),
+        bias_param=f"const {v} *b, ",
+        input_words=f"{packed.depth} inputs of each pixel",
+        finish="{}",
+        finish_words="From sums to outputs.",
+        tap_params=tap_params(body.loops),
+        unit_factor=f"{groups * images} * " if groups * images > 1 else "",
+        images=images,
+        x_unit=(f" + {times('image', view.x_image)}" if images > 1 else "")
+        + (f" + {times('group', view.x_group)}" if groups > 1 else "")
+        + (" + oc" if view.x_lane else ""),
+        y_unit=(f" + {times('image', view.y_image)}" if images > 1 else "")
+        + (f" + {times('group', view.y_group)}" if groups > 1 else "")
+        + f" + {times('oc', view.y_channel)}",
+        block=(f"{times('group', packed.blocks)} + " if groups > 1 else "")
+        + f"oc / {packed.lanes}",
+        first_tap="a->kh * {} + a->kw".format(spec.kw),
+        kind=kind,
+        requant=requant,
+        scale=scale,
+        y_channel=view.y_channel,
+        stage=_stage(spec, body),
+        packed=packed,
+        by_tap=_caller_weights(plan),
+        zero=packed.zero,
+        reach=input_reach(spec),
+        channels=spec.oc,
+    )
+
+
+def _tile(
+    plan: KernelPlan, body: DotBody, tile: Tile, kind: str, scale: SimpleNamespace | None
+) -> TileText:
+    text = lanewise_text(plan, body, tile) if plan.view.x_lane else tile_text(plan, body, tile)
+    packed, v, lanes = plan.sections, body.isa.prefix, body.isa.lanes
+    assert isinstance(packed, DotPacking)
+
+    def rest(j: int) -> str:
+        at = plus(j) if scale and scale.count > 1 else ""
+        by_scale = f", scale{at}" if scale else ""
+        by_lane = f", channel{plus(j * lanes)}" if kind == "lanes" else ""
+        whole = kind in ("fixed", "float") and tile.stored(j) == lanes
+        return by_scale + by_lane + ("" if whole else f", {tile.stored(j)}")
+
+    def store(j: int) -> str:
+        whole = kind in ("fixed", "float") and tile.stored(j) == lanes
+        return f"{v}_out" if whole else f"{v}_out_part"
+
+    vectors = tuple(
+        SimpleNamespace(
+            index=j.index, start=f"b[{j.index}]", packed=plus(j.index * packed.block_stride),
+            y=j.y, store=store(j.index), store_count=rest(j.index),
+        )
+        for j in text.vectors
+    )  # fmt: skip
+    pixels = tuple(
+        SimpleNamespace(index=m.index, y=m.y, input=f"{v}_quad(s{plus(m.x)})") for m in text.pixels
+    )
+    more: dict[str, Any] = {"vectors": vectors, "pixels": pixels}
+    if text.kind == "window":
+        more |= {"store": store(0), "store_count": rest(0)}
+    args = (", scale" if scale else "") + (", channel" if kind == "lanes" else "")
+    more["tap_args"] = text.tap_args + args
+    return type(text)(**{**vars(text), **more})
+
+
+def _scales(plan: KernelPlan, packed: DotPacking, kind: str) -> SimpleNamespace | None:
+    """The numbers that scale the sums of each block of channels: one entry where all are alike."""
+    spec, lanes = plan.spec, packed.lanes
+    how = requantization(spec)
+    if how is None or kind not in ("float", "fixed"):
+        return None
+    several = how.rounding is Rounding.ONNX and len(set(how.scales)) > 1
+    several |= how.rounding is not Rounding.ONNX and (
+        len(set(zip(how.factors, how.shifts, strict=True))) > 1
+    )
+    blocks = range(packed.groups * packed.blocks) if several else range(1)
+    entries = [_entry(how, [_channel(packed, b, i) for i in range(lanes)]) for b in blocks]
+    fields = [("float", "factor")] if kind == "float" else [
+        ("int32_t", "factor"), ("int32_t", "right"), ("int64_t", "half"),
+    ]  # fmt: skip
+    return SimpleNamespace(count=len(entries), fields=fields, entries=entries)
+
+
+def _channel(packed: DotPacking, block: int, lane: int) -> int:
+    """The output channel of a lane; those that do not exist take the last one's numbers."""
+    group, inside = divmod(block, packed.blocks)
+    return group * packed.oc + min(inside * packed.lanes + lane, packed.oc - 1)
+
+
+def _entry(how: Requantization, channels: list[int]) -> list[str]:
+    """The initialisers of one block. A product is halved upwards: 2^30 to divide by 2^31, and half
+    of what is shifted out after that, times 2^31."""
+    if how.rounding is Rounding.ONNX:
+        scales = how.scales if len(how.scales) > 1 else how.scales * (max(channels) + 1)
+        return [", ".join(float_literal(scales[c]) for c in channels)]
+    count = max(channels) + 1
+    factors = how.factors if len(how.factors) > 1 else how.factors * count
+    shifts = how.shifts if len(how.shifts) > 1 else how.shifts * count
+    right = [-shifts[c] for c in channels]
+    first = 0 if how.rounding is Rounding.TFLITE_SINGLE else 2**30
+    halves = [first + 2 ** (30 + r) for r in right]
+    return [
+        ", ".join(str(factors[c]) for c in channels),
+        ", ".join(map(str, right)),
+        ", ".join(map(str, halves[::2] + halves[1::2])),
+    ]
+
+
+def _stage(spec: ConvSpec, body: DotBody) -> SimpleNamespace | None:
+    stage = body.stage
+    if stage is None:
+        return None
+    return SimpleNamespace(
+        **vars(stage), bytes=stage.bytes, row=stage.w * stage.c, image=spec.h * spec.w * spec.c,
+        batch=spec.batch, y_image=math.prod(spec.y_shape[1:]),
+        at=(stage.top * stage.w + stage.left) * stage.c, ih=spec.h, iw=spec.w,
+        planes=spec.layout is not Layout.NHWC,
+        padded=(stage.h, stage.w) != (spec.h, spec.w),
+    )  # fmt: skip
+
+
+def _caller_weights(plan: KernelPlan) -> SimpleNamespace:
+    """Where <name>_pack finds a weight, and where in its run it goes."""
+    p, packed = plan.packing, plan.sections
+    assert isinstance(packed, DotPacking)
+    at = " + ".join(
+        times(var, step) for var, step in (("kh", p.w_kh), ("kw", p.w_kw), ("ic", p.w_ic), ("channel", p.w_oc))
+    )
+    if packed.flat:
+        run, k = "kh", f"{times('kw', p.ic)} + ic" if p.ic > 1 else "kw"
+    else:
+        run, k = f"{times('kh', p.kw)} + kw", "ic"
+    return SimpleNamespace(at=at, run=run, k=k, kh=p.kh, kw=p.kw, ic=p.ic)

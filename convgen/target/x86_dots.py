@@ -1,0 +1,76 @@
+"""8-bit products on x86-64. Inputs count as unsigned there: int8 ones get 128 added."""
+
+from __future__ import annotations
+
+from convgen.spec.model import DType
+from convgen.target.dots import MOST, DotIsa, model, table
+from convgen.target.x86 import _X86
+
+_512 = {
+    "sums": "_mm512_loadu_si512(p)",
+    "sub": "_mm512_sub_epi32(a, b)",
+    "weights": "_mm512_loadu_si512(p)",
+    # The intrinsic would copy accumulators: gcc does not see that they may be overwritten.
+    "dot": '__asm__("vpdpbusd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));\n  return c;',
+    "taps": "_mm512_and_si512(\n      _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)), "
+    "_mm512_set1_epi32(0xffff))",
+    "product": '__asm__("vpdpwssd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));\n  return c;',
+    "rescale": "__m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(a), _mm512_loadu_ps(s));\n"
+    "  f = _mm512_min_ps(_mm512_max_ps(f, _mm512_set1_ps(low)), _mm512_set1_ps(high));\n"
+    "  return _mm512_cvt_roundps_epi32(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);",
+    "add1": "_mm512_add_epi32(a, _mm512_set1_epi32(s))",
+    "clamp": "_mm512_min_epi32(_mm512_max_epi32(a, _mm512_set1_epi32(low)), "
+    "_mm512_set1_epi32(high))",
+    "narrow": "_mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(a))",
+    "narrow_part": "_mm512_mask_cvtepi32_storeu_epi8(p, (__mmask16)((1u << n) - 1u), a)",
+    "spill": "_mm512_storeu_si512(p, a)",
+}
+
+
+def _reduce_512(sign: str) -> str:
+    """Even and odd lanes multiplied apart, 64 bits each."""
+    return (
+        f"a = _mm512_min_epi32(a, _mm512_set1_epi32({MOST}));\n"
+        "  const __m512i g = _mm512_loadu_si512(f);\n"
+        "  __m512i even = _mm512_mul_epi32(a, g);\n"
+        "  __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(g, 32));\n"
+        "  even = _mm512_srli_epi64(_mm512_add_epi64(even, _mm512_loadu_si512(t)), 31);\n"
+        "  odd = _mm512_slli_epi64(_mm512_add_epi64(odd, _mm512_loadu_si512(t + 8)), 1);\n"
+        "  const __m512i q = _mm512_mask_mov_epi32(even, 0xaaaa, odd);\n"
+        f"  return _mm512_srav_epi32({sign}, _mm512_loadu_si512(by));"
+    )
+
+
+def avx512_vnni(dtype: DType) -> DotIsa:
+    """AVX-512 with VNNI: Ice Lake, Zen 4 and later."""
+    signed = dtype is DType.INT8
+    x, offset = f"{dtype}_t", 128 if signed else 0
+    quad = "_mm512_set1_epi32(q)"
+    if signed:
+        quad = f"_mm512_xor_si512({quad}, _mm512_set1_epi8(-128))"
+    widen = "_mm512_cvtepi8_epi32" if signed else "_mm512_cvtepu8_epi32"
+    part = "_mm_maskz_loadu_epi8((__mmask16)((1u << n) - 1u), p)"
+    bodies = {
+        **_512,
+        "quad": f"int32_t q;\n  memcpy(&q, p, sizeof q);\n  return {quad};",
+        "each": f"{widen}(_mm_loadu_si128((const __m128i *)p))",
+        "each_part": f"{widen}({part})",
+        "reduce": _reduce_512("q"),
+        "reduce_signed": _reduce_512("_mm512_add_epi32(q, _mm512_srai_epi32(a, 31))"),
+    }
+    return DotIsa(
+        name="avx512vnni",
+        lanes=16,
+        prefix="v16",
+        ctype="__m512i",
+        header="immintrin.h",
+        condition=_X86,
+        attribute='target("avx512f,avx512bw,avx512vl,avx512vnni")',
+        features=("avx512f", "avx512bw", "avx512vl", "avx512vnni"),
+        registers=32,
+        operations=table("v16", x, bodies),
+        depth=4,
+        types=(("in", "__m512i"), ("w", "__m512i")),
+        modelled=model("v16", 16, 4, dtype, offset),
+        offset=offset,
+    )
