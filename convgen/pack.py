@@ -64,9 +64,7 @@ def pack_sections(plan: KernelPlan, weights: Weights) -> npt.NDArray[Any]:
     )
 
 
-def _dots(
-    p: DotPacking, ohwi: npt.NDArray[Any], bias: npt.NDArray[Any]
-) -> npt.NDArray[np.int8]:
+def _dots(p: DotPacking, ohwi: npt.NDArray[Any], bias: npt.NDArray[Any]) -> npt.NDArray[np.int8]:
     """[group][block][bias | sums of taps | run][depth step][lane][depth], as bytes."""
     import numpy as np
 

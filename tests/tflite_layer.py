@@ -16,9 +16,7 @@ VERSIONS = {"CONV_2D": 3, "DEPTHWISE_CONV_2D": 3}  # of the operators, where the
 
 def same_padding(spec: ConvSpec) -> bool:
     """Does TensorFlow's SAME pad this layer as its spec says? Else VALID must."""
-    return any(
-        (spec.padding.top, spec.padding.left, spec.padding.bottom, spec.padding.right)
-    )
+    return any((spec.padding.top, spec.padding.left, spec.padding.bottom, spec.padding.right))
 
 
 def model(layer: Filled) -> bytes:

@@ -7,14 +7,15 @@ taps is one run of bytes whatever their number. Depthwise tiles take one product
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from convgen.dots import DotBody, DotPacking, Stage
 from convgen.errors import ScheduleError
 from convgen.families.base import view_of
 from convgen.families.tiled import packing_of, peel, regions_of
 from convgen.plan import KernelPlan, Loop, Rectangle, Region, Tile, View
-from convgen.schedule import Family, Schedule
+from convgen.schedule import Schedule
+from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import Act, ConvSpec, Layout, Padding
 from convgen.spec.quant import Rounding
 from convgen.spec.requantize import requantization
@@ -28,7 +29,7 @@ def carried(spec: ConvSpec) -> bool:
 
 
 def most_pixels(isa: VectorIsa, vectors: int) -> int:
-    """Registers left for accumulators beside the weights, an input, and the constant added to it."""
+    """Registers left for accumulators beside weights, an input, and the constant added to it."""
     return max(1, (isa.registers - 3 - vectors) // vectors)
 
 
@@ -86,9 +87,13 @@ def direct_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPla
 
 
 def depthwise_plan(
-    spec: ConvSpec, schedule: Schedule, target: Target, most: int, walked: tuple[View, list[Rectangle]],
+    spec: ConvSpec,
+    schedule: Schedule,
+    target: Target,
+    most: int,
+    walked: tuple[View, list[Rectangle]],
     loops: tuple[Loop, ...],
-) -> KernelPlan:  # fmt: skip
+) -> KernelPlan:
     """One product a lane; ``most``: pixels that the registers hold."""
     isa = isa_of(spec, schedule, target)
     _check(isa, schedule, most)
@@ -170,19 +175,40 @@ def _plan(
     )
 
 
-def requantized(spec: ConvSpec) -> str:
-    """How sums become outputs: ``sums``, ``float`` or ``fixed`` by vectors; ``lanes`` one by one.
+@dataclass(frozen=True)
+class Scaling:
+    """How sums become outputs. ``kind``: ``sums`` as they are, ``float`` or ``fixed`` by vectors
+    through ``operation``, ``lanes`` one by one. ``low``, ``high``: clamps where the type's own
+    saturation does not do; ``zero``: what is added before them."""
 
-    Fixed point takes vectors where every ratio lies between 2^-21 and 1/2, as nearly all do.
-    """
+    kind: str
+    operation: str = ""
+    low: int | None = None
+    high: int | None = None
+    zero: int = 0
+
+
+def scaling(spec: ConvSpec) -> Scaling:
+    """Fixed point takes vectors where every ratio lies between 2^-21 and 1/2, as nearly all do."""
     how = requantization(spec)
     if how is None:
-        return "sums" if spec.layout is Layout.NHWC and spec.activation.kind is Act.NONE else "lanes"
+        plain = spec.layout is Layout.NHWC and spec.activation.kind is Act.NONE
+        return Scaling("sums" if plain else "lanes")
     if how.table or spec.layout is not Layout.NHWC:
-        return "lanes"
+        return Scaling("lanes")
+    limits = ELEMENTS[spec.dtype].limits
+    low = None if how.low == limits[0] else how.low
+    high = None if how.high == limits[1] else how.high
     if how.rounding is Rounding.ONNX:
-        return "float"
-    return "fixed" if all(-21 <= shift <= -1 for shift in how.shifts) else "lanes"
+        if max(how.scales) <= 0.5:  # no product leaves int32, and saturation does the rest
+            return Scaling("float", "rescale", low, high, how.zero)
+        return Scaling("float", "rescale_within", None, None, how.zero)
+    if not all(-21 <= shift <= -1 for shift in how.shifts):
+        return Scaling("lanes")
+    # Halves below 0 go down, which nobody sees after a clamp at the zero point.
+    halves_up = how.rounding is Rounding.TFLITE_SINGLE or how.low >= how.zero
+    # The zero point is in what is added to the products.
+    return Scaling("fixed", "reduce" if halves_up else "reduce_signed", low, high)
 
 
 def _operations(
@@ -198,17 +224,13 @@ def _operations(
         used |= {"each_part"} if partly else set()
     else:
         used |= {"quad", "weights", "dot"}
-    how, kind = requantization(spec), requantized(spec)
-    if kind in ("sums", "lanes"):
+    how = scaling(spec)
+    if how.kind in ("sums", "lanes"):
         return tuple(sorted(used | {"spill"}))
-    assert how is not None
-    if kind == "float":
-        used.add("rescale")
-    else:
-        used |= {"reduce_signed" if how.rounding is Rounding.TFLITE else "reduce", "clamp"}
+    used.add(how.operation)
     used |= {"add1"} if how.zero else set()
+    used |= {"max1"} if how.low is not None else set()
+    used |= {"min1"} if how.high is not None else set()
     used |= {"narrow"} if fully else set()
     used |= {"narrow_part"} if partly else set()
     return tuple(sorted(used))
-
-

@@ -200,8 +200,10 @@ def _body(
     # planes that zeros are written to.
     reach = max(
         run.x0 + (run.count - 1) * run.x_step + segment.place
-        for strip in strips for run in strip.runs
-        for segments in run.vectors for segment in segments
+        for strip in strips
+        for run in strip.runs
+        for segments in run.vectors
+        for segment in segments
     )
     reach += (band - rows) * spec.sh * row_pitch + max(taps)
     reach += (spec.groups - 1) * spec.icg * spec.sw * pitch
@@ -254,9 +256,7 @@ def _strip(spec: ConvSpec, lanes: int, rows: int, most: int) -> Strip:
     return Strip(rows, tuple(runs))
 
 
-def _segments(
-    pixel: int, count: int, width: int, down: int, first: int
-) -> tuple[Segment, ...]:
+def _segments(pixel: int, count: int, width: int, down: int, first: int) -> tuple[Segment, ...]:
     """Where the pixels of one vector lie, from element ``first`` of the planes."""
     found = []
     lane = 0
@@ -274,9 +274,7 @@ def _joined(last: Run, run: Run) -> list[Run]:
     same = (run.vectors, run.stored) == (last.vectors, last.stored)
     if not same or (last.count > 1 and (x_step, p_step) != (last.x_step, last.p_step)):
         return [last, run]
-    return [
-        Run(run.vectors, run.stored, last.count + 1, last.x0, x_step, last.p0, p_step)
-    ]
+    return [Run(run.vectors, run.stored, last.count + 1, last.x0, x_step, last.p0, p_step)]
 
 
 def _split(spec: ConvSpec, isa: VectorIsa) -> Split:
@@ -301,9 +299,7 @@ def _split(spec: ConvSpec, isa: VectorIsa) -> Split:
     if _quick(streams):
         places = tuple(place(spec, lanes, q % spec.c, q // spec.c) for q in range(streams))
         full = _full(rest * streams, streams, lanes)
-        return Split(
-            taken_apart(streams, lanes), whole, rest, lanes, full, places, ((0, 0),)
-        )
+        return Split(taken_apart(streams, lanes), whole, rest, lanes, full, places, ((0, 0),))
     if spec.c < lanes:
         return NO_SPLIT
     # A square of pixels x channels is transposed; the last one overlaps the one before.
@@ -314,9 +310,7 @@ def _split(spec: ConvSpec, isa: VectorIsa) -> Split:
     )
     full = tuple(lanes if i < rest else 0 for i in range(lanes))
     places = tuple(q * down for q in range(lanes))
-    return Split(
-        taken_apart(lanes, lanes), whole, rest, sw * spec.c, full, places, starts
-    )
+    return Split(taken_apart(lanes, lanes), whole, rest, sw * spec.c, full, places, starts)
 
 
 NO_SPLIT = Split(None, 0, 0, 0, (), (), ())

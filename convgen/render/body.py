@@ -20,7 +20,7 @@ class BodyText:
     ``sweep``: what the latter stands for. ``features``, ``supports``: whether this CPU can run it,
     asked now or when the program was loaded; ``everywhere``: any that its condition lets through
     can. ``guard``: the macro under which a vector body is compiled; ``tag``: what the names of its
-    functions end in. ``x w y``: C types of the elements that kernels see; ``x_vector``,
+    functions end in. ``x_type w_type y_type``: C types of the elements that kernels see; ``x_vector``,
     ``w_vector``: of what a multiplication takes, ``w_load`` and ``multiply`` the operations;
     ``more_params``: what microkernels are given besides.
     """
@@ -40,9 +40,9 @@ class BodyText:
     everywhere: bool
     tag: str
     operations: tuple[str, ...]
-    x: str
-    w: str
-    y: str
+    x_type: str
+    w_type: str
+    y_type: str
     x_vector: str
     w_vector: str
     w_load: str
@@ -71,9 +71,9 @@ def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
         "everywhere": set(isa.features) <= BASELINE,
         "tag": plan.tag,
         "operations": body.operations,
-        "x": "float",
-        "w": "float",
-        "y": "float",
+        "x_type": "float",
+        "w_type": "float",
+        "y_type": "float",
         "x_vector": isa.prefix,
         "w_vector": isa.prefix,
         "w_load": "load",

@@ -9,7 +9,7 @@ from typing import Any
 
 from convgen.activations import float_literal
 from convgen.dots import DotBody, DotPacking
-from convgen.families.dots import requantized
+from convgen.families.dots import Scaling, scaling
 from convgen.plan import KernelPlan, Region, Tile
 from convgen.render.body import BodyText, common, plus, times
 from convgen.render.lanewise import lanewise_text
@@ -23,8 +23,8 @@ from convgen.spec.requantize import input_reach, requantization
 
 @dataclass(frozen=True)
 class DotText(BodyText):
-    """What templates/dots.c.j2 prints. ``kind``: of ``families.dots.requantized``; ``scale``: a
-    block's numbers for it, or None; ``stage``: the copy of the image, or None."""
+    """What templates/dots.c.j2 prints. ``kind``, ``how``: of ``families.dots.scaling``; ``scale``:
+    a block's numbers for it, or None; ``stage``: the copy of the image, or None."""
 
     table: str
     regions: tuple[Region, ...]
@@ -46,6 +46,7 @@ class DotText(BodyText):
     block: str
     first_tap: str
     kind: str
+    how: Scaling
     requant: RequantText
     scale: SimpleNamespace | None
     y_channel: int
@@ -63,15 +64,16 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
     assert isinstance(packed, DotPacking)
     groups, images = view.groups, 1 if body.stage else spec.batch  # staged ones come one by one
     requant, arrays, v = requant_text(spec), arrays_of(spec), body.isa.prefix
-    kind = requantized(spec)
+    how = scaling(spec)
+    kind = how.kind
     scale = _scales(plan, packed, kind)
-    extra = (", const {0}_scale *scale".format(spec.name) if scale else "") + (
+    extra = (f", const {spec.name}_scale *scale" if scale else "") + (
         ", ptrdiff_t channel" if kind == "lanes" else ""
     )
     words = common(plan, body) | {
-        "x": arrays.x.c,
-        "w": "int8_t",
-        "y": arrays.y.c,
+        "x_type": arrays.x.c,
+        "w_type": "int8_t",
+        "y_type": arrays.y.c,
         "x_vector": f"{v}_in",
         "w_vector": f"{v}_w",
         "w_load": "taps" if body.single else "weights",
@@ -101,8 +103,9 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
         + f" + {times('oc', view.y_channel)}",
         block=(f"{times('group', packed.blocks)} + " if groups > 1 else "")
         + f"oc / {packed.lanes}",
-        first_tap="a->kh * {} + a->kw".format(spec.kw),
+        first_tap=f"a->kh * {spec.kw} + a->kw",
         kind=kind,
+        how=how,
         requant=requant,
         scale=scale,
         y_channel=view.y_channel,
@@ -164,7 +167,7 @@ def _scales(plan: KernelPlan, packed: DotPacking, kind: str) -> SimpleNamespace 
     blocks = range(packed.groups * packed.blocks) if several else range(1)
     entries = [_entry(how, [_channel(packed, b, i) for i in range(lanes)]) for b in blocks]
     fields = [("float", "factor")] if kind == "float" else [
-        ("int32_t", "factor"), ("int32_t", "right"), ("int64_t", "half"),
+        ("int32_t", "factor"), ("int64_t", "addend"), ("int32_t", "shift"),
     ]  # fmt: skip
     return SimpleNamespace(count=len(entries), fields=fields, entries=entries)
 
@@ -176,8 +179,11 @@ def _channel(packed: DotPacking, block: int, lane: int) -> int:
 
 
 def _entry(how: Requantization, channels: list[int]) -> list[str]:
-    """The initialisers of one block. A product is halved upwards: 2^30 to divide by 2^31, and half
-    of what is shifted out after that, times 2^31."""
+    """The initialisers of one block.
+
+    Of a product, 2^-(31 + right) is wanted: half of that divisor is added to round, and the zero
+    point times it; TFLite's first rounding, to 2^-31, adds half of that as well.
+    """
     if how.rounding is Rounding.ONNX:
         scales = how.scales if len(how.scales) > 1 else how.scales * (max(channels) + 1)
         return [", ".join(float_literal(scales[c]) for c in channels)]
@@ -186,11 +192,11 @@ def _entry(how: Requantization, channels: list[int]) -> list[str]:
     shifts = how.shifts if len(how.shifts) > 1 else how.shifts * count
     right = [-shifts[c] for c in channels]
     first = 0 if how.rounding is Rounding.TFLITE_SINGLE else 2**30
-    halves = [first + 2 ** (30 + r) for r in right]
+    addends = [first + 2 ** (30 + r) + how.zero * 2 ** (31 + r) for r in right]
     return [
         ", ".join(str(factors[c]) for c in channels),
-        ", ".join(map(str, right)),
-        ", ".join(map(str, halves[::2] + halves[1::2])),
+        ", ".join(map(str, addends[::2] + addends[1::2])),
+        ", ".join(str(r - 1) for r in right),
     ]
 
 
@@ -212,7 +218,8 @@ def _caller_weights(plan: KernelPlan) -> SimpleNamespace:
     p, packed = plan.packing, plan.sections
     assert isinstance(packed, DotPacking)
     at = " + ".join(
-        times(var, step) for var, step in (("kh", p.w_kh), ("kw", p.w_kw), ("ic", p.w_ic), ("channel", p.w_oc))
+        times(var, step)
+        for var, step in (("kh", p.w_kh), ("kw", p.w_kw), ("ic", p.w_ic), ("channel", p.w_oc))
     )
     if packed.flat:
         run, k = "kh", f"{times('kw', p.ic)} + ic" if p.ic > 1 else "kw"

@@ -93,9 +93,7 @@ def planar_text(plan: KernelPlan, body: PlanarBody) -> PlanarText:
 
 
 def _lines(numbers: tuple[int, ...]) -> tuple[str, ...]:
-    return tuple(
-        ", ".join(map(str, numbers[i : i + 12])) + "," for i in range(0, len(numbers), 12)
-    )
+    return tuple(", ".join(map(str, numbers[i : i + 12])) + "," for i in range(0, len(numbers), 12))
 
 
 # -- rows to planes --------------------------------------------------------------------------------
@@ -269,10 +267,7 @@ def _tile(plan: KernelPlan, body: PlanarBody, tile: PlanarTile, name: str) -> Si
         comment=f"{count} x {unit}, {tile.channels} channel{'s' * (tile.channels > 1)}: "
         f"{sums} sum{'s' * (sums > 1)} in registers.",
         vectors=vectors,
-        channels=[
-            SimpleNamespace(index=c, y=c * body.sums_pitch)
-            for c in range(tile.channels)
-        ],
+        channels=[SimpleNamespace(index=c, y=c * body.sums_pitch) for c in range(tile.channels)],
     )
 
 

@@ -285,7 +285,5 @@ def _spec(raw: RawLayer, name: str, padding: Padding) -> ConvSpec:
         layout=raw.layout,
         weight_layout=raw.weight_layout,
         accuracy=raw.accuracy,
-        quant=quant_of(raw.quant, _meaning(raw))
-        if raw.quant and not files_of(raw.quant)
-        else None,
+        quant=quant_of(raw.quant, _meaning(raw)) if raw.quant and not files_of(raw.quant) else None,
     )

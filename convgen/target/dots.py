@@ -11,16 +11,16 @@ range (``convgen/spec/requantize.py``), so those before it may leave int32 and c
     each(p)            IN: input p[i] for lane i; each_part(p, n): the lanes from n on 0
     taps(p)            W: one weight for each lane
     product(a, b, c)   V: c plus the one product of each lane, of each(p) and taps(p)
-    rescale(a, s, low, high)
-                       V: lane i times s[i] in float32, no less than low and no more than high,
-                       rounded half to even
-    reduce(a, f, by, t) lane i, but no more than ``MOST``, times f[i], plus t of it in 64 bits,
-                       the floor of its 2^-31; then the floor of that times 2^-by[i].
-                       t holds the even lanes' addends first. ``reduce_signed``: 1 less for a
-                       lane below 0 between the two
-    add1(a, s)         V: s added to every lane
-    clamp(a, low, high)
-    narrow(p, a)       the lanes as bytes; narrow_part(p, a, n): n of them
+    rescale(a, s)      V: lane i times s[i] in float32, rounded half to even
+    rescale_within(a, s, low, high)
+                       the same, no less than low and no more than high before it is rounded
+    reduce(a, f, t, by)
+                       V: lane i times f[i], plus t of it, in 64 bits; the floor of its 2^-32, then
+                       the floor of that times 2^-by[i]. t holds the even lanes' addends first.
+                       ``reduce_signed``: 2^31 is taken from what is added to lanes below 0
+    add1(a, s) max1(a, s) min1(a, s)
+                       V: every lane with s
+    narrow(p, a)       the lanes as bytes, saturated; narrow_part(p, a, n): n of them
     spill(p, a)        the lanes as they are
 """
 
@@ -28,15 +28,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import DType
 from convgen.target.isa import Operation, VectorIsa
 
-MOST = 2**31 - 1 - 2**20  # so that adding half of 2^21 stays in range
 FLOOR = (
-    "const int64_t p = (int64_t)s * f[i] + t[i / 2 + i % 2 * {half}];\n"
-    "    const int64_t high = (p >= 0 ? p : p - 2147483647) / 2147483648;\n"
-    "    const int64_t unit = (int64_t)1 << by[i], q = high{sign};\n"
-    "    lane[i] = (uint32_t)(int32_t)((q >= 0 ? q : q - unit + 1) / unit);"
+    "const int64_t p = (int64_t)s * f[i] + t[i / 2 + i % 2 * {half}]{less};\n"
+    "    const int64_t high = (p >= 0 ? p : p - 4294967295) / 4294967296;\n"
+    "    const int64_t unit = (int64_t)1 << by[i];\n"
+    "    r.lane[i] = (uint32_t)(int32_t)((high >= 0 ? high : high - unit + 1) / unit);"
 )
 
 
@@ -59,11 +59,13 @@ def shapes(x: str) -> dict[str, tuple[str, str]]:
         "each_part": (f"const {x} *p, int n", "IN"),
         "taps": ("const int8_t *p", "W"),
         "product": ("IN a, W b, V c", "V"),
-        "rescale": ("V a, const float *s, float low, float high", "V"),
-        "reduce": ("V a, const int32_t *f, const int32_t *by, const int64_t *t", "V"),
-        "reduce_signed": ("V a, const int32_t *f, const int32_t *by, const int64_t *t", "V"),
+        "rescale": ("V a, const float *s", "V"),
+        "rescale_within": ("V a, const float *s, float low, float high", "V"),
+        "reduce": ("V a, const int32_t *f, const int64_t *t, const int32_t *by", "V"),
+        "reduce_signed": ("V a, const int32_t *f, const int64_t *t, const int32_t *by", "V"),
         "add1": ("V a, int32_t s", "V"),
-        "clamp": ("V a, int32_t low, int32_t high", "V"),
+        "max1": ("V a, int32_t s", "V"),
+        "min1": ("V a, int32_t s", "V"),
         "narrow": (f"{x} *p, V a", "void"),
         "narrow_part": (f"{x} *p, V a, int n", "void"),
         "spill": ("int32_t *p, V a", "void"),
@@ -94,14 +96,30 @@ def model(prefix: str, lanes: int, depth: int, dtype: DType, offset: int) -> Vec
     def lanewise(expression: str, start: str = "a") -> str:
         return f"V r = {start};\n  {each} r.lane[i] = {expression};\n  return r;"
 
-    def floors(sign: str) -> str:
-        inner = FLOOR.format(half=n // 2, sign=sign).replace("lane[i]", "r.lane[i]")
+    def floors(less: str) -> str:
         return (
-            f"V r = a;\n  {each} {{\n    const int32_t whole = (int32_t)a.lane[i];\n"
-            f"    const int32_t s = whole < {MOST} ? whole : {MOST};\n"
-            f"    {inner}\n  }}\n  return r;"
+            f"V r = a;\n  {each} {{\n    const int32_t s = (int32_t)a.lane[i];\n"
+            f"    {FLOOR.format(half=n // 2, less=less)}\n  }}\n  return r;"
         )
 
+    def rounded(clamps: str) -> str:
+        return (
+            f"V r = a;\n  {each} {{\n"
+            f"    {'float' if clamps else 'const float'} real = (float)(int32_t)a.lane[i] * s[i];\n"
+            f"{clamps}"
+            "    int32_t q = (int32_t)real; /* towards 0; then to the nearest, halves to the even "
+            "one */\n"
+            "    const float rest = real - (float)q;\n"
+            "    if (rest > 0.5f || (rest >= 0.5f && q % 2 != 0)) ++q;\n"
+            "    if (rest < -0.5f || (rest <= -0.5f && q % 2 != 0)) --q;\n"
+            "    r.lane[i] = (uint32_t)q;\n  }\n  return r;"
+        )
+
+    low, high = ELEMENTS[dtype].limits
+    saturated = (
+        f"{{\n    const int32_t q = (int32_t)a.lane[i];\n"
+        f"    p[i] = ({x})(q < {low} ? {low} : q > {high} ? {high} : q);\n  }}"
+    )
     bodies = {
         "sums": f"V r = {{{{0}}}};\n  {each} {{\n"
         "    const uint32_t low = (uint32_t)(uint8_t)p[4 * i] | "
@@ -112,7 +130,7 @@ def model(prefix: str, lanes: int, depth: int, dtype: DType, offset: int) -> Vec
         "sub": lanewise("a.lane[i] - b.lane[i]"),
         "quad": f"IN r = {{{{0}}}};\n  for (int d = 0; d < {depth}; ++d) "
         f"r.value[d] = (int16_t)(p[d]{plus});\n  return r;",
-        "weights": f"W r;\n  memcpy(r.value, p, sizeof r.value);\n  return r;",
+        "weights": "W r;\n  memcpy(r.value, p, sizeof r.value);\n  return r;",
         "dot": f"V r = c;\n  {each} {{\n    for (int d = 0; d < {depth}; ++d) {{\n"
         f"      r.lane[i] += (uint32_t)(a.value[d] * b.value[{depth} * i + d]);\n"
         "    }\n  }\n  return r;",
@@ -122,23 +140,17 @@ def model(prefix: str, lanes: int, depth: int, dtype: DType, offset: int) -> Vec
         "taps": f"W r = {{{{0}}}};\n  memcpy(r.value, p, {n});\n  return r;",
         "product": f"V r = c;\n  {each} r.lane[i] += (uint32_t)(a.value[i] * b.value[i]);\n"
         "  return r;",
-        "rescale": f"V r = a;\n  {each} {{\n"
-        "    float real = (float)(int32_t)a.lane[i] * s[i];\n"
-        "    if (real < low) real = low;\n"
-        "    if (real > high) real = high;\n"
-        "    int32_t q = (int32_t)real; /* towards 0; then to the nearest, halves to the even one */\n"
-        "    const float rest = real - (float)q;\n"
-        "    if (rest > 0.5f || (rest >= 0.5f && q % 2 != 0)) ++q;\n"
-        "    if (rest < -0.5f || (rest <= -0.5f && q % 2 != 0)) --q;\n"
-        "    r.lane[i] = (uint32_t)q;\n  }\n  return r;",
+        "rescale": rounded(""),
+        "rescale_within": rounded(
+            "    if (real < low) real = low;\n    if (real > high) real = high;\n"
+        ),
         "reduce": floors(""),
-        "reduce_signed": floors(" - (s < 0)"),
+        "reduce_signed": floors(" - (s < 0 ? 2147483648 : 0)"),
         "add1": lanewise("a.lane[i] + (uint32_t)s"),
-        "clamp": f"V r = a;\n  {each} {{\n    int32_t q = (int32_t)a.lane[i];\n"
-        "    if (q < low) q = low;\n    if (q > high) q = high;\n"
-        "    r.lane[i] = (uint32_t)q;\n  }\n  return r;",
-        "narrow": f"{each} p[i] = ({x})(int32_t)a.lane[i];",
-        "narrow_part": f"for (int i = 0; i < n; ++i) p[i] = ({x})(int32_t)a.lane[i];",
+        "max1": lanewise("(int32_t)a.lane[i] > s ? a.lane[i] : (uint32_t)s"),
+        "min1": lanewise("(int32_t)a.lane[i] < s ? a.lane[i] : (uint32_t)s"),
+        "narrow": f"{each} {saturated}",
+        "narrow_part": f"for (int i = 0; i < n; ++i) {saturated}",
         "spill": f"{each} p[i] = (int32_t)a.lane[i];",
     }
     return VectorIsa(

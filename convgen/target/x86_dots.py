@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from convgen.spec.model import DType
-from convgen.target.dots import MOST, DotIsa, model, table
+from convgen.target.dots import DotIsa, model, table
 from convgen.target.x86 import _X86
 
+_PRODUCT_512 = "_mm512_mul_ps(_mm512_cvtepi32_ps(a), _mm512_loadu_ps(s))"
+_ROUND_512 = "_mm512_cvt_roundps_epi32(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)"
 _512 = {
     "sums": "_mm512_loadu_si512(p)",
     "sub": "_mm512_sub_epi32(a, b)",
@@ -15,29 +17,37 @@ _512 = {
     "taps": "_mm512_and_si512(\n      _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)), "
     "_mm512_set1_epi32(0xffff))",
     "product": '__asm__("vpdpwssd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));\n  return c;',
-    "rescale": "__m512 f = _mm512_mul_ps(_mm512_cvtepi32_ps(a), _mm512_loadu_ps(s));\n"
+    "rescale": f"const __m512 f = {_PRODUCT_512};\n  return {_ROUND_512};",
+    "rescale_within": f"__m512 f = {_PRODUCT_512};\n"
     "  f = _mm512_min_ps(_mm512_max_ps(f, _mm512_set1_ps(low)), _mm512_set1_ps(high));\n"
-    "  return _mm512_cvt_roundps_epi32(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);",
+    f"  return {_ROUND_512};",
     "add1": "_mm512_add_epi32(a, _mm512_set1_epi32(s))",
-    "clamp": "_mm512_min_epi32(_mm512_max_epi32(a, _mm512_set1_epi32(low)), "
-    "_mm512_set1_epi32(high))",
-    "narrow": "_mm_storeu_si128((__m128i *)p, _mm512_cvtepi32_epi8(a))",
-    "narrow_part": "_mm512_mask_cvtepi32_storeu_epi8(p, (__mmask16)((1u << n) - 1u), a)",
+    "max1": "_mm512_max_epi32(a, _mm512_set1_epi32(s))",
+    "min1": "_mm512_min_epi32(a, _mm512_set1_epi32(s))",
     "spill": "_mm512_storeu_si512(p, a)",
 }
 
 
-def _reduce_512(sign: str) -> str:
-    """Even and odd lanes multiplied apart, 64 bits each."""
+def _reduce_512(signed: bool) -> str:
+    """Even and odd lanes multiplied apart, 64 bits each; what counts are the upper halves."""
+    less = ""
+    if signed:
+        for name in ("even", "odd"):
+            less += (
+                f"  {name} = _mm512_mask_sub_epi64(\n      {name}, _mm512_cmplt_epi64_mask({name}, "
+                f"_mm512_setzero_si512()), {name}, _mm512_set1_epi64(2147483648));\n"
+            )
     return (
-        f"a = _mm512_min_epi32(a, _mm512_set1_epi32({MOST}));\n"
-        "  const __m512i g = _mm512_loadu_si512(f);\n"
+        "const __m512i g = _mm512_loadu_si512(f);\n"
+        "  const __m512i upper = _mm512_setr_epi32(\n"
+        "      1, 17, 3, 19, 5, 21, 7, 23, 9, 25, 11, 27, 13, 29, 15, 31);\n"
         "  __m512i even = _mm512_mul_epi32(a, g);\n"
         "  __m512i odd = _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(g, 32));\n"
-        "  even = _mm512_srli_epi64(_mm512_add_epi64(even, _mm512_loadu_si512(t)), 31);\n"
-        "  odd = _mm512_slli_epi64(_mm512_add_epi64(odd, _mm512_loadu_si512(t + 8)), 1);\n"
-        "  const __m512i q = _mm512_mask_mov_epi32(even, 0xaaaa, odd);\n"
-        f"  return _mm512_srav_epi32({sign}, _mm512_loadu_si512(by));"
+        f"{less}"
+        "  even = _mm512_add_epi64(even, _mm512_loadu_si512(t));\n"
+        "  odd = _mm512_add_epi64(odd, _mm512_loadu_si512(t + 8));\n"
+        "  return _mm512_srav_epi32(\n"
+        "      _mm512_permutex2var_epi32(even, upper, odd), _mm512_loadu_si512(by));"
     )
 
 
@@ -49,14 +59,19 @@ def avx512_vnni(dtype: DType) -> DotIsa:
     if signed:
         quad = f"_mm512_xor_si512({quad}, _mm512_set1_epi8(-128))"
     widen = "_mm512_cvtepi8_epi32" if signed else "_mm512_cvtepu8_epi32"
+    narrow = "_mm512_cvtsepi32_epi8(a)"
+    if not signed:
+        narrow = "_mm512_cvtusepi32_epi8(_mm512_max_epi32(a, _mm512_setzero_si512()))"
     part = "_mm_maskz_loadu_epi8((__mmask16)((1u << n) - 1u), p)"
     bodies = {
         **_512,
         "quad": f"int32_t q;\n  memcpy(&q, p, sizeof q);\n  return {quad};",
         "each": f"{widen}(_mm_loadu_si128((const __m128i *)p))",
         "each_part": f"{widen}({part})",
-        "reduce": _reduce_512("q"),
-        "reduce_signed": _reduce_512("_mm512_add_epi32(q, _mm512_srai_epi32(a, 31))"),
+        "reduce": _reduce_512(signed=False),
+        "reduce_signed": _reduce_512(signed=True),
+        "narrow": f"_mm_storeu_si128((__m128i *)p, {narrow})",
+        "narrow_part": f"_mm_mask_storeu_epi8(p, (__mmask16)((1u << n) - 1u), {narrow})",
     }
     return DotIsa(
         name="avx512vnni",

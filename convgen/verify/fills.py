@@ -158,6 +158,4 @@ def with_weights(fill: Fill, w: Array, b: Array | None) -> Fill:
 
 def _fill(spec: ConvSpec, x: Array, w: Array, b: Array) -> Fill:
     element = ELEMENTS[spec.dtype]
-    return Fill(
-        stored(x, element), stored(w, element), stored(b, element) if spec.bias else None
-    )
+    return Fill(stored(x, element), stored(w, element), stored(b, element) if spec.bias else None)

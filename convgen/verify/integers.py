@@ -18,9 +18,7 @@ Array = NDArray[Any]
 DEVIATION = 74.0  # of uniform 8-bit integers
 
 
-def random_integers(
-    spec: ConvSpec, rng: np.random.Generator
-) -> tuple[Array, Array, Array | None]:
+def random_integers(spec: ConvSpec, rng: np.random.Generator) -> tuple[Array, Array, Array | None]:
     """x, w, b: sums as large as spread their outputs over the type, where int8 weights can."""
     x_type = arrays_of(spec).x
     low, high = x_type.limits
