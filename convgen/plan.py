@@ -248,7 +248,6 @@ AnyBody: TypeAlias = "Body | WinogradBody | PlanarBody"
 @dataclass(frozen=True)
 class KernelPlan:
     """A layer, decided: what ``render`` prints. ``bodies``: the target's own, then plain C.
-
     ``narrower``: of a fat target, the plans of the other instruction sets, widest first; all read
     one packing. ``tag``: what the names of a body's C functions end in, where a file holds several.
     ``sections``: how weights are packed that are no float32, else None and ``packing`` says all.

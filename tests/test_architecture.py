@@ -20,10 +20,11 @@ KERNEL_TEMPLATES = [p for p in C_TEMPLATES if p.stem not in ("selftest.c", "CMak
 LAYERS = (
     ("errors",),
     ("schedule", "toolchain"),
-    ("spec", "target", "shuffle"),
+    ("spec", "shuffle"),
+    ("target",),
     ("oracle", "activations", "plan"),
     ("combination",),
-    ("oracle_quant", "winograd", "planar"),
+    ("oracle_quant", "winograd", "planar", "dots"),
     ("calibrate",),
     ("settle",),
     ("pack", "families"),

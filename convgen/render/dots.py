@@ -93,14 +93,7 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
         finish="{}",
         finish_words="From sums to outputs.",
         tap_params=tap_params(body.loops),
-        unit_factor=f"{groups * images} * " if groups * images > 1 else "",
-        images=images,
-        x_unit=(f" + {times('image', view.x_image)}" if images > 1 else "")
-        + (f" + {times('group', view.x_group)}" if groups > 1 else "")
-        + (" + oc" if view.x_lane else ""),
-        y_unit=(f" + {times('image', view.y_image)}" if images > 1 else "")
-        + (f" + {times('group', view.y_group)}" if groups > 1 else "")
-        + f" + {times('oc', view.y_channel)}",
+        **_units(plan, images),
         block=(f"{times('group', packed.blocks)} + " if groups > 1 else "")
         + f"oc / {packed.lanes}",
         first_tap=f"a->kh * {spec.kw} + a->kw",
@@ -116,6 +109,21 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
         reach=input_reach(spec),
         channels=spec.oc,
     )
+
+
+def _units(plan: KernelPlan, images: int) -> dict[str, Any]:
+    """Where a unit's group and image lie in x and y."""
+    view, groups = plan.view, plan.view.groups
+    return {
+        "unit_factor": f"{groups * images} * " if groups * images > 1 else "",
+        "images": images,
+        "x_unit": (f" + {times('image', view.x_image)}" if images > 1 else "")
+        + (f" + {times('group', view.x_group)}" if groups > 1 else "")
+        + (" + oc" if view.x_lane else ""),
+        "y_unit": (f" + {times('image', view.y_image)}" if images > 1 else "")
+        + (f" + {times('group', view.y_group)}" if groups > 1 else "")
+        + f" + {times('oc', view.y_channel)}",
+    }
 
 
 def _tile(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from convgen.spec.model import DType
-from convgen.target.dots import DotIsa, model, table
+from convgen.target.dot_model import model
+from convgen.target.dots import DotIsa, table
 from convgen.target.x86 import _X86
 
 _PRODUCT_512 = "_mm512_mul_ps(_mm512_cvtepi32_ps(a), _mm512_loadu_ps(s))"
