@@ -28,9 +28,11 @@ _LINE = 64  # bytes of a cache line
 _WAYS = 16  # of the second cache
 _PAGE = 4096  # bytes after which addresses meet the same set of the first cache
 # Measured on Zen 5, cycles: what an input of a tile adds to each of its outputs while the lines
-# come from the second cache, and from beyond it; a line that was evicted before its time,
-# from the first cache and from the second.
-_NEAR, _FAR, _EVICTED, _LOST = 0.012, 0.037, 2.7, 100
+# come from the second cache, and from beyond it (where rows of taps are counted, more); a line that
+# was evicted before its time, from the first cache and from the second; a line read again from the
+# second cache, row by row.
+_NEAR, _FAR, _FAR_ROWS, _EVICTED, _LOST, _REREAD = 0.012, 0.037, 0.08, 2.7, 100, 2.5
+_AHEAD = 33  # multiply-adds that a core sees ahead, for each instruction it issues in a cycle
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,8 @@ class Lanewise:
         cycles = 0.0
         for region in plan.regions:
             work = _window_cycles if region.tile.tap_rows else _row_cycles
-            tile = work(plan, region) + _fetching(plan, region)
-            row = 20 + region.col_tiles * tile
-            cycles += row * region.row_tiles * region.blocks
+            tiles = region.col_tiles * region.row_tiles * region.blocks
+            cycles += tiles * work(plan, region)
         return Cost(cycles * spec.batch, "loads" if spec.icg == 1 else "FMA")
 
     def _carries(self, isa: VectorIsa, spec: ConvSpec) -> bool:
@@ -146,24 +147,31 @@ def _window_cycles(plan: KernelPlan, region: Region) -> float:
     """Of a tile whose windows are unrolled: products, or loads (each input once)."""
     tile, target = region.tile, plan.target
     products = tile.pixels * tile.taps * tile.tap_rows / target.fma_ports
-    loads = _accesses(tile) * _inputs(plan, region) + tile.taps * tile.tap_rows
-    return max(products, loads / target.load_ports) + 0.5 * tile.pixels + 12
+    loads = _accesses(tile, 1.0) * _inputs(plan, region) + tile.taps * tile.tap_rows
+    core = max(products, loads / target.load_ports) + 0.5 * tile.pixels + 12
+    return core + _fetching(plan, region, _FAR) + _evicted(plan, region)
 
 
 def _row_cycles(plan: KernelPlan, region: Region) -> float:
-    """Of a tile that counts its rows of taps: multiply-adds, loads and spreads share the core."""
+    """Of a tile that counts its rows of taps: multiply-adds, loads and spreads share the core.
+
+    A sum waits for its own last multiply-add, but the core finds other work as far as it looks
+    ahead: in a small tile it sees the ones after it.
+    """
     target, spec, tile, area = plan.target, plan.spec, region.tile, region.area
     products = tile.pixels * tile.vectors * area.kw_taps * spec.icg
     columns = tile.pixels * area.kw_taps
-    chain = area.kw_taps * spec.icg * target.fma_latency
     if tile.taps:
         columns = (tile.w - 1) * spec.sw + (tile.taps - 1) * spec.dw + 1
     inputs = columns * tile.vectors
     spreads = inputs * (spec.icg if spec.icg > 1 else 0)
     weights = area.kw_taps * spec.icg * tile.vectors
-    loads = (_accesses(tile) * inputs + weights) / target.load_ports
-    row = max(products / target.fma_ports + spreads / 4, loads, chain) + 6
-    return area.kh_taps * row + 24 + 2 * tile.pixels * tile.vectors
+    loads = (_accesses(tile, 0.3) * inputs + weights) / target.load_ports
+    row = max(products / target.fma_ports + spreads / 4, loads)
+    chain = area.kw_taps * spec.icg * target.fma_latency
+    chain *= min(1.0, area.kh_taps * products / (_AHEAD * target.issue))
+    core = max(area.kh_taps * max(row, chain), _reread(plan, region))
+    return core + 20 + 0.2 * tile.pixels * tile.vectors + _fetching(plan, region, _FAR_ROWS)
 
 
 def _inputs(plan: KernelPlan, region: Region) -> int:
@@ -174,28 +182,42 @@ def _inputs(plan: KernelPlan, region: Region) -> int:
     return max(0, rows) * max(0, columns)
 
 
-def _accesses(tile: Tile) -> float:
+def _accesses(tile: Tile, crossings: float) -> float:
     """To the first cache, for one vector: it seldom starts at a line, and then crosses into the
-    next one the more often the wider it is."""
-    return 1 + 4 * tile.lanes / _LINE
+    next one the more often the wider it is. ``crossings``: how many of them make it wait."""
+    return 1 + crossings * 4 * tile.lanes / _LINE
 
 
-def _fetching(plan: KernelPlan, region: Region) -> float:
-    """Cycles until a tile's lines are there, as far as nothing else hides them.
-
-    Pixels a large power of two apart share few sets of the first cache: where a tile walks over
-    more pixels than those hold, a line is gone before the channels beside it are wanted.
-    """
+def _fetching(plan: KernelPlan, region: Region, far: float) -> float:
+    """Cycles until a tile's lines are there, as far as nothing else hides them. ``far``: what an
+    input adds to each output while its line comes from beyond the second cache."""
     spec, target, tile = plan.spec, plan.target, region.tile
     inputs = _inputs(plan, region)
     size = 4 * (math.prod(spec.x_shape) + math.prod(spec.y_shape)) // spec.batch
-    waits = (_NEAR if size <= target.l2 else _FAR) * inputs * tile.pixels * tile.vectors
-    pixels = inputs + tile.pixels
-    lines = 1 + 4 * tile.lanes * tile.vectors / _LINE
-    near = max(0, pixels - _room(plan, target.l1, _PAGE))
+    waits = (_NEAR if size <= target.l2 else far) * inputs * tile.pixels * tile.vectors
     # Which sets of the second cache pages fall on is chance: half full, some overflow.
-    far = max(0, pixels - _room(plan, target.l2, target.l2 // _WAYS) // 2)
-    return waits + lines * (_EVICTED * near + _LOST * far)
+    lost = inputs + tile.pixels - _room(plan, target.l2, target.l2 // _WAYS) // 2
+    return waits + _LOST * max(0, lost) * (1 + 4 * tile.lanes * tile.vectors / _LINE)
+
+
+def _evicted(plan: KernelPlan, region: Region) -> float:
+    """Cycles for the lines that are gone before the channels beside them are wanted: pixels a large
+    power of two apart share few sets of the first cache, and a tile walks over more than those
+    hold."""
+    tile = region.tile
+    pixels = _inputs(plan, region) + tile.pixels - _room(plan, plan.target.l1, _PAGE)
+    return _EVICTED * max(0, pixels) * (1 + 4 * tile.lanes * tile.vectors / _LINE)
+
+
+def _reread(plan: KernelPlan, region: Region) -> float:
+    """Cycles for the inputs of a tile that the row of tiles above it met too, when the first cache
+    does not hold them until then: all of them once they are twice what it holds."""
+    spec, tile, area = plan.spec, region.tile, region.area
+    rows = (tile.h - 1) * spec.sh + (area.kh_taps - 1) * spec.dh + 1
+    columns = min(spec.w, (spec.ow - 1) * spec.sw + (spec.kw - 1) * spec.dw + 1)
+    gone = min(1.0, max(0.0, rows * columns / _room(plan, plan.target.l1, _PAGE) - 1))
+    lines = max(1.0, 4 * tile.lanes * tile.vectors / _LINE)
+    return _REREAD * gone * _inputs(plan, region) * lines
 
 
 def _room(plan: KernelPlan, size: int, span: int) -> int:

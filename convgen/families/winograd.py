@@ -150,18 +150,19 @@ def cost(plan: KernelPlan) -> Cost:
     rate = _rate(target, filters)
     stream = body.blocks * filters / rate
     inward, outward = _transforms(body.high, body.wide)
-    # A tile that leaves the image goes through a buffer, and is moved twice.
+    # Inputs of a tile that leaves the image go through a buffer, and are moved twice.
     d = spec.dh
     high = _inner(spec.oh // d, body.high, spec.h // d)
     edge = 1 - high * _inner(spec.ow // d, body.wide, spec.w // d)
-    transforms = body.count * (1 + edge) * (inward * ic_vectors + outward * oc_vectors)
+    transforms = body.count * ((1 + edge) * inward * ic_vectors + outward * oc_vectors)
     bound = "FMA" if products > stream else "weights from L3" if rate > 6 else "weights from memory"
     return Cost(max(products, stream) + transforms, bound)
 
 
-def _rate(target: Target, filters: int) -> int:
+def _rate(target: Target, filters: int) -> float:
     """Bytes a cycle at which filters of so many bytes come."""
-    return 32 if filters < target.l2 // 2 else 16 if filters < target.l3 else 6
+    third = target.bytes_per_cycle[2]
+    return 32 if filters < target.l2 // 2 else third if filters < target.l3 else 6
 
 
 def _axes(spec: ConvSpec, m: int) -> tuple[Filtering, Filtering]:
