@@ -168,8 +168,8 @@ def _row_cycles(plan: KernelPlan, region: Region) -> float:
     weights = area.kw_taps * spec.icg * tile.vectors
     loads = (_accesses(tile, 0.3) * inputs + weights) / target.load_ports
     row = max(products / target.fma_ports + spreads / 4, loads)
-    chain = area.kw_taps * spec.icg * target.fma_latency
-    chain *= min(1.0, area.kh_taps * products / (_AHEAD * target.issue))
+    seen = min(1.0, area.kh_taps * products / (_AHEAD * target.issue))
+    chain = seen * area.kw_taps * spec.icg * target.fma_latency
     core = max(area.kh_taps * max(row, chain), _reread(plan, region))
     return core + 20 + 0.2 * tile.pixels * tile.vectors + _fetching(plan, region, _FAR_ROWS)
 

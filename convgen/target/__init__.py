@@ -90,6 +90,7 @@ DOTS: Mapping[str, Callable[[DType], DotIsa]] = {
     "avx512vnni": avx512_vnni,
 }
 _X86_CACHES = Caches(l1=32 << 10, l2=1 << 20, l3=16 << 20)
+_AVX512_CACHES = Caches(l1=48 << 10, l2=1 << 20, l3=16 << 20)  # from Ice Lake and Zen 5 on
 _X86_MACHINES = ("x86_64", "AMD64", "amd64")
 # A microcontroller's RAM answers in a cycle or two: all of it counts as one cache.
 _MCU = Caches(l1=64 << 10, l2=256 << 10, l3=1 << 20)
@@ -99,7 +100,7 @@ _CORTEX_M = ("-mthumb", "-mfloat-abi=hard")
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
-        Target("x86-64-avx512", (AVX512, AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
+        Target("x86-64-avx512", (AVX512, AVX2, AVX2_HALF, PLAIN), **_AVX512_CACHES,
                fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
                bytes_per_cycle=(128, 64, 24, 8), dots=("avx512vnni",)),
         Target("x86-64-avx2", (AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
