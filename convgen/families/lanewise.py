@@ -170,7 +170,8 @@ def _row_cycles(plan: KernelPlan, region: Region) -> float:
     row = max(products / target.fma_ports + spreads / 4, loads)
     seen = min(1.0, area.kh_taps * products / (_AHEAD * target.issue))
     chain = seen * area.kw_taps * spec.icg * target.fma_latency
-    core = max(area.kh_taps * max(row, chain), _reread(plan, region))
+    work = area.kh_taps * max(row, chain) + _evicted(plan, region)
+    core = max(work, _reread(plan, region))
     return core + 20 + 0.2 * tile.pixels * tile.vectors + _fetching(plan, region, _FAR_ROWS)
 
 
