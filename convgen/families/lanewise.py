@@ -170,8 +170,8 @@ def _row_cycles(plan: KernelPlan, region: Region) -> float:
     row = max(products / target.fma_ports + spreads / 4, loads)
     seen = min(1.0, area.kh_taps * products / (_AHEAD * target.issue))
     chain = seen * area.kw_taps * spec.icg * target.fma_latency
-    work = area.kh_taps * max(row, chain) + _evicted(plan, region)
-    core = max(work, _reread(plan, region))
+    lines = max(_reread(plan, region), _evicted(plan, region))
+    core = max(area.kh_taps * max(row, chain), lines)
     return core + 20 + 0.2 * tile.pixels * tile.vectors + _fetching(plan, region, _FAR_ROWS)
 
 
@@ -212,11 +212,12 @@ def _evicted(plan: KernelPlan, region: Region) -> float:
 
 def _reread(plan: KernelPlan, region: Region) -> float:
     """Cycles for the inputs of a tile that the row of tiles above it met too, when the first cache
-    does not hold them until then: all of them once they are twice what it holds."""
+    does not hold them until then: all of them once they are half as many again as it holds."""
     spec, tile, area = plan.spec, region.tile, region.area
     rows = (tile.h - 1) * spec.sh + (area.kh_taps - 1) * spec.dh + 1
     columns = min(spec.w, (spec.ow - 1) * spec.sw + (spec.kw - 1) * spec.dw + 1)
-    gone = min(1.0, max(0.0, rows * columns / _room(plan, plan.target.l1, _PAGE) - 1))
+    over = rows * columns / _room(plan, plan.target.l1, _PAGE) - 1
+    gone = min(1.0, max(0.0, 2 * over))
     lines = max(1.0, 4 * tile.lanes * tile.vectors / _LINE)
     return _REREAD * gone * _inputs(plan, region) * lines
 
