@@ -9,6 +9,7 @@ from typing import Any
 
 from convgen.bench.measure import Call, measure
 from convgen.spec.model import Act, ConvSpec, DType, out_size
+from convgen.spec.quant import Affine, Quant
 
 TRIAL_ROUNDS = 5
 
@@ -31,6 +32,27 @@ class Problem:
     def relu(self) -> bool:
         return self.spec.activation.kind is Act.RELU
 
+    @property
+    def quant(self) -> Quant:
+        """Of an 8-bit layer."""
+        assert self.spec.quant is not None
+        return self.spec.quant
+
+    @property
+    def output(self) -> Affine:
+        """What the integers of an 8-bit output mean."""
+        assert self.quant.output is not None
+        return self.quant.output
+
+    @property
+    def clamp(self) -> tuple[int, int]:
+        """Least and largest integer of an 8-bit layer's output, ReLU's included."""
+        from convgen.spec.requantize import requantization
+
+        how = requantization(self.spec)
+        assert how is not None
+        return how.low, how.high
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -50,12 +72,23 @@ class Prepared:
 class Peer:
     """A runtime to compare with. ``packages``: what must be installed, the first one's version is
     the peer's. ``prepare``: everything that its users do once, before the clock starts; raises
-    ``CannotPrepare`` for a layer that the peer does not take."""
+    ``CannotPrepare`` for a layer that the peer does not take. ``quantized``: the same for 8-bit
+    layers; None where the peer, or what it is told here, has no such kernel."""
 
     name: str
     packages: tuple[str, ...]
     prepare: Callable[[Problem], Prepared]
     version: Callable[[], str] | None = None
+    quantized: Callable[[Problem], Prepared] | None = None
+
+    def prepared(self, problem: Problem) -> Prepared:
+        """By ``prepare`` or ``quantized``. Raises ``CannotPrepare``."""
+        check_common(problem.spec)
+        if not problem.spec.quantized:
+            return self.prepare(problem)
+        if self.quantized is None:
+            raise CannotPrepare(f"no 8-bit layers with zero points are prepared for {self.name}")
+        return self.quantized(problem)
 
 
 class CannotPrepare(Exception):
@@ -76,9 +109,14 @@ def installed_version(peer: Peer) -> str:
 
 
 def check_common(spec: ConvSpec) -> None:
-    """Peers are prepared for float32 with no activation or ReLU. Raises ``CannotPrepare``."""
-    if spec.dtype is not DType.FLOAT32:
-        raise CannotPrepare(f"peers are timed on float32 layers, this one is {spec.dtype}")
+    """Peers are prepared for float32 and 8 bits with no activation or ReLU.
+
+    Raises ``CannotPrepare``.
+    """
+    if spec.dtype is not DType.FLOAT32 and not spec.quantized:
+        raise CannotPrepare(f"peers are timed on float32 and 8-bit layers, this is {spec.dtype}")
+    if spec.quant is not None and spec.quant.output is None:
+        raise CannotPrepare("peers are timed with 8-bit outputs, this layer gives int32 sums")
     if spec.activation.kind not in (Act.NONE, Act.RELU):
         raise CannotPrepare(
             f"peers are timed with no activation or relu, this layer has {spec.activation.kind}"
