@@ -141,9 +141,7 @@ def measure_machine(target: Target, threads: int = 1, cc: str | None = None) -> 
     if way is None:
         return Machine(cpu_name(), target.isa.name, threads, peak, tuple(levels))
     integers = int8_peak(way, threads, cc=cc)
-    return Machine(
-        cpu_name(), target.isa.name, threads, peak, tuple(levels), integers, way.name
-    )
+    return Machine(cpu_name(), target.isa.name, threads, peak, tuple(levels), integers, way.name)
 
 
 def int8_peak(
@@ -210,9 +208,12 @@ def best_seconds(burst: Callable[[int], Any], bursts: int = BURSTS) -> float:
 
 
 def per_burst(burst: Callable[[int], Any], seconds: float) -> int:
-    """How many repetitions fill a burst; found by doubling, which warms up as well."""
+    """How many repetitions fill a burst; found by doubling, which warms up as well.
+
+    The least of three times counts: one that another program interrupted would say far too few.
+    """
     count = 1
-    while (took := _seconds(burst, count)) < seconds and count < 1 << 30:
+    while (took := min(_seconds(burst, count) for _ in range(3))) < seconds and count < 1 << 30:
         count *= 2
     return max(1, int(count * seconds / took))
 

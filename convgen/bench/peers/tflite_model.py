@@ -253,4 +253,3 @@ class _Writer:
         for place in reversed(places):
             self.b.PrependUOffsetTRelative(place)
         return int(self.b.EndVector())
-

@@ -1,4 +1,8 @@
-"""PyTorch's oneDNN: eager in both layouts, and with weights reordered once as its compiler does."""
+"""PyTorch's oneDNN: eager in both layouts, and with weights reordered once as its compiler does.
+
+Of 8-bit layers: the operators that its compiler makes of a quantised model, over int8 and over
+uint8 images, and the eager one, which knows uint8 alone.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +11,32 @@ from functools import partial
 from typing import Any
 
 from convgen.bench.peers.base import CannotPrepare, Peer, Prepared, Problem, oihw, pads, quickest
+from convgen.spec.quant import spread
 
 
 def prepare(problem: Problem) -> Prepared:
     """The quickest of: eager NCHW, eager channels-last, prepacked channels-last with fused ReLU."""
+    _set_up(problem)
+    return quickest([partial(way, problem) for way in (_eager, _channels_last, _prepacked)])
+
+
+def prepare_8_bit(problem: Problem) -> Prepared:
+    """The quickest of: the compiler's operator over int8 and over uint8, the eager one."""
+    if any(problem.quant.weight.zero_point):
+        raise CannotPrepare("torch's weights have no zero points")
+    _set_up(problem)
+    kinds = ("uint8",) if problem.x.dtype == "uint8" else ("int8", "uint8")
+    ways = [partial(_pointwise, problem, kind) for kind in kinds]
+    return quickest([*ways, partial(_quantized, problem)])
+
+
+def _set_up(problem: Problem) -> None:
     import torch
 
     if not pads(problem.spec).even:
         raise CannotPrepare("torch pads both ends of an axis alike")
     torch.set_num_threads(problem.threads)
     torch.set_grad_enabled(False)
-    return quickest([partial(way, problem) for way in (_eager, _channels_last, _prepacked)])
 
 
 def _eager(problem: Problem) -> Prepared:
@@ -87,4 +106,82 @@ def _result(call: Callable[[], Any]) -> Callable[[], Any]:
     return lambda: call().permute(0, 2, 3, 1).contiguous().numpy()
 
 
-PEER = Peer("torch", ("torch",), prepare)
+def _pointwise(problem: Problem, kind: str) -> Prepared:
+    """``kind``: of the images. An int8 layer over uint8 ones is the same layer, all of them and
+    their zero points 128 higher."""
+    import torch
+
+    quant, groups = problem.quant, problem.spec.groups
+    x, shift = _image(problem, kind)
+    x_scale, x_zero = quant.input.scale[0], quant.x_zero + shift
+    y_scale, y_zero = problem.output.scale[0], problem.output.zero_point[0] + shift
+    scales, zeros, b = _by_filter(problem)
+    strides, dilations, padding = _steps(problem)
+    w = torch.from_numpy(oihw(problem.w))
+    packed = torch.ops.onednn.qconv_prepack(
+        w, scales, x_scale, x_zero, strides, padding, dilations, groups, list(x.shape)
+    )
+    conv = torch.ops.onednn.qconv2d_pointwise.default
+    act, stored = "relu" if problem.relu else "none", getattr(torch, kind)
+
+    def call() -> Any:
+        return conv(
+            x, x_scale, x_zero, packed, scales, zeros, b, strides, padding, dilations, groups,
+            y_scale, y_zero, stored, act, [], "",
+        )  # fmt: skip
+
+    return Prepared(call, _unshifted(problem, call, shift), f"compiled, {kind}")
+
+
+def _quantized(problem: Problem) -> Prepared:
+    import torch
+
+    quant = problem.quant
+    x, shift = _image(problem, "uint8")
+    scales, zeros, b = _by_filter(problem)
+    strides, dilations, padding = _steps(problem)
+    w = torch._make_per_channel_quantized_tensor(
+        torch.from_numpy(oihw(problem.w)), scales.double(), zeros.long(), 0
+    )
+    packed = torch.ops.quantized.conv2d_prepack(
+        w, b, strides, padding, dilations, problem.spec.groups
+    )
+    image = torch._make_per_tensor_quantized_tensor(x, quant.input.scale[0], quant.x_zero + shift)
+    operators = torch.ops.quantized
+    conv = operators.conv2d_relu.new if problem.relu else operators.conv2d.new
+    y_scale, y_zero = problem.output.scale[0], problem.output.zero_point[0] + shift
+
+    def call() -> Any:
+        return conv(image, packed, y_scale, y_zero)
+
+    return Prepared(call, _unshifted(problem, lambda: call().int_repr(), shift), "eager, uint8")
+
+
+def _image(problem: Problem, kind: str) -> tuple[Any, int]:
+    """x as a channels-last tensor, and how much higher than the layer's its integers are."""
+    import numpy as np
+    import torch
+
+    shift = 128 * (problem.x.dtype != kind)
+    x = (problem.x.astype(np.int16) + shift).astype(kind)
+    return torch.from_numpy(x).permute(0, 3, 1, 2), shift
+
+
+def _by_filter(problem: Problem) -> tuple[Any, Any, Any]:
+    """Scale and zero point of each filter, and the bias as real numbers."""
+    import torch
+
+    oc, weight = problem.spec.oc, problem.quant.weight
+    scales = torch.tensor(spread(weight.scale, oc))
+    b = torch.from_numpy(problem.b).double() * scales.double() * problem.quant.input.scale[0]
+    return scales, torch.zeros(oc, dtype=torch.int32), b.float()
+
+
+def _unshifted(problem: Problem, call: Callable[[], Any], shift: int) -> Callable[[], Any]:
+    import numpy as np
+
+    result = _result(call)
+    return lambda: (result().astype(np.int16) - shift).astype(problem.x.dtype)
+
+
+PEER = Peer("torch", ("torch",), prepare, quantized=prepare_8_bit)
