@@ -3,7 +3,7 @@
     python benchmarks/int8_layers.py
 
 As in a network, layers of three channels read images whose zero is in the middle of the type, the
-others what a ReLU left, whose zero is its least integer. Every filter has a weight scale of its own,
+others what a ReLU left, whose zero is its least integer. Each filter has a weight scale of its own,
 between a half and twice the middle one. Output scales bring the sums of random integers over most
 of the type, so that results which are compared say something.
 """

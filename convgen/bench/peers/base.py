@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -149,6 +150,46 @@ def pads(spec: ConvSpec) -> Pads:
     if out_size(spec.w, p.left, p.left, spec.kw, spec.dw, spec.sw) == spec.ow:
         right = p.left
     return Pads(p.top, p.left, bottom, right)
+
+
+def as_uint8(problem: Problem) -> Problem:
+    """An int8 layer over uint8 images: the same one, integers and zero points all 128 higher.
+
+    On x86-64, runtimes advise their users to quantise so.
+    """
+    import numpy as np
+
+    quant = problem.quant
+    higher = replace(
+        quant,
+        input=Affine(quant.input.scale, (quant.x_zero + 128,)),
+        output=Affine(problem.output.scale, (problem.output.zero_point[0] + 128,)),
+    )
+    x = (problem.x.astype(np.int16) + 128).astype(np.uint8)
+    return replace(problem, spec=replace(problem.spec, dtype=DType.UINT8, quant=higher), x=x)
+
+
+def from_uint8(way: Callable[[Problem], Prepared], problem: Problem) -> Prepared:
+    """An int8 layer prepared by way of its uint8 form; the result is int8 again."""
+    import numpy as np
+
+    made = way(as_uint8(problem))
+    variant = f"{made.variant}, uint8" if made.variant else "uint8"
+    return replace(
+        made,
+        result=lambda: (made.result().astype(np.int16) - 128).astype(np.int8),
+        variant=variant,
+    )
+
+
+def both_kinds(
+    ways: Sequence[Callable[[Problem], Prepared]], problem: Problem
+) -> list[Callable[[], Prepared]]:
+    """Each way for an 8-bit layer as it is, and by its uint8 form where it is int8."""
+    found: list[Callable[[], Prepared]] = [partial(way, problem) for way in ways]
+    if problem.spec.dtype is DType.INT8:
+        found += [partial(from_uint8, way, problem) for way in ways]
+    return found
 
 
 def nchw(x: Any) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convgen.bench.peers.base import Peer, Prepared, Problem, nchw, quickest
+from convgen.bench.peers.base import Peer, Prepared, Problem, both_kinds, nchw, quickest
 from convgen.bench.peers.onnx_model import onnx_model, qlinear_model
 
 
@@ -11,14 +11,18 @@ def prepare(problem: Problem) -> Prepared:
 
 
 def prepare_8_bit(problem: Problem) -> Prepared:
-    """QLinearConv as ONNX has it, and the channels-last one that its optimiser puts into graphs."""
-    last = "channels last"
-    return quickest(
-        [
-            lambda: _session(problem, qlinear_model(problem), "NCHW"),
-            lambda: _session(problem, qlinear_model(problem, channels_last=True), last, nhwc=True),
-        ]
-    )
+    """QLinearConv as ONNX has it, and the channels-last one that its optimiser puts into graphs;
+    over int8 and over uint8 images."""
+    return quickest(both_kinds([_nchw, _channels_last], problem))
+
+
+def _nchw(problem: Problem) -> Prepared:
+    return _session(problem, qlinear_model(problem), "NCHW")
+
+
+def _channels_last(problem: Problem) -> Prepared:
+    model = qlinear_model(problem, channels_last=True)
+    return _session(problem, model, "channels last", nhwc=True)
 
 
 def _session(problem: Problem, model: bytes, variant: str, *, nhwc: bool = False) -> Prepared:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from convgen.bench.peers.base import CannotPrepare, Peer, Prepared, Problem, nchw, quickest
+from convgen.bench.peers.base import (
+    CannotPrepare,
+    Peer,
+    Prepared,
+    Problem,
+    both_kinds,
+    nchw,
+    quickest,
+)
 
 
 def prepare(problem: Problem) -> Prepared:
@@ -16,7 +24,7 @@ def prepare_8_bit(problem: Problem) -> Prepared:
     """A float convolution between quantisers: the plugin makes 8-bit kernels of that."""
     if any(problem.quant.weight.zero_point):
         raise CannotPrepare("OpenVINO's convolutions have weights without zero points")
-    return prepare(problem)
+    return quickest(both_kinds([prepare], problem))
 
 
 def _compiled(problem: Problem, layout: str) -> Prepared:

@@ -1,7 +1,6 @@
 """PyTorch's oneDNN: eager in both layouts, and with weights reordered once as its compiler does.
 
-Of 8-bit layers: the operators that its compiler makes of a quantised model, over int8 and over
-uint8 images, and the eager one, which knows uint8 alone.
+Of 8-bit layers: the operator that its compiler makes of a quantised model, and the eager one.
 """
 
 from __future__ import annotations
@@ -10,7 +9,17 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from convgen.bench.peers.base import CannotPrepare, Peer, Prepared, Problem, oihw, pads, quickest
+from convgen.bench.peers.base import (
+    CannotPrepare,
+    Peer,
+    Prepared,
+    Problem,
+    from_uint8,
+    oihw,
+    pads,
+    quickest,
+)
+from convgen.spec.model import DType
 from convgen.spec.quant import spread
 
 
@@ -21,13 +30,17 @@ def prepare(problem: Problem) -> Prepared:
 
 
 def prepare_8_bit(problem: Problem) -> Prepared:
-    """The quickest of: the compiler's operator over int8 and over uint8, the eager one."""
+    """The quicker of the compiler's operator and the eager one; both know uint8 images alone.
+
+    Eager layers of many groups go to another library, whose sums saturate: they are left out.
+    """
     if any(problem.quant.weight.zero_point):
         raise CannotPrepare("torch's weights have no zero points")
     _set_up(problem)
-    kinds = ("uint8",) if problem.x.dtype == "uint8" else ("int8", "uint8")
-    ways = [partial(_pointwise, problem, kind) for kind in kinds]
-    return quickest([*ways, partial(_quantized, problem)])
+    ways = [_pointwise] if problem.spec.groups > 1 else [_pointwise, _quantized]
+    if problem.spec.dtype is DType.INT8:
+        return quickest([partial(from_uint8, way, problem) for way in ways])
+    return quickest([partial(way, problem) for way in ways])
 
 
 def _set_up(problem: Problem) -> None:
@@ -106,38 +119,37 @@ def _result(call: Callable[[], Any]) -> Callable[[], Any]:
     return lambda: call().permute(0, 2, 3, 1).contiguous().numpy()
 
 
-def _pointwise(problem: Problem, kind: str) -> Prepared:
-    """``kind``: of the images. An int8 layer over uint8 ones is the same layer, all of them and
-    their zero points 128 higher."""
+def _pointwise(problem: Problem) -> Prepared:
+    """The operator that torch's compiler makes of a quantised model."""
     import torch
 
     quant, groups = problem.quant, problem.spec.groups
-    x, shift = _image(problem, kind)
-    x_scale, x_zero = quant.input.scale[0], quant.x_zero + shift
-    y_scale, y_zero = problem.output.scale[0], problem.output.zero_point[0] + shift
+    x = torch.from_numpy(problem.x).permute(0, 3, 1, 2)
     scales, zeros, b = _by_filter(problem)
     strides, dilations, padding = _steps(problem)
-    w = torch.from_numpy(oihw(problem.w))
+    x_scale, y_scale, y_zero = quant.input.scale[0], *_of_output(problem)
     packed = torch.ops.onednn.qconv_prepack(
-        w, scales, x_scale, x_zero, strides, padding, dilations, groups, list(x.shape)
-    )
+        torch.from_numpy(oihw(problem.w)), scales, x_scale, quant.x_zero, strides, padding,
+        dilations, groups, list(x.shape),
+    )  # fmt: skip
     conv = torch.ops.onednn.qconv2d_pointwise.default
-    act, stored = "relu" if problem.relu else "none", getattr(torch, kind)
+    act = "relu" if problem.relu else "none"
 
     def call() -> Any:
         return conv(
-            x, x_scale, x_zero, packed, scales, zeros, b, strides, padding, dilations, groups,
-            y_scale, y_zero, stored, act, [], "",
+            x, x_scale, quant.x_zero, packed, scales, zeros, b, strides, padding, dilations,
+            groups, y_scale, y_zero, x.dtype, act, [], "",
         )  # fmt: skip
 
-    return Prepared(call, _unshifted(problem, call, shift), f"compiled, {kind}")
+    return Prepared(call, _result(call), "compiled")
 
 
 def _quantized(problem: Problem) -> Prepared:
+    """The eager operator, of quantised tensors."""
     import torch
 
     quant = problem.quant
-    x, shift = _image(problem, "uint8")
+    x = torch.from_numpy(problem.x).permute(0, 3, 1, 2)
     scales, zeros, b = _by_filter(problem)
     strides, dilations, padding = _steps(problem)
     w = torch._make_per_channel_quantized_tensor(
@@ -146,25 +158,19 @@ def _quantized(problem: Problem) -> Prepared:
     packed = torch.ops.quantized.conv2d_prepack(
         w, b, strides, padding, dilations, problem.spec.groups
     )
-    image = torch._make_per_tensor_quantized_tensor(x, quant.input.scale[0], quant.x_zero + shift)
+    image = torch._make_per_tensor_quantized_tensor(x, quant.input.scale[0], quant.x_zero)
     operators = torch.ops.quantized
     conv = operators.conv2d_relu.new if problem.relu else operators.conv2d.new
-    y_scale, y_zero = problem.output.scale[0], problem.output.zero_point[0] + shift
+    y_scale, y_zero = _of_output(problem)
 
     def call() -> Any:
         return conv(image, packed, y_scale, y_zero)
 
-    return Prepared(call, _unshifted(problem, lambda: call().int_repr(), shift), "eager, uint8")
+    return Prepared(call, _result(lambda: call().int_repr()), "eager")
 
 
-def _image(problem: Problem, kind: str) -> tuple[Any, int]:
-    """x as a channels-last tensor, and how much higher than the layer's its integers are."""
-    import numpy as np
-    import torch
-
-    shift = 128 * (problem.x.dtype != kind)
-    x = (problem.x.astype(np.int16) + shift).astype(kind)
-    return torch.from_numpy(x).permute(0, 3, 1, 2), shift
+def _of_output(problem: Problem) -> tuple[float, int]:
+    return problem.output.scale[0], problem.output.zero_point[0]
 
 
 def _by_filter(problem: Problem) -> tuple[Any, Any, Any]:
@@ -175,13 +181,6 @@ def _by_filter(problem: Problem) -> tuple[Any, Any, Any]:
     scales = torch.tensor(spread(weight.scale, oc))
     b = torch.from_numpy(problem.b).double() * scales.double() * problem.quant.input.scale[0]
     return scales, torch.zeros(oc, dtype=torch.int32), b.float()
-
-
-def _unshifted(problem: Problem, call: Callable[[], Any], shift: int) -> Callable[[], Any]:
-    import numpy as np
-
-    result = _result(call)
-    return lambda: (result().astype(np.int16) - shift).astype(problem.x.dtype)
 
 
 PEER = Peer("torch", ("torch",), prepare, quantized=prepare_8_bit)
