@@ -37,7 +37,7 @@ def flow(value: Any) -> str:
 
 
 def quant_facts(done: Settled) -> dict[str, Any]:
-    """Under --json: the scales of an 8-bit layer as they turned out, and what a calibration cost."""
+    """Under --json: the scales of an 8-bit layer as they turned out, and what calibrating cost."""
     quant, findings = done.layer.spec.quant, done.findings
     return {
         "quant": None if quant is None else quant_mapping(quant),
