@@ -35,6 +35,7 @@ class Products:
     step: str
     features: tuple[str, ...]
     spare: bool = False
+    header: str = "immintrin.h"
     named: bool = False
 
     @property
