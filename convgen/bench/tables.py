@@ -153,7 +153,8 @@ def _bit_lines(report: Report) -> list[str]:
         equal = sum(not share for share in found)
         text = f"{name} equals convgen's 8-bit outputs to the bit on {equal} of {len(found)}"
         if equal < len(found):
-            text += f"; {BESIDE} at most {max(found):.2%} of a layer's outputs are 1 beside them"
+            share = f"at most {max(found):.2%}" if max(found) >= 5e-5 else "less than 0.01%"
+            text += f"; {BESIDE} {share} of a layer's outputs are 1 beside them"
         lines.append(text)
     return lines
 
