@@ -76,7 +76,7 @@ def products_of(target: Target, features: Set[str] | None = None) -> Products | 
     ``features``: of the CPU, this one's without them. None off x86-64.
     """
     have = cpu_features() if features is None else features
-    own = {feature for isa in target.isas for feature in isa.features}
+    own = {feature for isa in target.isas for feature in isa.features} | set(target.dots)
     width = 4 * target.isa.lanes
     for way in PRODUCTS:
         named = not way.named or set(way.features) <= own
