@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: test lint deep bench golden clean
+.PHONY: test lint deep bench bench8 golden clean
 
 # Every test of a push, on two cores.
 test:
@@ -20,6 +20,12 @@ bench:
 	$(PYTHON) -m convgen bench benchmarks/layers.yaml --against all --save benchmarks/results.json $(BENCH)
 	$(PYTHON) benchmarks/publish.py
 	$(PYTHON) benchmarks/call_overhead.py
+
+# The same layers in int8, and what each rounding costs.
+bench8:
+	$(PYTHON) -m convgen bench benchmarks/layers_int8.yaml --against all --save benchmarks/results_int8.json $(BENCH)
+	$(PYTHON) benchmarks/publish.py
+	$(PYTHON) benchmarks/rounding.py --markdown benchmarks/rounding.md
 
 # Write the committed expectations and generated pages anew, to be looked at with git diff.
 golden:

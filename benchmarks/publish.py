@@ -3,7 +3,8 @@
     python benchmarks/publish.py
 
 ``benchmarks/results.md`` gets every peer's figures; the README, between its two marks, the best
-peer's of each layer. The last step of ``make bench``; running it again changes nothing.
+peer's of each layer; ``results_int8.json`` its own page and marks. The last step of ``make bench``
+and ``make bench8``; running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -14,28 +15,62 @@ from convgen.bench.report import Report, read_report
 from convgen.bench.tables import markdown, markdown_brief
 
 HERE = Path(__file__).resolve().parent
-RESULTS, PAGE, README = HERE / "results.json", HERE / "results.md", HERE.parent / "README.md"
+README = HERE.parent / "README.md"
+RESULTS, PAGE = HERE / "results.json", HERE / "results.md"
+INT8_RESULTS, INT8_PAGE = HERE / "results_int8.json", HERE / "results_int8.md"
 BEGIN, END = "<!-- benchmark -->", "<!-- end of benchmark -->"
+INT8_BEGIN, INT8_END = "<!-- benchmark of int8 -->", "<!-- end of benchmark of int8 -->"
+INT8_HEAD = """\
+The same layers in int8 ([benchmarks/layers_int8.yaml](benchmarks/layers_int8.yaml): a scale for
+each filter, zero points, `rounding: onnx`), measured by `make bench8`; `benchmarks/results_int8.md`
+has every peer's figures.
+
+"""
 
 
 def page(report: Report) -> str:
     """The text of results.md."""
-    title = "# convgen beside other runtimes\n\nMade by `make bench`; see [README.md](README.md)."
+    return f"{_title('convgen beside other runtimes', 'make bench')}\n\n{markdown(report)}"
+
+
+def int8_page(report: Report) -> str:
+    """The text of results_int8.md."""
+    title = _title("convgen beside other runtimes, int8", "make bench8")
     return f"{title}\n\n{markdown(report)}"
+
+
+def _title(title: str, command: str) -> str:
+    return f"# {title}\n\nMade by `{command}`; see [README.md](README.md)."
 
 
 def with_table(readme: str, report: Report) -> str:
     """The README with the table between its marks."""
-    before, begin, rest = readme.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    assert begin and end, f"the README lacks {BEGIN} or {END}"
-    return f"{before}{BEGIN}\n{markdown_brief(report)}{END}{after}"
+    return _between(readme, BEGIN, END, markdown_brief(report))
+
+
+def with_int8_table(readme: str, report: Report) -> str:
+    """The README with the table of 8-bit layers between its marks."""
+    return _between(readme, INT8_BEGIN, INT8_END, INT8_HEAD + markdown_brief(report))
+
+
+def _between(readme: str, begin: str, end: str, text: str) -> str:
+    before, first, rest = readme.partition(begin)
+    _, last, after = rest.partition(end)
+    assert first and last, f"the README lacks {begin} or {end}"
+    return f"{before}{begin}\n{text}{end}{after}"
 
 
 def main() -> None:
-    report = read_report(str(RESULTS))
-    PAGE.write_text(page(report), encoding="utf-8")
-    README.write_text(with_table(README.read_text(encoding="utf-8"), report), encoding="utf-8")
+    readme = README.read_text(encoding="utf-8")
+    if RESULTS.exists():
+        report = read_report(str(RESULTS))
+        PAGE.write_text(page(report), encoding="utf-8")
+        readme = with_table(readme, report)
+    if INT8_RESULTS.exists():
+        report = read_report(str(INT8_RESULTS))
+        INT8_PAGE.write_text(int8_page(report), encoding="utf-8")
+        readme = with_int8_table(readme, report)
+    README.write_text(readme, encoding="utf-8")
 
 
 if __name__ == "__main__":

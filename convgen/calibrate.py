@@ -19,6 +19,7 @@ from convgen import oracle, oracle_quant
 from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import Calibration, ConvSpec, DType, WeightLayout
 from convgen.spec.quant import Affine, Quant
+from convgen.spec.sqnr import Sqnr
 from convgen.spec.table import CLAMPS
 
 if TYPE_CHECKING:
@@ -40,6 +41,11 @@ class Findings:
     sqnr: tuple[float, ...]
     overall: float
     images: int
+
+    @property
+    def cost(self) -> Sqnr:
+        """The three figures as one value."""
+        return Sqnr(self.overall, self.sqnr, self.images)
 
     def summary(self, source: str) -> str:
         """One sentence for a person."""

@@ -46,6 +46,13 @@ def report(*layers: LayerResult, peak: float = 100.0) -> Report:
     return Report(CONDITIONS, replace(MACHINE, peak=peak), infos, layers)
 
 
+def integers(name: str, best: float, differs: float, **more: float) -> PeerResult:
+    """A peer on an 8-bit layer: ``differs`` is the share of outputs that are one beside it."""
+    error = more.get("error", float(differs > 0))
+    timing = Timing(best, best, 0.02, 15)
+    return PeerResult(name, timing, error, error, error <= 1, differs=differs)
+
+
 class FakeRival:
     """Computes the layer with the oracle; ``wrong`` adds to it, ``dies`` breaks at that run."""
 
@@ -62,14 +69,21 @@ class FakeRival:
     def prepare(self, spec: ConvSpec, folder: Path, threads: int, c_flags: Sequence[str]) -> str:
         import numpy as np
 
+        from convgen import oracle, oracle_quant
         from convgen.bench.wire import RESULT, read_arrays
-        from convgen.oracle import reference
 
         if self.refuses:
             raise RivalError(self.refuses)
         self.specs.append(spec)
         x, w, b = read_arrays(folder)
-        y = reference(spec, x, w, b if spec.bias else None) + self.wrong
+        bias = b if spec.bias else None
+        if spec.quantized:
+            integers = oracle_quant.reference(spec, x, w, bias)
+            room = np.iinfo(integers.dtype)
+            wrong = np.clip(integers + np.int64(self.wrong), room.min, room.max)
+            np.save(folder / RESULT, wrong.astype(integers.dtype))
+            return "oracle"
+        y = oracle.reference(spec, x, w, bias) + self.wrong
         np.save(folder / RESULT, y.astype(np.float32))
         return "oracle"
 

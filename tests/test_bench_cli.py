@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from bench_reports import MACHINE, FakeRival
 from cli_runner import ROOT, TINY, needs_compiler, run
@@ -20,6 +21,7 @@ from convgen.bench.report import PeerInfo, Report, read_report
 from convgen.bench.run import c_flags, check_target, shape_text
 from convgen.cli.bench import peer_pythons
 from convgen.errors import UsageError
+from convgen.settle import settled
 from convgen.spec import parse_file
 from convgen.target import TARGETS, Target
 from convgen.target.cpu import cpu_name
@@ -93,6 +95,23 @@ def test_wrong_results_are_shown_not_counted(rivals: list[FakeRival]) -> None:
     assert good == {"ncnn": (False, True), "litert": (True, True)}
     assert layer["best_peer"] == "litert"
     assert "a: ncnn: its results are outside the error bound" in ran.err
+
+
+def test_integers_one_beside_are_counted_and_told(rivals: list[FakeRival]) -> None:
+    rivals += [FakeRival("ncnn", wrong=1), FakeRival("litert"), FakeRival("mnn", wrong=2)]
+    quant = "{input: {scale: 0.02}, weight: {scale: 0.01}, output: {scale: 0.1}, rounding: onnx}"
+    Path("b.yaml").write_text(
+        f"name: b\ninput: 6x5x4\nfilters: 4\nkernel: 3\ndtype: int8\nquant: {quant}\n"
+    )
+    ran = run("bench", "b.yaml", *QUICK, "--against", "litert,mnn,ncnn", "--json")
+    assert ran.code == 0, ran.err
+    (layer,) = ran.json["layers"]
+    assert (layer["dtype"], layer["error"]) == ("int8", 0.0)
+    found = {p["name"]: (p["counted"], p["error"]) for p in layer["peers"]}
+    assert found == {"litert": (True, 0.0), "ncnn": (True, 1.0), "mnn": (False, 2.0)}
+    differs = {p["name"]: p["differs"] for p in layer["peers"]}
+    assert differs["litert"] == 0.0 and differs["ncnn"] > 0.5
+    assert "b: mnn: its results are up to 2 beside the layer's integers" in ran.err
 
 
 def test_a_peer_that_breaks_costs_itself_alone(rivals: list[FakeRival]) -> None:
@@ -225,6 +244,19 @@ def test_shapes_tell_the_benchmarks_layers_apart() -> None:
     assert "14x14x512 k512 f3 p1 g512" in shapes and "28x28x256 k256 f3 p2 d2" in shapes
 
 
+def test_the_8_bit_layers_are_those_of_the_floats() -> None:
+    names: dict[str, Any] = {"__file__": str(ROOT / "benchmarks" / "int8_layers.py")}
+    exec((ROOT / "benchmarks" / "int8_layers.py").read_text(), names)
+    assert names["LAYERS"].read_text() == names["layers_text"](), "run benchmarks/int8_layers.py"
+    floats, bytes_ = (parse_file(names[key]) for key in ("FLOATS", "LAYERS"))
+    assert [shape_text(x.spec) for x in floats] == [shape_text(x.spec) for x in bytes_]
+    for layer in bytes_:
+        quant = settled(layer).layer.spec.quant
+        assert quant is not None and len(quant.weight.scale) == layer.spec.oc
+        made = names["scales"](layer.spec.oc)
+        np.testing.assert_allclose(quant.weight.scale, made, rtol=1e-6)
+
+
 def published() -> dict[str, Any]:
     """The names of benchmarks/publish.py."""
     names: dict[str, Any] = {"__file__": str(ROOT / "benchmarks" / "publish.py")}
@@ -241,11 +273,24 @@ def test_the_readme_shows_what_the_committed_benchmark_found() -> None:
     assert names["PAGE"].read_text() == names["page"](report), "run benchmarks/publish.py"
 
 
+def test_the_readme_shows_the_committed_benchmark_of_8_bit_layers() -> None:
+    names, readme = published(), (ROOT / "README.md").read_text()
+    if not names["INT8_RESULTS"].exists():
+        assert f"{names['INT8_BEGIN']}\n{names['INT8_END']}" in readme
+        pytest.skip("no benchmark of 8-bit layers is committed: make bench8 writes one")
+    report = read_report(str(names["INT8_RESULTS"]))
+    assert names["with_int8_table"](readme, report) == readme, "run benchmarks/publish.py"
+    assert names["INT8_PAGE"].read_text() == names["int8_page"](report), "run benchmarks/publish.py"
+
+
 def test_publishing_replaces_what_is_between_the_marks() -> None:
     from bench_reports import layer, peer, report
 
     names, found = published(), report(layer("a", 10.0, peer("ncnn", 20.0)))
     readme = (ROOT / "README.md").read_text()
+    both = names["with_int8_table"](readme, found)
+    assert re.search(r"<!-- benchmark of int8 -->\n.*\| ncnn \|.*<!-- end of", both, re.S)
+    assert names["with_int8_table"](both, found) == both
     once = names["with_table"](readme, found)
     assert re.search(r"<!-- benchmark -->\n.*\| ncnn \|.*<!-- end of benchmark -->", once, re.S)
     assert names["with_table"](once, found) == once

@@ -16,10 +16,12 @@ from convgen.bench.machine import (
     accumulators,
     best_seconds,
     cache_sizes,
+    int8_peak,
     measure_machine,
     per_burst,
     source,
 )
+from convgen.bench.products import PRODUCTS, Products, compiled, products_of
 from convgen.target import ISA_NAMES, TARGETS, host_target
 from convgen.target.cpu import cpu_features
 from convgen.toolchain import Unit, compile_shared, find_compiler
@@ -63,6 +65,37 @@ def test_peak_and_bandwidth_are_numbers(isa) -> None:  # type: ignore[no-untyped
 
 
 @needs_cc
+@pytest.mark.parametrize("way", PRODUCTS, ids=lambda way: way.name)
+def test_8_bit_products_are_what_they_are_counted_as(way: Products) -> None:
+    if not set(way.features) <= cpu_features():
+        pytest.skip(f"this CPU lacks {way.name}")
+    rng = np.random.default_rng(1)
+    a = rng.integers(0, 128, way.bytes).astype(np.int8)
+    b = rng.integers(-128, 128, way.bytes).astype(np.int8)
+    factors, sums = np.concatenate([a, b]), np.zeros((way.sums, way.ints), np.int32)
+    compiled(way)(factors.ctypes.data, sums.ctypes.data, 3)
+    bits = "i1" if way.products == way.bytes else "<i2"  # four bytes of a sum, or two pairs
+    products = a.view(bits).astype(np.int64) * b.view(bits)
+    step = products.reshape(way.ints, -1).sum(axis=1)
+    assert products.size == way.products
+    wrapped = (a.view(np.int32) + 3 * step + 2**31) % 2**32 - 2**31
+    assert (sums == wrapped).all()
+
+
+def test_the_widest_products_that_target_and_cpu_have() -> None:
+    def name(target: str, *features: str) -> str | None:
+        way = products_of(TARGETS[target], {"sse2", *features})
+        return None if way is None else way.name
+
+    new = ("avx2", "avxvnni", "avx512f", "avx512bw", "avx512vnni")
+    assert name("x86-64-avx512", *new) == "avx512 vpdpbusd"
+    assert name("x86-64-avx512", *new[:4]) == "avx512 vpmaddwd"
+    assert name("x86-64-avx2", *new) == "avx2 vpmaddwd"
+    assert name("generic", *new) == "sse2 pmaddwd"
+    assert products_of(TARGETS["aarch64-neon"], frozenset()) is None
+
+
+@needs_cc
 def test_the_machine_has_three_caches_and_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(machine, "BURSTS", 1)
     monkeypatch.setattr(machine, "MEMORY_BURSTS", 1)
@@ -70,6 +103,9 @@ def test_the_machine_has_three_caches_and_memory(monkeypatch: pytest.MonkeyPatch
     found = measure_machine(host_target())
     assert [level.name for level in found.levels] == ["L1", "L2", "L3", "memory"]
     assert found.levels[-1].size is None and found.threads == 1 and found.cpu
+    way = products_of(host_target())
+    assert (found.int8_peak is None) == (way is None)
+    assert way is None or int8_peak(way, threads=2, bursts=1) > 0
 
 
 def test_cache_sizes_fall_back_to_the_targets_model(monkeypatch: pytest.MonkeyPatch) -> None:

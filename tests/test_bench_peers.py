@@ -22,6 +22,7 @@ from convgen.bench.peers.base import (
     Peer,
     Prepared,
     Problem,
+    as_uint8,
     check_common,
     installed_version,
     pads,
@@ -37,6 +38,7 @@ from convgen.bench.wire import (
     write_arrays,
 )
 from convgen.errors import UsageError
+from convgen.oracle_quant import reference
 from convgen.spec import parse_mapping
 from convgen.spec.model import ConvSpec
 from convgen.verify.bound import judge_bounded
@@ -57,6 +59,31 @@ LAYERS = {
     "one-sided": {"input": "6x6x4", "k": 4, "f": 3, "p": {"top": 0, "left": 1, "bottom": 2}},
     "batch": {"input": "5x5x4", "batch": 2, "k": 4, "f": 3},
 }
+QUANT = {
+    "input": {"scale": 0.02, "zero_point": -5},
+    "weight": {"scale": [0.003, 0.004, 0.006, 0.005]},
+    "output": {"scale": 0.03, "zero_point": -128},
+    "rounding": "onnx",
+}
+OFF = {"output": {"scale": 0.03, "zero_point": 7}}  # ReLU cuts more than the type does
+UNSIGNED = {
+    "input": {"scale": 0.02, "zero_point": 100},
+    "weight": {"scale": 0.004},
+    "output": {"scale": 0.03, "zero_point": 0},
+}
+EIGHT_BITS: dict[str, dict[str, Any]] = {
+    "plain": {"input": "9x7x3", "k": 4, "f": 3, "p": 1, "act": "relu", "quant": QUANT},
+    "one scale": {"input": "5x5x8", "k": 4, "f": 1, "quant": QUANT | {"weight": {"scale": 0.004}}},
+    "off": {"input": "5x5x8", "k": 4, "f": 3, "act": "relu", "quant": QUANT | OFF},
+    "stride": {"input": "11x11x4", "k": 4, "f": 5, "s": 2, "p": 2, "quant": QUANT},
+    "dilated": {"input": "9x9x4", "k": 4, "f": 3, "p": 2, "d": 2, "quant": QUANT},
+    "depthwise": {"input": "7x7x4", "k": 4, "f": 3, "p": 1, "g": "depthwise", "quant": QUANT},
+    "grouped": {"input": "7x7x8", "k": 4, "f": 3, "p": 1, "g": 2, "quant": QUANT, "bias": False},
+    "nchw": {"input": "6x5x4", "k": 4, "f": 3, "layout": "NCHW", "quant": QUANT},
+    "uint8": {"input": "6x6x4", "k": 4, "f": 3, "dtype": "uint8", "act": "relu",
+              "quant": QUANT | UNSIGNED},
+}  # fmt: skip
+NO_8_BITS = ("ncnn", "mnn")
 REFUSED = {("torch", "one-sided"), ("ncnn", "batch")}
 
 
@@ -127,6 +154,36 @@ def test_a_layer_survives_the_wire(name: str, tmp_path: Path) -> None:
     assert (x.shape, w.shape, b.shape) == (form.x_shape, form.w_shape, (spec.oc,))
     assert x.flags.c_contiguous and w.flags.c_contiguous
     assert spec.bias or not b.any()
+
+
+@pytest.mark.parametrize("name", EIGHT_BITS)
+def test_an_8_bit_layer_survives_the_wire(name: str, tmp_path: Path) -> None:
+    spec = spec_of(**{"dtype": "int8", **EIGHT_BITS[name]})
+    assert spec_from_mapping(json.loads(json.dumps(spec_to_mapping(spec)))) == spec
+    fill = bounded_fill(spec, 1)
+    write_arrays(tmp_path, spec, fill.x, fill.w, fill.b)
+    x, w, b = read_arrays(tmp_path)
+    assert (x.dtype.name, w.dtype.name, b.dtype.name) == (spec.dtype, "int8", "int32")
+
+
+def test_an_int8_layer_is_the_same_over_uint8_images() -> None:
+    spec = spec_of(dtype="int8", **EIGHT_BITS["off"])
+    fill = bounded_fill(spec, 1)
+    higher = as_uint8(Problem(spec, fill.x, fill.w, fill.b))
+    y = reference(higher.spec, higher.x, higher.w, higher.b)
+    same = reference(spec, fill.x, fill.w, fill.b)
+    assert higher.x.dtype == y.dtype == np.uint8 and len(np.unique(y)) > 10
+    assert (y.astype(int) - 128 == same).all()
+
+
+def test_layers_that_no_8_bit_peer_takes() -> None:
+    sums = spec_of(input="4x4x1", k=1, f=1, dtype="int8", quant={"output": "int32"})
+    with pytest.raises(CannotPrepare, match="int32 sums"):
+        check_common(sums)
+    spec = spec_of(dtype="int8", **EIGHT_BITS["plain"])
+    fill = bounded_fill(spec, 1)
+    with pytest.raises(CannotPrepare, match="no 8-bit layers with zero points are prepared for"):
+        peer_module("ncnn").prepared(Problem(spec, fill.x, fill.w, fill.b))
 
 
 def test_the_quickest_way_is_taken_and_broken_ones_are_left_out() -> None:
@@ -248,4 +305,22 @@ def test_an_installed_peer_computes_the_layer(
     fill = Fill(x, w, b if spec.bias else None)
     verdict = judge_bounded(form, fill, y, choose_points(form, 1))
     assert verdict.max_error < 1e-2, verdict.detail  # the layer itself; some are rough beyond
+    assert rival.run(3) > 0
+
+
+@pytest.mark.parametrize("name", EIGHT_BITS)
+def test_an_installed_peer_gives_the_integers_of_the_layer(
+    rival: ProcessRival, name: str, tmp_path: Path
+) -> None:
+    """The very ones, or one beside them where sums lie on a tie."""
+    if rival.name in NO_8_BITS:
+        pytest.skip(f"{rival.name} is not prepared for 8-bit layers")
+    spec = peer_form(spec_of(**{"dtype": "int8", **EIGHT_BITS[name]}))
+    fill = bounded_fill(spec, 1)
+    write_arrays(tmp_path, spec, fill.x, fill.w, fill.b)
+    rival.prepare(spec, tmp_path, 1, ())
+    y, want = np.load(tmp_path / RESULT), reference(spec, fill.x, fill.w, fill.b)
+    assert y.dtype == want.dtype and len(np.unique(want)) > 10
+    beside = np.abs(y.astype(int) - want)
+    assert beside.max() <= 1 and (beside > 0).mean() < 0.02
     assert rival.run(3) > 0

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from bench_reports import layer, peer, report
+from bench_reports import MACHINE, integers, layer, peer, report
 
 from convgen.bench.compare import Verdict, compare
 from convgen.bench.plot import check_plot, draw
@@ -104,6 +104,35 @@ def test_table_has_a_column_for_each_peer_that_took_part() -> None:
     assert first[-4:] == ("20.0 (2.00x)", "1.00 (0.10x)!", "litert", "2.00x")
     assert second[-4:] == ("20.0 (0.50x)", "-", "litert", "0.50x")
     assert all(len(row) == len(names) for row in (first, second))
+
+
+EIGHT = replace(
+    report(
+        replace(
+            layer("a", 10.0, integers("litert", 5.0, 0.001), integers("mnn", 5.0, 0.5, error=9)),
+            dtype="int8", error=0.0,
+        ),
+        replace(layer("b", 10.0, integers("litert", 20.0, 0.0)), dtype="int8", error=0.0),
+    ),
+    machine=replace(MACHINE, int8_peak=400.0, int8_by="vpdpbusd"),
+)  # fmt: skip
+
+
+def test_8_bit_layers_have_their_own_peak_and_are_told_to_the_bit() -> None:
+    first = EIGHT.layers[0]
+    assert EIGHT.percent_of_peak(first) == pytest.approx(50.0)
+    assert EIGHT.percent_of_peak(replace(first, dtype="float32")) == pytest.approx(200.0)
+    assert replace(EIGHT, machine=MACHINE).percent_of_peak(first) is None
+    names, _ = head(EIGHT)
+    row = dict(zip(names, rows(EIGHT)[0], strict=True))
+    assert (row["GOP/s"], row["% peak"], row["error/bound"]) == ("200.0", "50", "exact")
+    assert row["litert us"] == "5.00 (0.50x)~" and row["mnn us"].endswith("!")
+    text = "\n".join([*condition_lines(EIGHT), *summary_lines(EIGHT)])
+    assert "400 GOP/s of 8-bit products (vpdpbusd)" in text
+    assert "litert equals convgen's 8-bit outputs to the bit on 1 of 2; ~ at most 0.10%" in text
+    assert "mnn equals" not in text
+    assert Report.from_mapping(json.loads(json.dumps(EIGHT.to_mapping()))) == EIGHT
+    assert "GFLOP/s |" not in markdown_brief(EIGHT) and "GOP/s |" in markdown_brief(EIGHT)
 
 
 def test_without_peers_the_table_is_convgens_alone() -> None:

@@ -75,6 +75,7 @@ def test_build_json_has_the_documented_keys() -> None:
         "name", "ok", "state", "path", "import", "output_shape", "macs", "target", "isa",
         "schedule", "reason", "binding", "compiler", "warnings", "notes", "seconds", "code_bytes",
         "verified", "checks", "max_error", "direct_error", "bound_ratio", "microseconds", "gflops",
+        "sqnr",
     }  # fmt: skip
     assert layer["ok"] and layer["verified"]
     assert 0 < layer["bound_ratio"] < 1

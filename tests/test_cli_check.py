@@ -140,6 +140,7 @@ def test_check_json_has_the_documented_keys() -> None:
     assert set(layer) == {
         "name", "source", "input_shape", "weight_shape", "bias_shape", "output_shape", "dtype",
         "layout", "weight_layout", "params", "macs", "receptive_field", "baked", "notes", "spec",
+        "quant", "sqnr",
     }  # fmt: skip
     assert layer["output_shape"] == [1, 5, 5, 2]
     assert {e["code"] for e in data["errors"]} == {"E103"}

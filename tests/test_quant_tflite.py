@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from quant_layers import CLAMPED, Filled, filled, random_layer
 
+from convgen.bench.peers.base import Problem
+from convgen.bench.peers.tflite_model import tflite_model
+from convgen.bench.wire import peer_form
+from convgen.oracle import weights_hwio
 from convgen.oracle_quant import reference
 from convgen.spec.model import ConvSpec, DType, Layout, Padding
 from convgen.spec.quant import Affine, Rounding
@@ -18,8 +22,6 @@ WHY = "ai-edge-litert, tflite and flatbuffers run and write .tflite models"
 interpreter = pytest.importorskip("ai_edge_litert.interpreter", reason=WHY)
 pytest.importorskip("tflite", reason=WHY)
 pytest.importorskip("flatbuffers", reason=WHY)
-
-from tflite_layer import model  # noqa: E402
 
 
 def as_tflite_has_them(seed: int, dtype: DType, *, depthwise: bool) -> Filled:
@@ -59,8 +61,11 @@ def same(spec: ConvSpec) -> Padding:
 
 
 def run(layer: Filled) -> Any:
+    spec = layer.spec
+    bias = np.zeros(spec.oc, np.int32) if layer.b is None else layer.b
+    problem = Problem(peer_form(spec), layer.x, weights_hwio(spec, layer.w), bias)
     made = interpreter.Interpreter(
-        model_content=model(layer),
+        model_content=tflite_model(problem),
         experimental_op_resolver_type=interpreter.OpResolverType.BUILTIN_REF,
     )
     made.allocate_tensors()

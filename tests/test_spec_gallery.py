@@ -13,7 +13,8 @@ import spec_errors_page as bad
 
 from convgen.errors import SpecError
 from convgen.schedule import Family, Schedule
-from convgen.spec import Layer, json_schema, load_weights, parse_file, parse_mapping
+from convgen.settle import settled
+from convgen.spec import Layer, json_schema, parse_file, parse_mapping
 from convgen.spec.fields import ALIASES, RawLayer
 from convgen.spec.model import Act
 from convgen.spec.nodes import read_yaml
@@ -40,7 +41,7 @@ def test_each_parses_loads_and_names_its_schema(path: Path) -> None:
     first = path.read_text(encoding="utf-8").splitlines()[0]
     assert first == "# yaml-language-server: $schema=layer.schema.json"
     for layer in parse_file(path):
-        load_weights(layer)
+        settled(layer)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.stem)
@@ -69,7 +70,7 @@ def test_the_sources_worked_cases() -> None:
 def test_together_they_show_every_key_and_activation() -> None:
     keys = {key for path in FILES for block in _blocks(values(path)) for key in block}
     canonical = {next((k for k, names in ALIASES.items() if key in names), key) for key in keys}
-    assert canonical - {"layers"} == set(RawLayer.model_fields) - {"quant", "quantize", "dtype"}
+    assert canonical - {"layers"} == set(RawLayer.model_fields)
     assert {layer.spec.activation.kind for layer in layers()} == set(Act)
 
 

@@ -22,8 +22,9 @@ from typing import IO, Any
 
 from convgen.bench.measure import Run, timed
 from convgen.bench.peers import CannotPrepare, Problem, peer_module
-from convgen.bench.peers.base import Peer, Prepared, check_common, installed_version
+from convgen.bench.peers.base import Peer, Prepared, installed_version
 from convgen.bench.wire import RESULT, read_arrays, spec_from_mapping
+from convgen.spec.elements import arrays_of, numpy_dtype
 
 
 class Answering:
@@ -52,11 +53,10 @@ class Answering:
         import numpy as np
 
         spec, folder = spec_from_mapping(request["spec"]), Path(request["folder"])
-        check_common(spec)
         threads, flags = int(request["threads"]), tuple(request["c_flags"])
-        made = self.peer.prepare(Problem(spec, *read_arrays(folder), threads, flags))
+        made = self.peer.prepared(Problem(spec, *read_arrays(folder), threads, flags))
         made.call()
-        y = np.ascontiguousarray(made.result(), np.float32)
+        y = np.ascontiguousarray(made.result(), numpy_dtype(arrays_of(spec).y))
         np.save(folder / RESULT, y.reshape(spec.y_shape))
         self.run, self.made = timed(made.call), made
         return made.variant

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from convgen.bench.products import Products, compiled, products_of
 from convgen.roofline import Rates
 from convgen.target import Target, VectorIsa
 
@@ -43,13 +44,19 @@ class Level:
 
 @dataclass(frozen=True)
 class Machine:
-    """``peak``: GFLOP/s of fused multiply-adds (two operations each) on ``threads`` threads."""
+    """``peak``: GFLOP/s of fused multiply-adds (two operations each) on ``threads`` threads.
+
+    ``int8_peak``: GOP/s of 8-bit products added up in int32, by the instructions ``int8_by``; None
+    and "" where neither is known.
+    """
 
     cpu: str
     isa: str
     threads: int
     peak: float
     levels: tuple[Level, ...]
+    int8_peak: float | None = None
+    int8_by: str = ""
 
 
 def measured_rates(machine: Machine, target: Target) -> Rates:
@@ -95,19 +102,8 @@ class Loops:
 
     def peak(self, threads: int = 1, bursts: int = BURSTS) -> float:
         """GFLOP/s of the best burst, over all threads."""
-        flops = 2.0 * self.isa.lanes * self.accumulators
-
-        def burst(count: int) -> None:
-            self._fma(self._values, count)
-
-        if threads == 1:
-            return flops / best_seconds(burst, bursts) / 1e9
-        count = per_burst(burst, 5 * BURST)
-        with ThreadPoolExecutor(threads) as pool:
-            return max(
-                flops * count * threads / _together(pool, threads, lambda: burst(count)) / 1e9
-                for _ in range(bursts)
-            )
+        flops = 2 * self.isa.lanes * self.accumulators
+        return rate(lambda count: self._fma(self._values, count), flops, threads, bursts)
 
     def bandwidth(self, size: int, bursts: int = BURSTS) -> tuple[float, float]:
         """GB/s of reading ``size`` bytes again and again, and of copying half of them to the rest.
@@ -133,7 +129,7 @@ def measure_machine(target: Target, threads: int = 1, cc: str | None = None) -> 
     """
     from convgen.target.cpu import cpu_name
 
-    loops = Loops(target.isa, cc)
+    loops, way = Loops(target.isa, cc), products_of(target)
     sizes = cache_sizes(target)
     levels = [
         Level(f"L{i}", size, *loops.bandwidth(size * 3 // 4 if i == 1 else size // 2))
@@ -141,7 +137,26 @@ def measure_machine(target: Target, threads: int = 1, cc: str | None = None) -> 
     ]
     memory = min(MEMORY_BYTES, 4 * sizes[-1])
     levels.append(Level("memory", None, *loops.bandwidth(memory, MEMORY_BURSTS)))
-    return Machine(cpu_name(), target.isa.name, threads, loops.peak(threads), tuple(levels))
+    peak = loops.peak(threads)
+    if way is None:
+        return Machine(cpu_name(), target.isa.name, threads, peak, tuple(levels))
+    integers = int8_peak(way, threads, cc=cc)
+    return Machine(cpu_name(), target.isa.name, threads, peak, tuple(levels), integers, way.name)
+
+
+def int8_peak(
+    way: Products, threads: int = 1, bursts: int = BURSTS, cc: str | None = None
+) -> float:
+    """GOP/s of 8-bit products, two operations each, over all threads. Raises ``ToolchainError``."""
+    loop, factors = compiled(way, cc), ctypes.create_string_buffer(bytes(2 * way.bytes))
+    own = threading.local()  # every thread has sums of its own
+
+    def burst(count: int) -> None:
+        if not hasattr(own, "sums"):
+            own.sums = ctypes.create_string_buffer(way.sums * way.bytes)
+        loop(factors, own.sums, count)
+
+    return rate(burst, 2 * way.products * way.sums, threads, bursts)
 
 
 def source(isa: VectorIsa) -> str:
@@ -174,6 +189,18 @@ def cache_sizes(target: Target) -> tuple[int, int, int]:
     return l1, l2, l3
 
 
+def rate(burst: Callable[[int], Any], operations: int, threads: int, bursts: int) -> float:
+    """1e9 operations a second of the best burst, over all threads; so many a repetition."""
+    if threads == 1:
+        return operations / best_seconds(burst, bursts) / 1e9
+    count = per_burst(burst, 5 * BURST)
+    with ThreadPoolExecutor(threads) as pool:
+        return max(
+            operations * count * threads / _together(pool, threads, lambda: burst(count)) / 1e9
+            for _ in range(bursts)
+        )
+
+
 def best_seconds(burst: Callable[[int], Any], bursts: int = BURSTS) -> float:
     """Seconds of one repetition in the best of some bursts."""
     count = per_burst(burst, BURST)
@@ -181,9 +208,12 @@ def best_seconds(burst: Callable[[int], Any], bursts: int = BURSTS) -> float:
 
 
 def per_burst(burst: Callable[[int], Any], seconds: float) -> int:
-    """How many repetitions fill a burst; found by doubling, which warms up as well."""
+    """How many repetitions fill a burst; found by doubling, which warms up as well.
+
+    The least of three times counts: one that another program interrupted would say far too few.
+    """
     count = 1
-    while (took := _seconds(burst, count)) < seconds and count < 1 << 30:
+    while (took := min(_seconds(burst, count) for _ in range(3))) < seconds and count < 1 << 30:
         count *= 2
     return max(1, int(count * seconds / took))
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from convgen.bench.report import LayerResult, Report
+from convgen.bench.tables import FLOPS, OPS
 from convgen.errors import UsageError
 
 INCHES_PER_LAYER = 0.55
@@ -60,13 +61,26 @@ def _bars(axes: Any, report: Report) -> None:
         for bar, layer in zip(bars, report.layers, strict=True):
             if any(p.name == name and p.timing and not p.counted for p in layer.peers):
                 bar.set_hatch("//")
-    axes.axhline(report.machine.peak, color="grey", linewidth=1, linestyle="--")
+    peaks = _peaks(report)
+    for peak in peaks:
+        axes.axhline(peak, color="grey", linewidth=1, linestyle="--")
     axes.set_xticks([p + width * len(names) / 2 for p in places])
     axes.set_xticklabels([layer.name for layer in report.layers], rotation=45)
-    axes.set_ylabel("GFLOP/s (dashed: measured peak)")
-    tallest = max(max(bar.get_height() for bar in axes.patches), report.machine.peak)
+    axes.set_ylabel(f"{_unit(report)} (dashed: measured peak)")
+    tallest = max(*peaks, *(bar.get_height() for bar in axes.patches))
     axes.set_ylim(top=1.25 * tallest)  # room for the legend
     axes.legend(ncols=8, fontsize="small", loc="upper center")
+
+
+def _peaks(report: Report) -> list[float]:
+    """Those of the layers' element types; of float32 where nothing else is known."""
+    machine = report.machine
+    found = {machine.int8_peak if layer.is_8_bit else machine.peak for layer in report.layers}
+    return sorted(peak for peak in found if peak is not None) or [machine.peak]
+
+
+def _unit(report: Report) -> str:
+    return OPS if any(layer.is_8_bit for layer in report.layers) else FLOPS
 
 
 def _speed(layer: LayerResult, name: str) -> float:
@@ -79,14 +93,14 @@ def _speed(layer: LayerResult, name: str) -> float:
 
 def _roofline(axes: Any, report: Report) -> None:
     """Speed over operations per byte that must move at least; one roof per level of memory."""
-    machine = report.machine
+    machine, peak = report.machine, _peaks(report)[-1]
     points = [(2 * layer.macs / layer.moved, layer.gflops(), layer) for layer in report.layers]
     reach = [x for x, _, _ in points]
     low, high = min(reach, default=1.0) / 4, max(reach, default=1.0) * 4
     for level in machine.levels:
-        knee = machine.peak / level.read
+        knee = peak / level.read
         xs = [low, min(max(knee, low), high), high]
-        ys = [min(machine.peak, x * level.read) for x in xs]
+        ys = [min(peak, x * level.read) for x in xs]
         axes.plot(xs, ys, linewidth=1, label=f"{level.name}, {level.read:.0f} GB/s")
     for x, y, layer in points:
         axes.plot(x, y, "o", color=OWN_COLOUR, markersize=4)
@@ -94,5 +108,5 @@ def _roofline(axes: Any, report: Report) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("operations per byte of input, weights and output")
-    axes.set_ylabel("GFLOP/s")
+    axes.set_ylabel(_unit(report))
     axes.legend(fontsize="small")

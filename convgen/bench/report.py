@@ -31,8 +31,9 @@ class PeerResult:
     """A peer on one layer. ``timing``: None where it took no part, ``reason`` says why.
 
     ``error``: largest difference from the oracle; ``bound_ratio``: largest error / bound, of the
-    bound that convgen's own kernel is held to. ``counted``: inside that bound, so it may be the
-    best.
+    bound that convgen's own kernel is held to, or of one unit of an 8-bit output. ``counted``:
+    inside that bound, so it may be the best. ``differs``: the share of 8-bit outputs that are not
+    the oracle's to the bit, None of floats.
     """
 
     name: str
@@ -42,6 +43,7 @@ class PeerResult:
     counted: bool = False
     variant: str = ""
     reason: str = ""
+    differs: float | None = None
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ class LayerResult:
     peers: tuple[PeerResult, ...]
     limit: str = ""
     limit_us: float | None = None
+    dtype: str = "float32"
+
+    @property
+    def is_8_bit(self) -> bool:
+        return self.dtype in ("int8", "uint8")
 
     @property
     def of_limit(self) -> float | None:
@@ -114,9 +121,13 @@ class Report:
     peers: tuple[PeerInfo, ...]
     layers: tuple[LayerResult, ...]
 
-    def percent_of_peak(self, layer: LayerResult) -> float:
-        """Padding counts as work, so skipping it, or Winograd's algorithm, can exceed 100."""
-        return 100 * layer.gflops() / self.machine.peak
+    def percent_of_peak(self, layer: LayerResult) -> float | None:
+        """Padding counts as work, so skipping it, or Winograd's algorithm, can exceed 100.
+
+        Of the peak of 8-bit products where the layer has those; None where that is not known.
+        """
+        peak = self.machine.int8_peak if layer.is_8_bit else self.machine.peak
+        return None if peak is None else 100 * layer.gflops() / peak
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain data for JSON, with the figures that follow from it."""
@@ -124,7 +135,7 @@ class Report:
             {
                 **asdict(layer),
                 "gflops": round(layer.gflops(), 3),
-                "percent_of_peak": round(self.percent_of_peak(layer), 2),
+                "percent_of_peak": _rounded(self.percent_of_peak(layer), 2),
                 "of_limit": _rounded(layer.of_limit),
                 "peers": [{**asdict(p), "ratio": _rounded(layer.ratio(p))} for p in layer.peers],
                 "best_peer": None if layer.best_peer is None else layer.best_peer.name,
@@ -220,5 +231,5 @@ def write_report(report: Report, path: str) -> None:
     part.replace(place)
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 4)
+def _rounded(value: float | None, digits: int = 4) -> float | None:
+    return None if value is None else round(value, digits)

@@ -22,15 +22,24 @@ BRIEF_HEAD = (
 )  # fmt: skip
 BRIEF_MARKS = (":--", ":--", "--:", "--:", "--:", ":--", "--:", "--:")
 UNCOUNTED = "!"  # marks a peer whose results are outside the error bound
+BESIDE = "~"  # and one some of whose 8-bit outputs are one beside the layer's
+FLOPS, OPS = "GFLOP/s", "GOP/s"
 
 
 def head(report: Report) -> tuple[tuple[str, ...], str]:
     """Column names, and which columns stand to the right."""
     names = _present(report)
     peers = tuple(f"{name} us" for name in names)
+    own = _in_units(HEAD, report)
     if not names:
-        return HEAD, RIGHT
-    return (*HEAD, *peers, "best peer", "lead"), RIGHT + "r" * len(names) + "lr"
+        return own, RIGHT
+    return (*own, *peers, "best peer", "lead"), RIGHT + "r" * len(names) + "lr"
+
+
+def _in_units(names: Sequence[str], report: Report) -> tuple[str, ...]:
+    """Operations on integers are no floating-point ones."""
+    integers = any(layer.is_8_bit for layer in report.layers)
+    return tuple(OPS if integers and name == FLOPS else name for name in names)
 
 
 def rows(report: Report) -> list[tuple[str, ...]]:
@@ -43,9 +52,9 @@ def _row(report: Report, layer: LayerResult, names: Sequence[str]) -> tuple[str,
     timing = layer.timing
     own = (
         layer.name, layer.shape, microseconds(timing.best), microseconds(timing.median),
-        f"{timing.spread:.0%}", f"{layer.gflops():.1f}", f"{report.percent_of_peak(layer):.0f}",
+        f"{timing.spread:.0%}", f"{layer.gflops():.1f}", _percent(report, layer),
         layer.limit or NOTHING, NOTHING if layer.of_limit is None else f"{layer.of_limit:.0%}"[:-1],
-        f"{layer.bound_ratio:.2f}",
+        "exact" if layer.is_8_bit and not layer.error else f"{layer.bound_ratio:.2f}",
     )  # fmt: skip
     if not names:
         return own
@@ -55,10 +64,15 @@ def _row(report: Report, layer: LayerResult, names: Sequence[str]) -> tuple[str,
     return (*own, *cells, NOTHING if best is None else best.name, _times(lead))
 
 
+def _percent(report: Report, layer: LayerResult) -> str:
+    percent = report.percent_of_peak(layer)
+    return NOTHING if percent is None else f"{percent:.0f}"
+
+
 def _cell(layer: LayerResult, peer: PeerResult | None) -> str:
     if peer is None or peer.timing is None:
         return NOTHING
-    mark = "" if peer.counted else UNCOUNTED
+    mark = (BESIDE if peer.differs else "") if peer.counted else UNCOUNTED
     return f"{microseconds(peer.timing.best)} ({_times(layer.ratio(peer))}){mark}"
 
 
@@ -86,13 +100,21 @@ def condition_lines(report: Report) -> list[str]:
     levels = [f"{v.name} reads {v.read:.0f}, copies {v.copy:.0f} GB/s" for v in m.levels]
     lines = [
         f"{m.cpu}, {c.system}, {threads}{where}; {c.date}; target {c.target}, {c.compiler}",
-        f"peak {m.peak:.1f} GFLOP/s ({m.isa}); {'; '.join(levels)}",
+        f"peak {m.peak:.1f} GFLOP/s ({m.isa}){_int8_peak(report)}; {'; '.join(levels)}",
         f"convgen {c.convgen}, Python {c.python}, NumPy {c.numpy}, {c.rounds} rounds",
     ]
     if measured:
         lines.append("against " + ", ".join(f"{p.name} {p.version}" for p in measured))
     lines += [f"without {p.name}: {p.reason}" for p in report.peers if p.version is None]
     return lines
+
+
+def _int8_peak(report: Report) -> str:
+    """Of a run with 8-bit layers."""
+    m = report.machine
+    if m.int8_peak is None or not any(layer.is_8_bit for layer in report.layers):
+        return ""
+    return f", {m.int8_peak:.0f} GOP/s of 8-bit products ({m.int8_by})"
 
 
 def summary_lines(report: Report) -> list[str]:
@@ -113,6 +135,27 @@ def summary_lines(report: Report) -> list[str]:
         lines.append(f"a peer is ahead by more than {TIE:.0%} on: {', '.join(total['behind'])}")
     if any(not p.counted and p.timing for layer in report.layers for p in layer.peers):
         lines.append(f"{UNCOUNTED} outside the error bound: shown, not counted")
+    return lines + _bit_lines(report)
+
+
+def _bit_lines(report: Report) -> list[str]:
+    """How near each peer comes to the integers of 8-bit layers, which convgen's are."""
+    lines = []
+    for name in _present(report):
+        found = [
+            peer.differs
+            for layer in report.layers
+            for peer in layer.peers
+            if peer.name == name and peer.counted and peer.differs is not None
+        ]
+        if not found:
+            continue
+        equal = sum(not share for share in found)
+        text = f"{name} equals convgen's 8-bit outputs to the bit on {equal} of {len(found)}"
+        if equal < len(found):
+            share = f"at most {max(found):.2%}" if max(found) >= 5e-5 else "less than 0.01%"
+            text += f"; {BESIDE} {share} of a layer's outputs are 1 beside them"
+        lines.append(text)
     return lines
 
 
@@ -162,7 +205,8 @@ def markdown(report: Report) -> str:
 
 def markdown_brief(report: Report) -> str:
     """The best peer of each layer alone, as a table; what every peer takes on the whole below."""
-    lines = [*_paragraph(condition_lines(report)[:2]), "", _line(BRIEF_HEAD), _line(BRIEF_MARKS)]
+    lines = [*_paragraph(condition_lines(report)[:2]), ""]
+    lines += [_line(_in_units(BRIEF_HEAD, report)), _line(BRIEF_MARKS)]
     for layer in report.layers:
         best, lead = layer.best_peer, layer.lead
         rival = (
@@ -174,7 +218,7 @@ def markdown_brief(report: Report) -> str:
             _line(
                 (
                     layer.name, layer.shape, microseconds(layer.timing.best),
-                    f"{layer.gflops():.0f}", f"{report.percent_of_peak(layer):.0f}", *rival,
+                    f"{layer.gflops():.0f}", _percent(report, layer), *rival,
                     _times(lead),
                 )
             )

@@ -21,6 +21,7 @@ from convgen.spec.model import (
     Padding,
     WeightLayout,
 )
+from convgen.spec.quant import Affine, Quant, Rounding
 
 ARRAYS = ("x", "w", "b")
 RESULT = "y.npy"
@@ -38,7 +39,7 @@ def spec_to_mapping(spec: ConvSpec) -> dict[str, Any]:
 
 def spec_from_mapping(data: Mapping[str, Any]) -> ConvSpec:
     """The reverse of ``spec_to_mapping``."""
-    act = dict(data["activation"])
+    act, quant = dict(data["activation"]), data["quant"]
     return ConvSpec(
         **{
             **data,
@@ -48,8 +49,22 @@ def spec_from_mapping(data: Mapping[str, Any]) -> ConvSpec:
             "layout": Layout(data["layout"]),
             "weight_layout": WeightLayout(data["weight_layout"]),
             "accuracy": Accuracy(data["accuracy"]),
+            "quant": None if quant is None else _quant(quant),
         }
     )
+
+
+def _quant(data: Mapping[str, Any]) -> Quant:
+    given = {key: data[key] for key in ("input", "weight", "output", "sum")}
+    affine = {
+        key: None if v is None else Affine(tuple(v["scale"]), tuple(v["zero_point"]))
+        for key, v in given.items()
+    }
+    assert affine["input"] is not None and affine["weight"] is not None
+    return Quant(
+        affine["input"], affine["weight"], affine["output"], affine["sum"],
+        Rounding(data["rounding"]),
+    )  # fmt: skip
 
 
 def write_arrays(folder: Path, spec: ConvSpec, x: Any, w: Any, b: Any | None) -> None:
@@ -60,8 +75,9 @@ def write_arrays(folder: Path, spec: ConvSpec, x: Any, w: Any, b: Any | None) ->
     import numpy as np
 
     from convgen.oracle import image_nhwc, weights_hwio
+    from convgen.spec.elements import arrays_of, numpy_dtype
 
-    bias = np.zeros(spec.oc, x.dtype) if b is None else b
+    bias = np.zeros(spec.oc, numpy_dtype(arrays_of(spec).b)) if b is None else b
     arrays = (image_nhwc(spec, x), weights_hwio(spec, w), bias)
     for name, array in zip(ARRAYS, arrays, strict=True):
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array))

@@ -48,7 +48,8 @@ def _subject(layer: Layer, built: BuildResult, target: Target) -> Subject:
     def limit(rates: Rates) -> Limit:
         return limits(decided.plan, rates)[0]
 
-    return Subject(layer.spec, built.schedule, baked, tiling_of(decided.plan), limit, start)
+    # The decided layer's spec: its scales are read from where they lie.
+    return Subject(decided.layer.spec, built.schedule, baked, tiling_of(decided.plan), limit, start)
 
 
 def _starter(path: Path, baked: bool) -> Callable[[Fill, int], tuple[Callable[[], Any], Any]]:

@@ -133,6 +133,8 @@ def _build_all(
         out.payload["layers"].append(result_facts(outcome))
         for note in outcome.notes:
             out.note(f"{name}: note: {note}")
+        if outcome.sqnr is not None and len(layers) > 1:  # one alone has it in its block
+            out.note(f"{name}: SQNR {outcome.sqnr.line()}")
         for warning in outcome.warnings:
             out.note(f"{name}: warning: {warning}")
         out.detail(f"{name}: {outcome.schedule}: {outcome.reason}")

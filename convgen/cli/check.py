@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from convgen.cli.options import Json, QuietNotes, Specs, Verbose
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError
 from convgen.spec.model import ConvSpec, Layer, Padding
+
+if TYPE_CHECKING:
+    from convgen.settle import Settled
 
 HEAD = ("layer", "input", "filters", "output", "parameters", "MACs", "receptive field")
 RIGHT = "llllrrl"
@@ -20,12 +25,13 @@ def check(
     Example:  convgen check specs
     """
     with session("check", json=json, verbose=verbose, quiet=quiet) as out:
-        from convgen.cli.resolved import layer_facts
+        from convgen.cli.resolved import layer_facts, quant_facts
         from convgen.cli.sources import read_layers
 
         found = [_settled(layer, out) for layer in read_layers(specs, out)]
-        layers = [layer for layer in found if layer is not None]
-        out.payload["layers"] = [layer_facts(layer) for layer in layers]
+        good = [done for done in found if done is not None]
+        out.payload["layers"] = [{**layer_facts(d.layer), **quant_facts(d)} for d in good]
+        layers = [done.layer for done in good]
         if layers:
             out.table(HEAD, [check_row(layer.spec) for layer in layers], RIGHT)
         wrong = len(out.errors)
@@ -33,16 +39,16 @@ def check(
             out.note(f"{count(wrong, 'error')}; {count(len(layers), 'good layer')}")
 
 
-def _settled(layer: Layer, out: Output) -> Layer | None:
+def _settled(layer: Layer, out: Output) -> Settled | None:
     """Read the files that the layer names, if any: they are part of what the spec says."""
     from convgen.settle import settled
 
     try:
-        done = settled(layer).layer
+        done = settled(layer)
     except ConvgenError as error:
         out.fail(error, layer.spec.name)
         return None
-    for note in done.notes[len(layer.notes) :]:
+    for note in done.layer.notes[len(layer.notes) :]:
         out.note(f"{layer.source}: note: {layer.spec.name}: {note}")
     return done
 

@@ -120,7 +120,7 @@ def _quantisation(decided: Decided) -> list[tuple[str, list[str]]]:
     lines = [f"{key}: {flow(value)}" for key, value in quant_mapping(quant).items()]
     if findings is not None:
         each = ", ".join(f"{value:.1f}" for value in findings.sqnr)
-        lines += [f"SQNR = {findings.overall:.1f} dB", f"of each channel: {each}"]
+        lines += [f"SQNR = {findings.cost.line()}", f"of each channel: {each}"]
     return [("Quantisation", lines)]
 
 
@@ -209,7 +209,7 @@ def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[st
     from convgen.cli.derive import byte_steps, cost_steps, size_steps
     from convgen.cli.draw import input_drawing
     from convgen.cli.draw_plan import region_facts
-    from convgen.cli.resolved import layer_facts, resolved_yaml
+    from convgen.cli.resolved import layer_facts, quant_facts, resolved_yaml
     from convgen.families import cost
 
     layer, spec, plan = decided.layer, decided.layer.spec, decided.plan
@@ -218,6 +218,7 @@ def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[st
     isa = plan.target.isa
     return {
         **layer_facts(layer),
+        **quant_facts(decided.settled),
         "resolved": resolved_yaml(layer),
         "derivation": [asdict(step) for step in steps],
         "bytes": {

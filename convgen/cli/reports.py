@@ -46,20 +46,36 @@ def result_block(r: BuildResult) -> list[str]:
     if r.report is None:
         lines.append("  max error  not verified (--no-verify)")
     else:
-        lines.append(
-            f"  max error  {r.report.max_error:.2e} against the float64 oracle, "
-            f"{r.report.bound_ratio:.2f} of its bound; {len(r.report.checks)} checks passed"
-        )
+        lines.append(f"  max error  {_error(r, r.report)}; {len(r.report.checks)} checks passed")
         if r.report.direct_error is not None:
             lines.append(
                 f"             {r.report.direct_error:.2e} by direct summation of the same data"
             )
         us = r.report.microseconds
         if math.isfinite(us):
-            lines.append(f"  speed      {us:.2f} us, {gflops(r.macs, us):.1f} GFLOP/s, one thread")
+            lines.append(
+                f"  speed      {us:.2f} us, {gflops(r.macs, us):.1f} {_unit(r)}, one thread"
+            )
+    if r.sqnr is not None:
+        lines.append(f"  SQNR       {r.sqnr.line()}")
     lines.append(f"  code       {code(r.code_bytes)} of machine code, {r.binding} binding")
     lines.append(f"  import     {import_line(r.path)}")
     return lines
+
+
+def _error(r: BuildResult, report: Report) -> str:
+    if _integers(r):
+        return "none, to the bit, against the oracle's integers"
+    bound = f"{report.bound_ratio:.2f} of its bound"
+    return f"{report.max_error:.2e} against the float64 oracle, {bound}"
+
+
+def _unit(r: BuildResult) -> str:
+    return "GOP/s" if _integers(r) else "GFLOP/s"
+
+
+def _integers(r: BuildResult) -> bool:
+    return r.dtype in ("int8", "uint8")
 
 
 def result_row(r: BuildResult) -> tuple[str, ...]:
@@ -98,6 +114,7 @@ def result_facts(r: BuildResult) -> dict[str, Any]:
         "notes": list(r.notes),
         "seconds": round(r.seconds, 3),
         "code_bytes": r.code_bytes,
+        "sqnr": None if r.sqnr is None else r.sqnr.to_mapping(),
         **report_facts(r.report),
         "gflops": round(gflops(r.macs, us), 3) if math.isfinite(us) else None,
     }

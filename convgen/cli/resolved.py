@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convgen.spec.model import ConvSpec, Layer
-from convgen.spec.resolved import resolved_mapping
+from convgen.spec.resolved import quant_mapping, resolved_mapping
 
-__all__ = ["layer_facts", "resolved_mapping", "resolved_yaml"]
+if TYPE_CHECKING:
+    from convgen.settle import Settled
+
+__all__ = ["layer_facts", "quant_facts", "resolved_mapping", "resolved_yaml"]
 
 PLAIN = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 
@@ -31,6 +34,15 @@ def flow(value: Any) -> str:
         case _:
             # JSON's strings are YAML's double-quoted ones; only paths ever need the quotes.
             return value if set(value) <= PLAIN else json.dumps(value, ensure_ascii=False)
+
+
+def quant_facts(done: Settled) -> dict[str, Any]:
+    """Under --json: the scales of an 8-bit layer as they turned out, and what calibrating cost."""
+    quant, findings = done.layer.spec.quant, done.findings
+    return {
+        "quant": None if quant is None else quant_mapping(quant),
+        "sqnr": None if findings is None else findings.cost.to_mapping(),
+    }
 
 
 def layer_facts(layer: Layer) -> dict[str, Any]:

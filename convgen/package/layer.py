@@ -168,7 +168,7 @@ def _fallback_note(decided: Decided, report: Report) -> str:
 
 
 def _manifest(session: Session, done: Made, inputs: str, files: Mapping[str, str]) -> Manifest:
-    plan, made = done.decided.plan, done.library
+    plan, made, findings = done.decided.plan, done.library, done.decided.settled.findings
     return Manifest(
         name=plan.spec.name,
         version=__version__,
@@ -187,6 +187,7 @@ def _manifest(session: Session, done: Made, inputs: str, files: Mapping[str, str
         limits=session.options.limits.to_mapping(),
         notes=done.notes,
         report=made.report,
+        sqnr=None if findings is None else findings.cost,
     )
 
 
@@ -223,4 +224,6 @@ def _result(
         macs=layer.spec.macs,
         output_shape=layer.spec.y_shape,
         notes=manifest.notes,
+        sqnr=manifest.sqnr,
+        dtype=layer.spec.dtype,
     )

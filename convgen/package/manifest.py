@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from convgen.spec.sqnr import Sqnr
 from convgen.verify.report import Report
 
 NAME = "manifest.json"
@@ -21,7 +22,7 @@ class Manifest:
     ``inputs``: ``inputs_digest`` of the build. ``report``: None when nothing was verified.
     ``commands``, ``warnings``: of the compiler. ``code_bytes``: machine code of the kernel, None
     where the object format does not tell. ``limits``: what the kernel had to keep to; ``notes``:
-    how the build came to another kernel than the chooser's first.
+    how the build came to another kernel than the chooser's first. ``sqnr``: of a calibrated layer.
     """
 
     name: str
@@ -41,10 +42,12 @@ class Manifest:
     limits: Mapping[str, int | None]
     notes: tuple[str, ...]
     report: Report | None
+    sqnr: Sqnr | None = None
 
     def to_text(self) -> str:
         data = asdict(self) | {"format": FORMAT, "files": dict(sorted(self.files.items()))}
         data["report"] = None if self.report is None else self.report.to_mapping()
+        data["sqnr"] = None if self.sqnr is None else self.sqnr.to_mapping()
         return json.dumps(data, indent=2, sort_keys=True) + "\n"
 
     @classmethod
@@ -54,7 +57,7 @@ class Manifest:
         try:
             if data.pop("format") != FORMAT:
                 raise ValueError("a manifest of another format")
-            report = data.pop("report")
+            report, sqnr = data.pop("report"), data.pop("sqnr", None)
             commands, warnings, notes = (
                 tuple(data.pop(key)) for key in ("commands", "warnings", "notes")
             )
@@ -64,6 +67,7 @@ class Manifest:
                 warnings=warnings,
                 notes=notes,
                 report=None if report is None else Report.from_mapping(report),
+                sqnr=None if sqnr is None else Sqnr.from_mapping(sqnr),
             )
         except (AttributeError, KeyError, TypeError) as error:
             raise ValueError(f"not a manifest: {error}") from error

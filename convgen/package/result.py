@@ -12,6 +12,8 @@ from convgen.errors import ConvgenError
 from convgen.package.binding import BindingName
 from convgen.package.limits import SizeLimits
 from convgen.schedule import Schedule
+from convgen.spec.model import DType
+from convgen.spec.sqnr import Sqnr
 from convgen.target import Target
 from convgen.toolchain import TIMEOUT
 from convgen.verify import Report
@@ -50,7 +52,8 @@ class BuildResult:
     found as it should be. ``report``: None when nothing was verified. ``warnings``: the
     compiler's, and the cache's if it could not be written. ``code_bytes``: machine code of the
     kernel, None where the object format does not tell. ``notes``: how the build came to another
-    kernel than the chooser's first. ``seconds``: of this build."""
+    kernel than the chooser's first. ``seconds``: of this build. ``sqnr``: what quantising cost, of
+    a calibrated layer; ``dtype``: of its arrays."""
 
     name: str
     path: Path
@@ -68,6 +71,8 @@ class BuildResult:
     macs: int
     output_shape: tuple[int, int, int, int]
     notes: tuple[str, ...] = ()
+    sqnr: Sqnr | None = None
+    dtype: DType = DType.FLOAT32
 
 
 class Stage(StrEnum):

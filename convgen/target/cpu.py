@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 
 _X86_MACHINES = frozenset({"x86_64", "AMD64", "amd64"})
-_ALIASES = {"avx512_vnni": "avx512vnni", "sse4_1": "sse4.1", "sse4_2": "sse4.2"}
+_ALIASES = {
+    "avx512_vnni": "avx512vnni", "avx_vnni": "avxvnni", "sse4_1": "sse4.1", "sse4_2": "sse4.2",
+}  # fmt: skip
 
 
 def machine_name() -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from convgen.bench.measure import Call, measure
 from convgen.spec.model import Act, ConvSpec, DType, out_size
+from convgen.spec.quant import Affine, Quant
 
 TRIAL_ROUNDS = 5
 
@@ -31,6 +33,27 @@ class Problem:
     def relu(self) -> bool:
         return self.spec.activation.kind is Act.RELU
 
+    @property
+    def quant(self) -> Quant:
+        """Of an 8-bit layer."""
+        assert self.spec.quant is not None
+        return self.spec.quant
+
+    @property
+    def output(self) -> Affine:
+        """What the integers of an 8-bit output mean."""
+        assert self.quant.output is not None
+        return self.quant.output
+
+    @property
+    def clamp(self) -> tuple[int, int]:
+        """Least and largest integer of an 8-bit layer's output, ReLU's included."""
+        from convgen.spec.requantize import requantization
+
+        how = requantization(self.spec)
+        assert how is not None
+        return how.low, how.high
+
 
 @dataclass(frozen=True)
 class Prepared:
@@ -50,12 +73,23 @@ class Prepared:
 class Peer:
     """A runtime to compare with. ``packages``: what must be installed, the first one's version is
     the peer's. ``prepare``: everything that its users do once, before the clock starts; raises
-    ``CannotPrepare`` for a layer that the peer does not take."""
+    ``CannotPrepare`` for a layer that the peer does not take. ``quantized``: the same for 8-bit
+    layers; None where the peer, or what it is told here, has no such kernel."""
 
     name: str
     packages: tuple[str, ...]
     prepare: Callable[[Problem], Prepared]
     version: Callable[[], str] | None = None
+    quantized: Callable[[Problem], Prepared] | None = None
+
+    def prepared(self, problem: Problem) -> Prepared:
+        """By ``prepare`` or ``quantized``. Raises ``CannotPrepare``."""
+        check_common(problem.spec)
+        if not problem.spec.quantized:
+            return self.prepare(problem)
+        if self.quantized is None:
+            raise CannotPrepare(f"no 8-bit layers with zero points are prepared for {self.name}")
+        return self.quantized(problem)
 
 
 class CannotPrepare(Exception):
@@ -76,9 +110,14 @@ def installed_version(peer: Peer) -> str:
 
 
 def check_common(spec: ConvSpec) -> None:
-    """Peers are prepared for float32 with no activation or ReLU. Raises ``CannotPrepare``."""
-    if spec.dtype is not DType.FLOAT32:
-        raise CannotPrepare(f"peers are timed on float32 layers, this one is {spec.dtype}")
+    """Peers are prepared for float32 and 8 bits with no activation or ReLU.
+
+    Raises ``CannotPrepare``.
+    """
+    if spec.dtype is not DType.FLOAT32 and not spec.quantized:
+        raise CannotPrepare(f"peers are timed on float32 and 8-bit layers, this is {spec.dtype}")
+    if spec.quant is not None and spec.quant.output is None:
+        raise CannotPrepare("peers are timed with 8-bit outputs, this layer gives int32 sums")
     if spec.activation.kind not in (Act.NONE, Act.RELU):
         raise CannotPrepare(
             f"peers are timed with no activation or relu, this layer has {spec.activation.kind}"
@@ -111,6 +150,46 @@ def pads(spec: ConvSpec) -> Pads:
     if out_size(spec.w, p.left, p.left, spec.kw, spec.dw, spec.sw) == spec.ow:
         right = p.left
     return Pads(p.top, p.left, bottom, right)
+
+
+def as_uint8(problem: Problem) -> Problem:
+    """An int8 layer over uint8 images: the same one, integers and zero points all 128 higher.
+
+    On x86-64, runtimes advise their users to quantise so.
+    """
+    import numpy as np
+
+    quant = problem.quant
+    higher = replace(
+        quant,
+        input=Affine(quant.input.scale, (quant.x_zero + 128,)),
+        output=Affine(problem.output.scale, (problem.output.zero_point[0] + 128,)),
+    )
+    x = (problem.x.astype(np.int16) + 128).astype(np.uint8)
+    return replace(problem, spec=replace(problem.spec, dtype=DType.UINT8, quant=higher), x=x)
+
+
+def from_uint8(way: Callable[[Problem], Prepared], problem: Problem) -> Prepared:
+    """An int8 layer prepared by way of its uint8 form; the result is int8 again."""
+    import numpy as np
+
+    made = way(as_uint8(problem))
+    variant = f"{made.variant}, uint8" if made.variant else "uint8"
+    return replace(
+        made,
+        result=lambda: (made.result().astype(np.int16) - 128).astype(np.int8),
+        variant=variant,
+    )
+
+
+def both_kinds(
+    ways: Sequence[Callable[[Problem], Prepared]], problem: Problem
+) -> list[Callable[[], Prepared]]:
+    """Each way for an 8-bit layer as it is, and by its uint8 form where it is int8."""
+    found: list[Callable[[], Prepared]] = [partial(way, problem) for way in ways]
+    if problem.spec.dtype is DType.INT8:
+        found += [partial(from_uint8, way, problem) for way in ways]
+    return found
 
 
 def nchw(x: Any) -> Any:

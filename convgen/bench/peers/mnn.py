@@ -41,7 +41,7 @@ def prepare(problem: Problem) -> Prepared:
 
 def _converted(problem: Problem, folder: Path) -> Path:
     """The layer in MNN's format; its converter is a program beside this Python."""
-    from convgen.bench.peers.onnxruntime import onnx_model
+    from convgen.bench.peers.onnx_model import onnx_model
 
     source, model = folder / "layer.onnx", folder / "layer.mnn"
     source.write_bytes(onnx_model(problem))

@@ -5,11 +5,26 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from convgen.bench.peers.base import Peer, Prepared, Problem, nchw, quickest
+from convgen.bench.peers.base import (
+    CannotPrepare,
+    Peer,
+    Prepared,
+    Problem,
+    both_kinds,
+    nchw,
+    quickest,
+)
 
 
 def prepare(problem: Problem) -> Prepared:
     return quickest([partial(_compiled, problem, layout) for layout in ("NCHW", "NHWC")])
+
+
+def prepare_8_bit(problem: Problem) -> Prepared:
+    """A float convolution between quantisers: the plugin makes 8-bit kernels of that."""
+    if any(problem.quant.weight.zero_point):
+        raise CannotPrepare("OpenVINO's convolutions have weights without zero points")
+    return quickest(both_kinds([prepare], problem))
 
 
 def _compiled(problem: Problem, layout: str) -> Prepared:
@@ -17,10 +32,11 @@ def _compiled(problem: Problem, layout: str) -> Prepared:
     import numpy as np
     import openvino as ov
 
-    from convgen.bench.peers.onnxruntime import onnx_model
+    from convgen.bench.peers.onnx_model import onnx_model, qdq_model
 
     spec, core = problem.spec, ov.Core()
-    model = core.read_model(onnx_model(problem))
+    text = qdq_model(problem) if spec.quantized else onnx_model(problem)
+    model = core.read_model(text)
     if layout == "NHWC":
         model = _with_nhwc_ends(model)
     compiled = core.compile_model(
@@ -37,7 +53,7 @@ def _compiled(problem: Problem, layout: str) -> Prepared:
     nhwc = layout == "NHWC"
     x = problem.x if nhwc else nchw(problem.x)
     y_shape = spec.y_shape if nhwc else (spec.batch, spec.oc, spec.oh, spec.ow)
-    y = np.empty(y_shape, np.float32)
+    y = np.empty(y_shape, problem.x.dtype)
     ends = (ov.Tensor(x, shared_memory=True), ov.Tensor(y, shared_memory=True))
     request.set_input_tensor(ends[0])
     request.set_output_tensor(ends[1])
@@ -73,4 +89,4 @@ def _with_nhwc_ends(model: Any) -> Any:
     return steps.build()
 
 
-PEER = Peer("openvino", ("openvino", "onnx"), prepare)
+PEER = Peer("openvino", ("openvino", "onnx"), prepare, quantized=prepare_8_bit)

@@ -1,4 +1,7 @@
-"""PyTorch's oneDNN: eager in both layouts, and with weights reordered once as its compiler does."""
+"""PyTorch's oneDNN: eager in both layouts, and with weights reordered once as its compiler does.
+
+Of 8-bit layers: the operator that its compiler makes of a quantised model, and the eager one.
+"""
 
 from __future__ import annotations
 
@@ -6,18 +9,47 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from convgen.bench.peers.base import CannotPrepare, Peer, Prepared, Problem, oihw, pads, quickest
+from convgen.bench.peers.base import (
+    CannotPrepare,
+    Peer,
+    Prepared,
+    Problem,
+    from_uint8,
+    oihw,
+    pads,
+    quickest,
+)
+from convgen.spec.model import DType
+from convgen.spec.quant import spread
 
 
 def prepare(problem: Problem) -> Prepared:
     """The quickest of: eager NCHW, eager channels-last, prepacked channels-last with fused ReLU."""
+    _set_up(problem)
+    return quickest([partial(way, problem) for way in (_eager, _channels_last, _prepacked)])
+
+
+def prepare_8_bit(problem: Problem) -> Prepared:
+    """The quicker of the compiler's operator and the eager one; both know uint8 images alone.
+
+    Eager layers of many groups go to another library, whose sums saturate: they are left out.
+    """
+    if any(problem.quant.weight.zero_point):
+        raise CannotPrepare("torch's weights have no zero points")
+    _set_up(problem)
+    ways = [_pointwise] if problem.spec.groups > 1 else [_pointwise, _quantized]
+    if problem.spec.dtype is DType.INT8:
+        return quickest([partial(from_uint8, way, problem) for way in ways])
+    return quickest([partial(way, problem) for way in ways])
+
+
+def _set_up(problem: Problem) -> None:
     import torch
 
     if not pads(problem.spec).even:
         raise CannotPrepare("torch pads both ends of an axis alike")
     torch.set_num_threads(problem.threads)
     torch.set_grad_enabled(False)
-    return quickest([partial(way, problem) for way in (_eager, _channels_last, _prepacked)])
 
 
 def _eager(problem: Problem) -> Prepared:
@@ -87,4 +119,68 @@ def _result(call: Callable[[], Any]) -> Callable[[], Any]:
     return lambda: call().permute(0, 2, 3, 1).contiguous().numpy()
 
 
-PEER = Peer("torch", ("torch",), prepare)
+def _pointwise(problem: Problem) -> Prepared:
+    """The operator that torch's compiler makes of a quantised model."""
+    import torch
+
+    quant, groups = problem.quant, problem.spec.groups
+    x = torch.from_numpy(problem.x).permute(0, 3, 1, 2)
+    scales, zeros, b = _by_filter(problem)
+    strides, dilations, padding = _steps(problem)
+    x_scale, y_scale, y_zero = quant.input.scale[0], *_of_output(problem)
+    packed = torch.ops.onednn.qconv_prepack(
+        torch.from_numpy(oihw(problem.w)), scales, x_scale, quant.x_zero, strides, padding,
+        dilations, groups, list(x.shape),
+    )  # fmt: skip
+    conv = torch.ops.onednn.qconv2d_pointwise.default
+    act = "relu" if problem.relu else "none"
+
+    def call() -> Any:
+        return conv(
+            x, x_scale, quant.x_zero, packed, scales, zeros, b, strides, padding, dilations,
+            groups, y_scale, y_zero, x.dtype, act, [], "",
+        )  # fmt: skip
+
+    return Prepared(call, _result(call), "compiled")
+
+
+def _quantized(problem: Problem) -> Prepared:
+    """The eager operator, of quantised tensors."""
+    import torch
+
+    quant = problem.quant
+    x = torch.from_numpy(problem.x).permute(0, 3, 1, 2)
+    scales, zeros, b = _by_filter(problem)
+    strides, dilations, padding = _steps(problem)
+    w = torch._make_per_channel_quantized_tensor(
+        torch.from_numpy(oihw(problem.w)), scales.double(), zeros.long(), 0
+    )
+    packed = torch.ops.quantized.conv2d_prepack(
+        w, b, strides, padding, dilations, problem.spec.groups
+    )
+    image = torch._make_per_tensor_quantized_tensor(x, quant.input.scale[0], quant.x_zero)
+    operators = torch.ops.quantized
+    conv = operators.conv2d_relu.new if problem.relu else operators.conv2d.new
+    y_scale, y_zero = _of_output(problem)
+
+    def call() -> Any:
+        return conv(image, packed, y_scale, y_zero)
+
+    return Prepared(call, _result(lambda: call().int_repr()), "eager")
+
+
+def _of_output(problem: Problem) -> tuple[float, int]:
+    return problem.output.scale[0], problem.output.zero_point[0]
+
+
+def _by_filter(problem: Problem) -> tuple[Any, Any, Any]:
+    """Scale and zero point of each filter, and the bias as real numbers."""
+    import torch
+
+    oc, weight = problem.spec.oc, problem.quant.weight
+    scales = torch.tensor(spread(weight.scale, oc))
+    b = torch.from_numpy(problem.b).double() * scales.double() * problem.quant.input.scale[0]
+    return scales, torch.zeros(oc, dtype=torch.int32), b.float()
+
+
+PEER = Peer("torch", ("torch",), prepare, quantized=prepare_8_bit)
