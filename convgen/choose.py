@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from convgen.families import FAMILIES, Cost, refuse_dtype, search
-from convgen.families.base import isas_of
 from convgen.families.fat import serves, widest
 from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec, DType
-from convgen.target import Target
+from convgen.target import Target, VectorIsa
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,13 @@ def choose(spec: ConvSpec, target: Target) -> Choice:
 def choice_of(entry: Ranked, rivals: int) -> Choice:
     """What is said of a candidate that was taken from among ``rivals``."""
     plan = entry.plan
-    reason = _reason(plan.spec, plan.target, plan.schedule, rivals)
+    reason = _reason(plan.spec, plan.target, plan.schedule, plan.body.isa, rivals)
     return Choice(plan.schedule, reason, entry.cost.bound, entry.cost.cycles, rivals)
 
 
-def _reason(spec: ConvSpec, target: Target, schedule: Schedule, rivals: int) -> str:
-    isa = next(isa for isa in isas_of(spec, target) if isa.lanes == schedule.lanes)
+def _reason(
+    spec: ConvSpec, target: Target, schedule: Schedule, isa: VectorIsa, rivals: int
+) -> str:
     rows, channels = schedule.tile_h * schedule.tile_w, schedule.vectors * schedule.lanes
     tile = f"{rows} pixels x {channels} channels"
     if schedule.family is Family.WINOGRAD:
@@ -84,7 +84,7 @@ def _reason(spec: ConvSpec, target: Target, schedule: Schedule, rivals: int) -> 
     if rows * schedule.vectors > isa.registers:  # windows unrolled: an accumulator's life is short
         in_flight = ", each accumulator alive only while its window is under way"
     width = f"{schedule.lanes} lanes ({isa.name})"
-    if schedule.lanes < target.isa.lanes:
+    if schedule.lanes < target.isa.lanes and isa in target.isas:
         outputs = "1 output channel" if spec.ocg == 1 else f"{spec.ocg} output channels"
         width += f", narrower than {target.isa.name}'s {target.isa.lanes}: a group has {outputs}"
     return f"least predicted cost of {rivals} schedules: {width}; {tile}{in_flight}"

@@ -15,7 +15,7 @@ from convgen.errors import ScheduleError
 from convgen.schedule import Family, Schedule
 from convgen.spec.elements import Sections
 from convgen.spec.model import ConvSpec
-from convgen.target import Target, VectorIsa
+from convgen.target import CoreStep, Target, VectorIsa
 
 if TYPE_CHECKING:
     from convgen.dots import DotPacking
@@ -251,6 +251,7 @@ class KernelPlan:
     ``narrower``: of a fat target, the plans of the other instruction sets, widest first; all read
     one packing. ``tag``: what the names of a body's C functions end in, where a file holds several.
     ``sections``: how weights are packed that are no float32, else None and ``packing`` says all.
+    ``step``: the step of several products of an 8-bit kernel in core registers, else None.
     """
 
     spec: ConvSpec
@@ -264,12 +265,11 @@ class KernelPlan:
     narrower: tuple[KernelPlan, ...] = ()
     tag: str = ""
     sections: Sections | DotPacking | None = None
+    step: CoreStep | None = None
 
     def __post_init__(self) -> None:
-        for what, size in (
-            ("packed weights", self.packed_bytes),
-            ("workspace", self.workspace_bytes),
-        ):
+        sizes = {"packed weights": self.packed_bytes, "workspace": self.workspace_bytes}
+        for what, size in sizes.items():
             if size >= 2**31:
                 raise ScheduleError(
                     f"schedule: {what} of {size} bytes: a kernel's indices reach 2^31 bytes only"
@@ -291,7 +291,7 @@ class KernelPlan:
     @property
     def isas(self) -> tuple[str, ...]:
         """Names of the instruction sets that the file has a body for, beside plain C."""
-        return tuple(plan.body.isa.name for plan in (self, *self.narrower))
+        return tuple((plan.step or plan.body.isa).name for plan in (self, *self.narrower))
 
     @property
     def packed_bytes(self) -> int:

@@ -146,6 +146,8 @@ def _target_lines(target: Target) -> list[str]:
 
 
 def _schedule_lines(decided: Decided) -> list[str]:
+    from convgen.families.core import step_words
+
     last = "(copy the first line into the spec to pin it)"
     if decided.layer.schedule is not None:
         last = "(remove the line from the spec to let convgen choose)"
@@ -153,6 +155,7 @@ def _schedule_lines(decided: Decided) -> list[str]:
         f"schedule: {decided.plan.schedule}",
         *(f"on {p.body.isa.name}: {p.schedule}" for p in decided.plan.narrower),
         f"why: {decided.reason}",
+        *filter(None, [step_words(decided.plan)]),
         last,
     ]
 

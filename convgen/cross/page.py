@@ -8,6 +8,9 @@ from convgen.cross.trial import Outcome, Trial
 from convgen.target import TARGETS
 from convgen.target.rigs import RIGS
 
+KNOWN = (
+    "target", "vectors", "floats", "registers", "8-bit", "flags", "compiled with", "run by",
+)  # fmt: skip
 HEAD = ("layer", "target", "compiles", "runs", "self test", "text bytes", "error")
 
 
@@ -52,10 +55,11 @@ def _known() -> list[str]:
         "compiled: `<name>_isa()` says which it was. `convgen cross SPEC` compiles with the first "
         "compiler found (on a",
         "machine of the target's own kind, with its own) and runs the self test, elsewhere under "
-        "the emulator.",
+        "the emulator. `8-bit`:",
+        "steps of several products that int8 and uint8 layers take where inputs lie side by side.",
         "",
-        *_line("target", "vectors", "floats", "registers", "flags", "compiled with", "run by"),
-        *_line(*["---"] * 7),
+        *_line(*KNOWN),
+        *_line(*["---"] * len(KNOWN)),
     ]
     for rig in RIGS:
         target = TARGETS[rig.target]
@@ -65,6 +69,7 @@ def _known() -> list[str]:
             isa.name,
             str(isa.lanes),
             str(isa.registers),
+            ", ".join(f"{step.name} {step.depth}" for step in target.core_steps) or "-",
             " ".join(f"`{flag}`" for flag in target.flags) or "none",
             _first_of(rig.compilers),
             rig.board.machine + " in QEMU" if rig.board else _first_of(rig.emulators) or "itself",

@@ -9,18 +9,20 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 
 from convgen.errors import ScheduleError
-from convgen.families import dots, tiled
+from convgen.families import core, dots, tiled
 from convgen.families.base import Cost, isas_of, view_of
 from convgen.families.step import limits as step_limits
 from convgen.families.step import most_vectors
-from convgen.families.tiled import peel, tiled_plan
+from convgen.families.tiled import packing_of, peel, tiled_plan
 from convgen.plan import KernelPlan, Loop, Packing, Rectangle, View
 from convgen.schedule import Family, Schedule
 from convgen.spec.elements import Sections
 from convgen.spec.model import ConvSpec, DType, Padding
 from convgen.target import Target
+from convgen.target.core_step import CoreStep
 
 name = Family.DIRECT
 _BYTES = Sections("int8_t", 4, "int8_t", 1)  # a bias takes four of them
@@ -40,6 +42,9 @@ def fits(spec: ConvSpec) -> bool:
 
 def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     """Every tile that the registers hold, for each vector width that is not mostly empty."""
+    if core.serves(spec, target):
+        yield from core.candidates(spec, _step(spec, target))
+        return
     isas = isas_of(spec, target)
     most_pixels = tiled.most_pixels if spec.dtype is DType.FLOAT32 else dots.most_pixels
     for isa in isas:
@@ -66,12 +71,25 @@ def scalar_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPla
     """The general path of every other element type: plain C, sums in int32, float or double."""
     if schedule.lanes != 1:
         raise ScheduleError(f"schedule: kernels of {spec.dtype} are plain C, with lanes: 1")
-    plan = tiled_plan(spec, schedule, target, walk, _reduce)
-    return replace(plan, sections=SECTIONS[spec.dtype])
+    if not core.serves(spec, target):
+        plan = tiled_plan(spec, schedule, target, walk, _reduce)
+        return replace(plan, sections=SECTIONS[spec.dtype])
+    step = _step(spec, target)
+    most = partial(core.most, step)
+    plan = tiled_plan(spec, schedule, core.narrowed(target), walk, _reduce, most)
+    return replace(plan, target=target, sections=SECTIONS[spec.dtype], step=step)
+
+
+def _step(spec: ConvSpec, target: Target) -> CoreStep | None:
+    """How many products a step of an 8-bit kernel has."""
+    view = view_of(spec)
+    return core.step_of(spec, target, _reduce(spec, view, packing_of(spec, view, 1), False))
 
 
 def cost(plan: KernelPlan) -> Cost:
     """Cycles of every tile: of each step of its reduction what binds (``step``), and its ends."""
+    if core.serves(plan.spec, plan.target):
+        return core.cost(plan)
     target, isa = plan.target, plan.body.isa
     bounds: dict[str, float] = {}
     for region in plan.regions:

@@ -142,6 +142,8 @@ def _isa_words(plan: KernelPlan) -> str:
     names = [body.isa.name for _, body in parts_of(plan)]
     if isinstance(plan.body, DotBody):
         names.append("plain")
+    if plan.step is not None:
+        names = [plan.step.name, *names]
     *others, last = [f'"{name}"' for name in names]
     return f"{', '.join(others)} or {last}" if others else last
 
@@ -233,6 +235,7 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         *(f"  on {p.body.isa.name} {p.schedule}" for p in plan.narrower),
         f"Cost: {s.macs} multiply-adds, {plan.packed_bytes} bytes of packed weights",
         f"Tiles of up to {pixels} pixels x {channels} channels",
+        *((f"Steps of {plan.step.depth} products ({plan.step.name})",) if plan.step else ()),
         *_flags_story(plan),
         *(_winograd_story(plan.body, s) if isinstance(plan.body, WinogradBody) else ()),
     )
@@ -244,7 +247,7 @@ def _flags_story(plan: KernelPlan) -> tuple[str, ...]:
     if not target.flags:
         return ()
     flags = f"Made for a compiler with {' '.join(target.flags)}"
-    if len(plan.bodies) == 1:
+    if len(plan.bodies) == 1 and plan.step is None:
         return (f"{flags}.",)
     return (f"{flags};", f"without, its plain C is compiled: {plan.spec.name}_isa() says which.")
 

@@ -11,9 +11,11 @@ from typing import Any
 
 from convgen.activations import float_literal
 from convgen.families.base import activation_operations
+from convgen.families.core import serves
 from convgen.plan import Body, KernelPlan, Region
 from convgen.render.body import plus, times
-from convgen.render.tile import TileText, loop_text, tap_params, tile_text
+from convgen.render.core_step import StepText, step_sum_zero, step_text
+from convgen.render.tile import TileText, counted, loop_text, tap_params, tile_text
 from convgen.spec.elements import arrays_of
 from convgen.spec.model import Act, Activation, ConvSpec, DType
 from convgen.spec.quant import Rounding
@@ -31,7 +33,12 @@ WORDS = {
 
 @dataclass(frozen=True)
 class RequantText:
-    """What templates/requantize.j2 prints; numbers are C text, ``""`` where there is none."""
+    """What templates/requantize.j2 prints; numbers are C text, ``""`` where there is none.
+
+    ``span``: the farthest that an output lies from its zero point. ``right``: one less than how far
+    twice the high half is shifted, where that is known to be 1 or more. ``positive``: sums below 0
+    end at the least output; ``lowest``: which is the zero point itself.
+    """
 
     kind: str
     words: str
@@ -39,9 +46,13 @@ class RequantText:
     zero: str = ""
     low: int = 0
     high: int = 0
+    span: int = 0
     oc_param: str = ""
     factor: str = ""
     shift: str = ""
+    right: str = ""
+    positive: bool = False
+    lowest: bool = False
     scale: str = ""
     least: str = ""
     most: str = ""
@@ -50,6 +61,7 @@ class RequantText:
     relu: bool = False
     factors: SimpleNamespace | None = None
     shifts: SimpleNamespace | None = None
+    rights: SimpleNamespace | None = None
     scales: SimpleNamespace | None = None
     table: SimpleNamespace | None = None
     w_zeros: SimpleNamespace | None = None
@@ -81,6 +93,9 @@ class ScalarText:
     regions: tuple[Region, ...]
     runs: tuple[tuple[str, int, int], ...]
     tiles: tuple[SimpleNamespace, ...]
+    tile: str
+    opaque: str
+    step: StepText | None
     loops: tuple[SimpleNamespace, ...]
     inner: str
     w_index: str
@@ -89,6 +104,7 @@ class ScalarText:
     x: str
     w: str
     bias: str
+    start: str
     y: str
     acc: str
     load_x: str
@@ -109,6 +125,8 @@ class ScalarText:
     channels: int
     depth: int
     bias_step: str
+    starts: str
+    sum_zero: str
     weights_at: str
     x_unit: str
     y_unit: str
@@ -124,6 +142,7 @@ def scalar_text(plan: KernelPlan, body: Body) -> ScalarText:
     assert plan.sections is not None
     groups, images = view.groups, spec.batch
     arrays, depth = arrays_of(spec), plan.packing.depth
+    requant = requant_text(spec) if spec.quantized else None
     eight, rows = spec.quantized, times("kh", plan.packing.kw)
     return ScalarText(
         isa=body.isa,
@@ -133,14 +152,18 @@ def scalar_text(plan: KernelPlan, body: Body) -> ScalarText:
         regions=body.regions,
         runs=tuple((tile.name, a, b) for tile, a, b in body.runs),
         tiles=tuple(_tile(plan, tile_text(plan, body, tile)) for tile in body.tiles),
-        **loop_text(body.loops),
+        tile=f"{spec.name.upper()}_TILE" if serves(spec, plan.target) else "static",
+        opaque=f"{spec.name.upper()}_OPAQUE" if serves(spec, plan.target) else "",
+        step=step_text(plan, body, requant is not None and requant.w_zeros is not None),
+        **loop_text(body.loops if plan.step is None else body.loops[:-1]),
         tap_params=tap_params(body.loops),
         x=arrays.x.c,
         w=plan.sections.weight,
         bias=plan.sections.bias,
+        start="int32_t" if eight else plan.sections.bias,
         y=arrays.y.c,
         acc="int32_t" if eight else plan.sections.weight,
-        **(_integer_words(spec) if eight else _float_words(spec, body.isa)),
+        **(_integer_words(plan, body, requant) if requant else _float_words(spec, body.isa)),
         unit_factor=f"{groups * images} * " if groups * images > 1 else "",
         channel=f"{times('group', view.oc)} + oc" if groups > 1 else "oc",
         channels=spec.oc,
@@ -172,7 +195,9 @@ def _tile(plan: KernelPlan, tile: TileText) -> SimpleNamespace:
     vectors = [
         SimpleNamespace(
             index=j.index,
-            bias=j.index * bias,
+            bias=j.index,
+            bias_at=plus(j.index * bias),
+            packed_at=plus(j.index * plan.packing.depth),
             packed=j.index * plan.packing.depth,
             y=j.y,
             channel=j.index,
@@ -186,9 +211,25 @@ def _tile(plan: KernelPlan, tile: TileText) -> SimpleNamespace:
     )  # fmt: skip
 
 
-def _integer_words(spec: ConvSpec) -> dict[str, Any]:
+def _sum_zero(plan: KernelPlan, body: Body, requant: RequantText) -> int:
+    """What the sum of a channel's weights is multiplied with before it is taken from its bias."""
+    spec, how = plan.spec, plan.schedule
     assert spec.quant is not None
-    requant = requant_text(spec)
+    if plan.step is not None:
+        return step_sum_zero(plan)
+    # An addition for every weight of a row of tiles, not one for every input of each.
+    fewer = serves(spec, plan.target) and how.tile_h * how.tile_w > how.vectors and body.loops
+    return spec.quant.x_zero if fewer and not requant.w_zeros else 0
+
+
+def _integer_words(plan: KernelPlan, body: Body, requant: RequantText) -> dict[str, Any]:
+    spec = plan.spec
+    assert spec.quant is not None
+    sum_zero = _sum_zero(plan, body, requant)
+    starts = f"{spec.name}_bias(bt{{0}})"
+    if sum_zero:
+        taps = "".join(f", a->{name}" for name in counted(body.loops))
+        starts = f"{spec.name}_start(bt{{0}}, wt{{1}}{taps})"
     zeros = spec.quant.weight.zero_point
     w_zero = "table" if requant.w_zeros else ""
     load_w = "v[{0}] - {1}" if w_zero else f"v[{{0}}]{_less(zeros[0])}"
@@ -201,9 +242,11 @@ def _integer_words(spec: ConvSpec) -> dict[str, Any]:
         "narrow": "",
         "half": False,
         "w_zero": w_zero,
-        "load_x": f"s[{{0}}]{_less(spec.quant.x_zero)}",
+        "load_x": "s[{0}]" if sum_zero else f"s[{{0}}]{_less(spec.quant.x_zero)}",
+        "starts": starts,
+        "sum_zero": f"({sum_zero})" if sum_zero < 0 else str(sum_zero) if sum_zero else "",
         "load_w": load_w,
-        "load_bias": f"{spec.name}_bias(b + {{0}})",
+        "load_bias": "b[{0}]",
         "pack_w": "{0}",
         "finish": f"{spec.name}_output({{0}}{', oc + {1}' if by_channel else ''})",
         "oc_param": ", ptrdiff_t oc" if passed else "",
@@ -233,6 +276,8 @@ def _float_words(spec: ConvSpec, isa: VectorIsa) -> dict[str, Any]:
         "load_x": f"{widen}(s[{{0}}])" if half else "s[{0}]",
         "load_w": "v[{0}]",
         "load_bias": "b[{0}]",
+        "starts": "",
+        "sum_zero": "",
         "pack_w": f"{widen}({{0}})" if half else "{0}",
         "finish": f"{narrow}({act})" if half else act,
         "oc_param": "",
@@ -278,6 +323,7 @@ def requant_text(spec: ConvSpec) -> RequantText:
         "zero": str(how.zero) if how.zero >= 0 else f"({how.zero})",
         "low": how.low,
         "high": how.high,
+        "span": max(how.high - how.zero, how.zero - how.low),
         "table": _numbers(how.table) if how.table else None,
         "first": plus(-how.low),
         "w_zeros": w_zeros,
@@ -295,14 +341,22 @@ def requant_text(spec: ConvSpec) -> RequantText:
         return RequantText("float", WORDS["float"], y, **found)
     kind = "once" if how.rounding is Rounding.TFLITE_SINGLE else "fixed"
     several = len(set(zip(how.factors, how.shifts, strict=True))) > 1
+    rights = [-shift - 1 for shift in how.shifts]
+    plainly = kind == "fixed" and min(rights) >= 0
     found |= {
         "factor": f"{spec.name}_factors[oc]" if several else str(how.factors[0]),
-        "shift": f"{spec.name}_shifts[oc]" if several else str(how.shifts[0]),
         "factors": _numbers(how.factors) if several else None,
-        "shifts": _numbers(how.shifts) if several else None,
         "left": max(how.shifts) > 0,
+        "positive": kind == "fixed" and how.low >= how.zero,
+        "lowest": kind == "fixed" and how.low == how.zero,
         "oc_param": ", ptrdiff_t oc" if several else "",
     }
+    if plainly:
+        found["right"] = f"{spec.name}_rights[oc]" if several else str(rights[0])
+        found["rights"] = _numbers(rights) if several else None
+    else:
+        found["shift"] = f"{spec.name}_shifts[oc]" if several else str(how.shifts[0])
+        found["shifts"] = _numbers(how.shifts) if several else None
     return RequantText(kind, WORDS[kind], y, **found)
 
 

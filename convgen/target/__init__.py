@@ -8,7 +8,8 @@ from typing import TypedDict
 
 from convgen.errors import UsageError
 from convgen.spec.model import DType
-from convgen.target.arm import MVE, NEON, NEON_V7
+from convgen.target.arm import MVE, MVE_STEP, NEON, NEON_V7, SMLAD
+from convgen.target.core_step import CoreStep
 from convgen.target.cpu import cpu_features, machine_name
 from convgen.target.dots import DotIsa
 from convgen.target.isa import VectorIsa
@@ -22,6 +23,7 @@ from convgen.target.x86_dots import avx512_vnni
 __all__ = [
     "ISA_NAMES",
     "TARGETS",
+    "CoreStep",
     "Target",
     "VectorIsa",
     "host_target",
@@ -54,6 +56,7 @@ class Target:
     ``parts``: of a fat target, the targets whose bodies its one file holds, widest first.
     ``block``: channels in a block of packed weights, where bodies of several widths read it; 0: as
     many as the vector has lanes. ``dots``: what 8-bit kernels take, widest first (``DOTS``).
+    ``core_steps``: steps of several 8-bit products with sums in core registers, the widest first.
     """
 
     name: str
@@ -70,6 +73,7 @@ class Target:
     parts: tuple[str, ...] = ()
     block: int = 0
     dots: tuple[str, ...] = ()
+    core_steps: tuple[CoreStep, ...] = ()
     bytes_per_cycle: tuple[float, float, float, float] = (64, 32, 16, 8)
     issue: int = 6
 
@@ -124,12 +128,13 @@ TARGETS: Mapping[str, Target] = {
                flags=("-march=rv64gcv",)),
         Target("cortex-m4", (PLAIN_32,), **_MCU, fma_ports=1, load_ports=1, fma_latency=3,
                machines=None, flags=("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", *_CORTEX_M),
-               doubles=False),
+               doubles=False, core_steps=(SMLAD,)),
         Target("cortex-m7", (PLAIN_32,), **_MCU, fma_ports=1, load_ports=1, fma_latency=3,
                machines=None, flags=("-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16", *_CORTEX_M),
-               doubles=False),
+               doubles=False, core_steps=(SMLAD,)),
         Target("cortex-m55", (MVE, PLAIN_32), **_MCU, fma_ports=1, load_ports=1, fma_latency=2,
-               machines=None, flags=("-mcpu=cortex-m55", *_CORTEX_M)),
+               machines=None, flags=("-mcpu=cortex-m55", *_CORTEX_M),
+               core_steps=(MVE_STEP, SMLAD)),
         Target("wasm-simd128", (SIMD128, PLAIN), l1=32 << 10, l2=1 << 20, l3=8 << 20,
                fma_ports=1, load_ports=2, fma_latency=8, machines=None, flags=("-msimd128",)),
     )

@@ -7,6 +7,8 @@ min are a comparison and a choice.
 
 from __future__ import annotations
 
+from convgen.target.core_step import CoreStep
+from convgen.target.core_step import table as step_table
 from convgen.target.isa import VectorIsa, table
 
 
@@ -150,5 +152,80 @@ MVE = VectorIsa(
                 **{f"spread_4_{i}": f"vdupq_n_f32(vgetq_lane_f32(a, {i}))" for i in range(4)},
             }
         ),
+    ),
+)
+
+
+def _halves(instruction: str, zero: str, change: str = "") -> str:
+    """The bytes 0 and 2, and 1 and 3, as two numbers of 16 bits each, by one instruction a pair."""
+    first = f"{instruction} %0, {zero}"
+    inputs = '"r"(z), "r"(v)' if zero else '"r"(v)'
+    v = "%2" if zero else "%1"
+    return (
+        f"uint32_t v;\n  D r;\n  memcpy(&v, p, sizeof v);\n{change}"
+        f'  __asm__("{first}{v}" : "=r"(r.even) : {inputs});\n'
+        f'  __asm__("{first}{v}, ror #8" : "=r"(r.odd) : {inputs});\n'
+        "  return r;"
+    )
+
+
+# Cortex-M4 and M7, and all that call themselves DSP: pairs of 16-bit products. The instruction that
+# widens two bytes also adds to them, so that zero points, negated, cost nothing.
+SMLAD = CoreStep(
+    name="smlad",
+    depth=4,
+    prefix="d4",
+    ctype="struct {\n  int32_t even, odd;\n}",
+    header="arm_acle.h",
+    condition="defined(__GNUC__) && defined(__ARM_FEATURE_DSP) \\\n"
+    "    && defined(__ARM_FEATURE_SIMD32) && !defined(__ARM_BIG_ENDIAN)",
+    centred=True,
+    offset=0,
+    least=4,
+    held=2,
+    sums=6,
+    load=3,
+    product=2,
+    operations=step_table(
+        "d4",
+        {
+            "zeros": "(int32_t)((uint32_t)(-z & 0xffff) * UINT32_C(0x10001))",
+            "load_s8": _halves("sxtb16", ""),
+            "load_u8": _halves("uxtb16", ""),
+            "load_s8_less": _halves("sxtab16", "%1, "),
+            "load_u8_less": _halves("uxtab16", "%1, "),
+            "tail_s8": _halves("sxtb16", "", "  v &= UINT32_MAX << 8 * (4 - n);\n"),
+            "dot": "__smlad(a.odd, b.odd, __smlad(a.even, b.even, acc))",
+        },
+    ),
+)
+
+# Helium: sixteen products at once, and as many bytes as there are under a mask. Bytes of uint8_t
+# become signed ones by their highest bit.
+MVE_STEP = CoreStep(
+    name="mve",
+    depth=16,
+    prefix="d16",
+    ctype="int8x16_t",
+    header="arm_mve.h",
+    condition="defined(__ARM_FEATURE_MVE)",
+    centred=False,
+    offset=128,
+    least=4,
+    held=0,
+    sums=4,  # accumulators are even registers
+    load=1,
+    product=1,
+    operations=step_table(
+        "d16",
+        {
+            "load_s8": "vldrbq_s8(p)",
+            "load_u8": "veorq_s8(vreinterpretq_s8_u8(vldrbq_u8(p)), vdupq_n_s8(-128))",
+            "part_s8": "vldrbq_z_s8(p, vctp8q((uint32_t)n))",
+            "part_u8": "const uint8x16_t v = vldrbq_z_u8(p, vctp8q((uint32_t)n));\n"
+            "  return veorq_s8(vreinterpretq_s8_u8(v), vdupq_n_s8(-128));",
+            "dot": "vmladavaq_s8(acc, a, b)",
+            "total": "vaddvaq_s8(acc, a)",
+        },
     ),
 )
