@@ -20,8 +20,8 @@ class BodyText:
     ``sweep``: what the latter stands for. ``features``, ``supports``: whether this CPU can run it,
     asked now or when the program was loaded; ``everywhere``: any that its condition lets through
     can. ``guard``: the macro under which a vector body is compiled; ``tag``: what the names of its
-    functions end in. ``x_type w_type y_type``: C types of the elements that kernels see; ``x_vector``,
-    ``w_vector``: of what a multiplication takes, ``w_load`` and ``multiply`` the operations;
+    functions end in. ``x_type w_type y_type``: C types of the elements that kernels see;
+    ``x_vector``, ``w_vector``: of what is multiplied, ``w_load``, ``multiply``: the operations;
     ``more_params``: what microkernels are given besides.
     """
 
