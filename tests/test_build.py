@@ -133,7 +133,7 @@ def test_our_own_bug_in_one_layer_is_not_swallowed(
     def broken(*arguments: object, **others: object) -> None:
         raise RuntimeError("the verification broke")
 
-    monkeypatch.setattr(library_module, "verify_in_child", broken)
+    monkeypatch.setattr(library_module, "verify_plan_in_child", broken)
     with pytest.raises(RuntimeError, match="the verification broke"):
         build_many([TINY], options(tmp_path))
     assert not (tmp_path / "tiny").exists()

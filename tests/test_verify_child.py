@@ -131,7 +131,7 @@ def test_what_was_found_before_a_crash_is_reported(tmp_path: Path) -> None:
 
 def test_our_own_failure_is_not_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     result = (1, '["Begin", {"name": "parts"}]\n', "Traceback: ours")
-    monkeypatch.setattr("convgen.verify.isolate._run_child", lambda task, timeout: result)
+    monkeypatch.setattr("convgen.verify.isolate._run_child", lambda *_: result)
     with pytest.raises(RuntimeError, match=r"'parts' \(1\):\nTraceback: ours"):
         verify_in_child(Path("x.so"), RICH, packed_bytes=4, workspace_bytes=0, align=64)
 

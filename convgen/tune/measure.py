@@ -35,7 +35,7 @@ from convgen.toolchain import (
 )
 from convgen.tune.shortlist import Candidate
 from convgen.tune.task import NAME, Entrant, Task
-from convgen.verify import Report, tiling_of, verify_in_child
+from convgen.verify import Report, verify_plan_in_child
 from convgen.verify.isolate import child_environment
 
 CHILD_GRACE = 60.0  # seconds beyond its own limit after which a child is stuck
@@ -200,14 +200,7 @@ class Machine:
 
     def verify(self, schedule: Schedule) -> Report:
         built = self._built[schedule]
-        return verify_in_child(
-            built.library,
-            built.plan.spec,
-            packed_bytes=built.plan.packed_bytes,
-            workspace_bytes=built.plan.workspace_bytes,
-            align=built.plan.align,
-            tiling=tiling_of(built.plan),
-        )
+        return verify_plan_in_child(built.library, built.plan, processes=self._processes)
 
 
 @contextmanager
