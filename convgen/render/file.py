@@ -39,6 +39,7 @@ class PlanText:
     target: str
     story: tuple[str, ...]
     macros: tuple[tuple[str, str], ...]
+    header_id: str
     act: ActivationText
     packing: Packing
     bias: bool
@@ -89,6 +90,7 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     packed = f"what {spec.name}_pack wrote"
     if weights is not None:
         packed = f"{spec.name}_packed, or {packed}"
+    told, numbers = story(plan), macros(plan, weights)
     return PlanText(
         name=spec.name,
         macro=macro,
@@ -97,8 +99,9 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         workspace=", (float *)workspace" if plan.workspace_bytes else "",
         version=__version__,
         target=plan.target.name,
-        story=story(plan),
-        macros=macros(plan, weights),
+        story=told,
+        macros=numbers,
+        header_id=header_id(told, numbers),
         act=activation_text(spec.activation),
         packing=plan.packing,
         bias=spec.bias,
@@ -191,6 +194,13 @@ def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], 
     found = [(name, str(value)) for name, value in numbers.items()]
     found.append(("SPEC_ID", f'"{spec_id(plan, weights)}"'))
     return tuple(found)
+
+
+def header_id(told: tuple[str, ...], numbers: tuple[tuple[str, str], ...]) -> str:
+    """A C integer that ties the files of one run together: a header of another layer, schedule,
+    target, version or other weights has another."""
+    digest = hashlib.sha256(repr((__version__, told, numbers)).encode())
+    return f"0x{digest.hexdigest()[:8]}"
 
 
 def literal(value: float, ctype: str) -> str:
