@@ -182,7 +182,7 @@ def _compiled(
         kept = keep_failed(place, work, str(error))
         message, _, _ = str(error).partition("\n")
         raise ToolchainError(
-            f"{message}; the generated C is kept in {kept}, where the command can be run again",
+            f"{message}; {kept}",
             error.command,
             error.stderr,
         ) from None
@@ -215,8 +215,8 @@ def _verified(
     kept = keep_failed(place, work, text + "\n".join(made.commands) + "\n")
     raise MismatchError(
         f"the kernel of {plan.spec.name} failed its verification and is not used\n"
-        f"{findings}\nThis is convgen's fault or the compiler's. The generated C and the report "
-        f"are kept in {kept}; an earlier build, if any, is as it was"
+        f"{findings}\nThis is convgen's fault or the compiler's; {kept}, with a report; an earlier "
+        "build, if any, is as it was"
     )
 
 

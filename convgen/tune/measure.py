@@ -33,6 +33,7 @@ from convgen.toolchain import (
     Unit,
     compile_shared,
 )
+from convgen.toolchain.leftover import own_temporary_folder
 from convgen.tune.shortlist import Candidate
 from convgen.tune.task import NAME, Entrant, Task
 from convgen.verify import Report, verify_plan_in_child
@@ -110,7 +111,7 @@ class Machine:
     def __init__(self, compiler: Compiler, cold: bool, lock: Path, timeout: float = TIMEOUT):
         self._compiler, self._timeout, self._lock = compiler, timeout, lock
         self._cold_bytes = 2 * last_cache_bytes() if cold else 0
-        self._folder = Path(tempfile.mkdtemp(prefix="convgen_tune_"))
+        self._folder = own_temporary_folder("tune")
         self._built: dict[Schedule, _Built] = {}
         self._processes = Processes()
 
