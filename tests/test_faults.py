@@ -154,6 +154,39 @@ def test_threat_read_only_output_and_cache(tmp_path: Path) -> None:
     assert built.startswith("built cache ") and "not written (Read-only file system)" in built
 
 
+OTHER_CPU = """
+from convgen.target import host_target
+out = Path(sys.argv[1])
+if sys.argv[2:]:
+    result = build(out, TINY)
+    assert works(out, TINY)
+    print(result.state, result.target, host_target().name)
+    sys.exit()
+again = [sys.executable, "-c", sys.orig_argv[2], str(out), "again"]
+subprocess.run(again, check=True)
+text = Path("/proc/cpuinfo").read_text()
+less = [" ".join(w for w in line.split(" ") if not w.startswith(("avx", "fma", "f16c")))
+        for line in text.splitlines()]
+(out / "cpuinfo").write_text("\\n".join(less) + "\\n")
+subprocess.run(["mount", "--bind", str(out / "cpuinfo"), "/proc/cpuinfo"], check=True)
+subprocess.run(again, check=True)
+subprocess.run(["umount", "/proc/cpuinfo"], check=True)
+subprocess.run(again, check=True)
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="edits what an x86-64 says of itself")
+def test_threat_cache_from_another_cpu(tmp_path: Path) -> None:
+    """The machine is another overnight, with fewer instructions; later it is the old one again."""
+    (tmp_path / "out").mkdir()
+    before, less, after = map(str.split, mounting(OTHER_CPU, tmp_path / "out").splitlines())
+    if before[2] in ("x86-64-sse2", "generic"):
+        pytest.skip("this CPU has no instructions to lose")
+    assert before[:2] == ["built", before[2]]
+    assert less == ["built", "x86-64-sse2", "x86-64-sse2"]
+    assert after == ["cached", before[2], before[2]]
+
+
 # -- killed --------------------------------------------------------------------------------------
 
 # Builds a layer of its own height. With a number beside it, it kills itself at that one of the
@@ -340,12 +373,20 @@ def read_until(child: subprocess.Popen[str], words: str) -> None:
     raise AssertionError(f"it never said {words!r}")
 
 
+@pytest.fixture(scope="module")
+def with_a(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a.yaml, built."""
+    folder = tmp_path_factory.mktemp("a")
+    (folder / "a.yaml").write_text(SPEC)
+    assert convgen(folder, "build", "a.yaml").wait(60) == 0
+    return folder
+
+
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
 @pytest.mark.parametrize("stage", STAGES)
-def test_threat_sigterm_in_each_stage(tmp_path: Path, stage: str) -> None:
+def test_threat_sigterm_in_each_stage(with_a: Path, tmp_path: Path, stage: str) -> None:
     """The children die with the build, whatever they are at; the earlier package stays."""
-    (tmp_path / "a.yaml").write_text(SPEC)
-    assert convgen(tmp_path, "build", "a.yaml").wait(60) == 0
+    shutil.copytree(with_a, tmp_path, dirs_exist_ok=True)
     earlier = tree(tmp_path / "build" / "a")
     (tmp_path / "a.yaml").write_text(SPEC + "activation: relu\n")
     cc = fake_cc(tmp_path / "cc", STAGES[stage])

@@ -183,6 +183,8 @@ THREATS: dict[str, tuple[Threat, ...]] = {
             "built anew",
             ("test_layer::test_threat_stale_cache_after_an_upgrade",
              "test_layer::test_threat_stale_cache_after_a_cpu_change",
+             "test_faults::test_threat_cache_from_another_cpu",
+             "test_layer::test_a_changed_template_builds_anew",
              "test_layer::test_a_changed_input_builds_anew"),
         ),
         Threat(
