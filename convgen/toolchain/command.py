@@ -148,9 +148,7 @@ def _tell(pipe: IO[bytes], task: bytes) -> None:
         pipe.write(task)
 
 
-def _watched(
-    process: subprocess.Popen[bytes], deadline: float
-) -> tuple[tuple[str, str], bool]:
+def _watched(process: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[str, str], bool]:
     """stdout and stderr once the process has ended; whether it had to be killed for that."""
     out, err = listeners = _Listener(process.stdout), _Listener(process.stderr)
     for listener in listeners:

@@ -150,9 +150,7 @@ class _Runner:
         """Run a command on ``what`` that writes ``made``. Raises ``ToolchainError``."""
         line = shell_line(command)
         try:
-            run = self.processes.run(
-                command, timeout=self.timeout, cwd=self.folder, env=self.env
-            )
+            run = self.processes.run(command, timeout=self.timeout, cwd=self.folder, env=self.env)
         except OSError as error:
             reason = f"the compiler cannot be started: {error.strerror}"
             raise ToolchainError(reason, line) from None
