@@ -39,7 +39,6 @@ class PlanText:
     target: str
     story: tuple[str, ...]
     macros: tuple[tuple[str, str], ...]
-    header_id: str
     act: ActivationText
     packing: Packing
     bias: bool
@@ -66,6 +65,13 @@ class PlanText:
     packed_per: str
     pack_words: str
 
+    @property
+    def header_id(self) -> str:
+        """A C integer that ties the files of one run together: a header of another layer,
+        schedule, target, version or other weights has another."""
+        digest = hashlib.sha256(repr((self.version, self.story, self.macros)).encode())
+        return f"0x{digest.hexdigest()[:8]}"
+
 
 def spec_id(plan: KernelPlan, weights: Weights | None = None) -> str:
     """16 hex digits that stand for what is computed: the spec, and baked weights if any."""
@@ -90,7 +96,6 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     packed = f"what {spec.name}_pack wrote"
     if weights is not None:
         packed = f"{spec.name}_packed, or {packed}"
-    told, numbers = story(plan), macros(plan, weights)
     return PlanText(
         name=spec.name,
         macro=macro,
@@ -99,9 +104,8 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         workspace=", (float *)workspace" if plan.workspace_bytes else "",
         version=__version__,
         target=plan.target.name,
-        story=told,
-        macros=numbers,
-        header_id=header_id(told, numbers),
+        story=story(plan),
+        macros=macros(plan, weights),
         act=activation_text(spec.activation),
         packing=plan.packing,
         bias=spec.bias,
@@ -194,13 +198,6 @@ def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], 
     found = [(name, str(value)) for name, value in numbers.items()]
     found.append(("SPEC_ID", f'"{spec_id(plan, weights)}"'))
     return tuple(found)
-
-
-def header_id(told: tuple[str, ...], numbers: tuple[tuple[str, str], ...]) -> str:
-    """A C integer that ties the files of one run together: a header of another layer, schedule,
-    target, version or other weights has another."""
-    digest = hashlib.sha256(repr((__version__, told, numbers)).encode())
-    return f"0x{digest.hexdigest()[:8]}"
 
 
 def literal(value: float, ctype: str) -> str:
