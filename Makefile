@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: test lint deep bench bench8 golden clean
+.PHONY: test lint deep faults bench bench8 golden clean
 
 # Every test of a push, on two cores.
 test:
@@ -13,6 +13,10 @@ lint:
 # The slow checks: thousands of random layers and the like.
 deep:
 	$(PYTHON) -m pytest -n 2 -m deep
+
+# Real faults and reproducible bytes alone: 200 killed builds, full disks, another Python's bytes.
+faults:
+	$(PYTHON) -m pytest -m 'deep or not deep' tests/test_faults.py tests/test_threats.py tests/test_reproducible.py
 
 # The README's table and what a call from Python costs; wants a quiet machine. Peers that live in
 # another environment: make bench BENCH="--peer-python torch=PATH".

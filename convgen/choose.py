@@ -67,9 +67,7 @@ def choice_of(entry: Ranked, rivals: int) -> Choice:
     return Choice(plan.schedule, reason, entry.cost.bound, entry.cost.cycles, rivals)
 
 
-def _reason(
-    spec: ConvSpec, target: Target, schedule: Schedule, isa: VectorIsa, rivals: int
-) -> str:
+def _reason(spec: ConvSpec, target: Target, schedule: Schedule, isa: VectorIsa, rivals: int) -> str:
     rows, channels = schedule.tile_h * schedule.tile_w, schedule.vectors * schedule.lanes
     tile = f"{rows} pixels x {channels} channels"
     if schedule.family is Family.WINOGRAD:

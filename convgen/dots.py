@@ -74,7 +74,7 @@ class Stage:
 
     @property
     def bytes(self) -> int:
-        return self.h * self.w * self.c + SLACK
+        return -(-(self.h * self.w * self.c + SLACK) // 64) * 64
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from convgen.spec import Weights
 from convgen.spec.model import ConvSpec
 from convgen.target import ISA_NAMES, TARGETS, Target
 from convgen.target.cpu import cpu_features
-from convgen.verify import Report, tiling_of, verify_in_child
+from convgen.verify import Report, verify_plan_in_child
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 ISAS = tuple(ISA_NAMES)  # avx512, avx2, sse2, plain
@@ -120,15 +120,7 @@ def compiled(name: str, files: Mapping[str, str], way: Way, *, main: str | None 
 def report_of(plan: KernelPlan, way: Way = GCC, weights: Weights | None = None) -> Report:
     """Render, compile and climb the verification ladder in a child process."""
     library = compiled(plan.spec.name, render_c(plan, weights), way)
-    return verify_in_child(
-        library,
-        plan.spec,
-        packed_bytes=plan.packed_bytes,
-        workspace_bytes=plan.workspace_bytes,
-        align=plan.align,
-        weights=weights,
-        tiling=tiling_of(plan),
-    )
+    return verify_plan_in_child(library, plan, weights)
 
 
 def prove_right(plan: KernelPlan, way: Way = GCC, weights: Weights | None = None) -> None:

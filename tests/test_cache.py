@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from built import (
     TINY,
+    TINY_RELU,
     build,
     needs_cc,
     works,
@@ -54,6 +55,18 @@ def test_threat_damaged_cache_entry_is_noticed_and_rebuilt(tmp_path: Path, damag
     assert works(tmp_path, TINY)
     shutil.rmtree(tmp_path / "tiny")
     assert build(tmp_path, TINY).state == "cached"
+
+
+def test_threat_a_cache_entry_under_another_name(tmp_path: Path) -> None:
+    """A sound entry of another layer: what it holds was verified, but as something else."""
+    build(tmp_path, TINY)
+    (entry,) = (tmp_path / "the-cache").rglob("*.entry")
+    build(tmp_path, TINY_RELU)
+    (other,) = set((tmp_path / "the-cache").rglob("*.entry")) - {entry}
+    shutil.copyfile(entry, other)
+    shutil.rmtree(tmp_path / "tiny")
+    assert build(tmp_path, TINY_RELU).state == "built"
+    assert works(tmp_path, TINY_RELU)
 
 
 def test_cache_forgets_what_was_not_used_for_longest(tmp_path: Path) -> None:

@@ -18,11 +18,13 @@ from convgen.cli.emit import write_files
 from convgen.package.emit import decide, emit_files
 from convgen.package.python_text import glue_files
 from convgen.package.selftest import MOST_SAMPLES, choose_scale, fills, samples, selftest_text
+from convgen.schedule import Family, Schedule
 from convgen.spec import parse_file
 from convgen.spec.model import (
     Act,
     Activation,
     ConvSpec,
+    DType,
     InitWeights,
     Layer,
     Layout,
@@ -218,6 +220,36 @@ def test_selftest_of_weights_that_were_mixed_up(tmp_path: Path) -> None:
     (tmp_path / "selftest.c").write_text(broken)
     done = run_selftest(tmp_path, "small")
     assert done.returncode == 1 and "parts agree" in done.stdout
+
+
+BAKED = replace(Layer(SMALL, "<t>"), weights=InitWeights(0.5, 1))
+OTHER_RUNS = {
+    "another spec": (Layer(SMALL, "<t>"), Layer(replace(SMALL, h=7), "<t>"), "small.c"),
+    "another schedule": (
+        replace(Layer(SMALL, "<t>"), schedule=Schedule(Family.DIRECT, 1, 1, 1, 1)),
+        replace(Layer(SMALL, "<t>"), schedule=Schedule(Family.DIRECT, 1, 1, 2, 1)),
+        "small.c",
+    ),
+    "another element": (
+        Layer(replace(SMALL, dtype=DType.FLOAT64), "<t>"), Layer(SMALL, "<t>"), "small.c"
+    ),
+    "other weights": (BAKED, replace(BAKED, weights=InitWeights(0.5, 2)), "small_weights.c"),
+}  # fmt: skip
+
+
+@needs_cc
+@pytest.mark.parametrize("case", OTHER_RUNS)
+def test_a_header_of_another_run_is_refused(tmp_path: Path, case: str) -> None:
+    mine, other, file = OTHER_RUNS[case]
+    for folder, layer in (("mine", mine), ("other", other)):
+        files = emit_files(layer, host_target(), split=layer.weights is not None)
+        write_files(tmp_path / folder, files)
+    command = ["cc", "-std=c99", "-fsyntax-only", "-Wundef", "-Werror", file]
+    subprocess.run(command, cwd=tmp_path / "mine", check=True)
+    shutil.copy(tmp_path / "other" / "small.h", tmp_path / "mine" / "small.h")
+    done = subprocess.run(command, cwd=tmp_path / "mine", capture_output=True, text=True)
+    assert done.returncode != 0
+    assert f"small.h is not of the same run as {file}" in done.stderr
 
 
 @needs_cc

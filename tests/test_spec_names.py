@@ -21,6 +21,7 @@ FUNCTIONS = ("cpu_ok", "isa", "pack", "run", "run_part", "packed")
 MACROS = (
     *("N", "H", "W", "C", "OH", "OW", "OC", "KH", "KW", "SH", "SW", "DH", "DW", "PT", "PL", "PB"),
     *("PR", "G", "MACS", "PACKED_BYTES", "WORKSPACE_BYTES", "ALIGN", "BAKED", "ABI", "SPEC_ID"),
+    "HEADER_ID",
     *("MODEL", "MAX", "MIN", "WIDTH", "BITS", "BIT", "SIZE", "DIG", "LEN_MAX", "MAX_MIN"),
 )
 TEXT = "input: 8x8x4\nfilters: 4\nkernel: 3\n"

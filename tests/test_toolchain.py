@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -254,6 +255,36 @@ def test_output_that_is_no_text_and_much_of_it() -> None:
     run = Processes().run(["sh", "-c", r"printf '\377'; yes | head -c 3000000"], timeout=20)
     assert run.ok and run.stdout.startswith("�")
     assert len(run.stdout) <= 256 * 1024
+
+
+@posix_only
+def test_a_command_that_never_stops_printing_takes_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        run = Processes().run(["yes"], timeout=0.5)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert run.timed_out and len(run.stdout) == 256 * 1024
+
+
+@posix_only
+def test_a_task_is_read_from_stdin_and_need_not_be() -> None:
+    task = bytes(1 << 20)
+    assert Processes().run(["wc", "-c"], timeout=20, task=task).stdout.split() == [str(len(task))]
+    assert Processes().run(["true"], timeout=20, task=task).ok
+
+
+@posix_only
+@needs_cc
+def test_temporary_files_of_a_killed_compiler_go(tmp_path: Path) -> None:
+    (tmp_path / "a.c").write_text(GOOD)
+    text = f'if [ "$1" = -v ]; then exec {shell_line(find_compiler().command)} -v; fi\n'
+    text += 'echo half > "$TMPDIR/cc1.s"; echo "in $TMPDIR" >&2; exec sleep 60'
+    compiler = find_compiler(script(tmp_path / "slow-cc", text))
+    with pytest.raises(ToolchainError, match=f"in {tmp_path}/.cc-"):
+        compile_shared(compiler, tmp_path, [Unit("a.c")], "a.so", timeout=0.5)
+    assert {p.name for p in tmp_path.iterdir()} == {"a.c", "slow-cc"}
 
 
 @posix_only

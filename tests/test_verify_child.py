@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -131,7 +132,7 @@ def test_what_was_found_before_a_crash_is_reported(tmp_path: Path) -> None:
 
 def test_our_own_failure_is_not_the_kernels(monkeypatch: pytest.MonkeyPatch) -> None:
     result = (1, '["Begin", {"name": "parts"}]\n', "Traceback: ours")
-    monkeypatch.setattr("convgen.verify.isolate._run_child", lambda task, timeout: result)
+    monkeypatch.setattr("convgen.verify.isolate._run_child", lambda *_: result)
     with pytest.raises(RuntimeError, match=r"'parts' \(1\):\nTraceback: ours"):
         verify_in_child(Path("x.so"), RICH, packed_bytes=4, workspace_bytes=0, align=64)
 
@@ -179,6 +180,20 @@ def test_ctrl_c_ends_a_kernel_that_never_ends(tmp_path: Path) -> None:
         run.communicate(timeout=30)  # until every process that holds the pipes is gone
         assert time.perf_counter() - begin < 10
         assert run.returncode == -signal.SIGINT
+
+
+@needs_compiler
+@posix
+def test_a_child_without_a_parent_ends_in_time(tmp_path: Path) -> None:
+    """A kernel that never ends, and a parent that was killed and cannot end it."""
+    plain = build_endless(tmp_path)
+    task = {"library": str(plain.library), "spec": RICH, **plain.arguments, "weights": None}
+    command = [sys.executable, "-P", "-m", "convgen.verify.child", "1.0"]
+    with subprocess.Popen(
+        command, env=child_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        child.communicate(pickle.dumps({**task, "tiling": None, "seed": 0}), 20)
+    assert child.returncode == -signal.SIGALRM
 
 
 def test_reports_travel_as_json() -> None:

@@ -83,6 +83,7 @@ def remove_package(folder: Path, name: str) -> list[str]:
         left = sorted(path.name for path in place.package.iterdir())
         if not left:
             place.package.rmdir()
+        shutil.rmtree(place.work, ignore_errors=True)  # of a build that was killed
         if (place.failed / "report.txt").exists():
             shutil.rmtree(place.failed)
     place.lock.unlink(missing_ok=True)

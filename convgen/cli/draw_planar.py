@@ -34,6 +34,7 @@ def plane_lines(plan: KernelPlan, body: PlanarBody) -> list[str]:
         f"a row of the input becomes {spec.c} channels{phases}, {body.pitch} elements each with "
         "the padding",
         f"bands of {body.band} rows of outputs, in strips of {strips}",
-        "sums are stored as they are" if body.straight else
-        "sums of a strip are interleaved on their way to y",
+        "sums are stored as they are"
+        if body.straight
+        else "sums of a strip are interleaved on their way to y",
     ]

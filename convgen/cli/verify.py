@@ -102,7 +102,7 @@ def _run(layer: Layer, place: Path, manifest: Manifest) -> Report:
     from convgen.package.emit import decide, kernel_files
     from convgen.schedule import Schedule
     from convgen.target import TARGETS
-    from convgen.verify import tiling_of, verify_in_child
+    from convgen.verify import verify_plan_in_child
 
     target = TARGETS.get(manifest.target)
     built = Schedule.from_text(manifest.schedule)  # whatever limits or fallbacks led to it
@@ -114,16 +114,8 @@ def _run(layer: Layer, place: Path, manifest: Manifest) -> Report:
             f"{place} was built from another spec, other weights or another version of convgen "
             f"than these; run {_build_command(layer, place)} first"
         )
-    plan = decided.plan
-    return verify_in_child(
-        place / library_of(manifest),
-        plan.spec,
-        packed_bytes=plan.packed_bytes,
-        workspace_bytes=plan.workspace_bytes,
-        align=plan.align,
-        weights=decided.weights,
-        tiling=tiling_of(plan),
-    )
+    library = place / library_of(manifest)
+    return verify_plan_in_child(library, decided.plan, decided.weights)
 
 
 def library_of(manifest: Manifest) -> str:

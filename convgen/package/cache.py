@@ -1,7 +1,8 @@
 """The build cache: compiled libraries by the content they were made from, in one file each.
 
-An entry carries its own checksum, so a damaged one is noticed, removed and built again. Writing
-is by rename, so any number of builds may share a cache.
+An entry carries a checksum of its key and content, so one that is damaged, or lies under another
+name, is noticed, removed and built again. Writing is by rename, so any number of builds may share
+a cache.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import hashlib
 import json
 import os
 import shutil
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-MAGIC = b"convgen-cache-1 "
+from convgen.toolchain.leftover import part_of, sweep_parts
+
+MAGIC = b"convgen-cache-2 "
 SUFFIX = ".entry"
 LIMIT = 1 << 30  # bytes; the entries used longest ago go first
 _HEX = 64  # digits of a SHA-256
@@ -55,7 +57,7 @@ class Cache:
             data = path.read_bytes()
         except OSError:
             return None
-        entry = _decode(data)
+        entry = _decode(key, data)
         with contextlib.suppress(OSError):
             if entry is None:
                 path.unlink()
@@ -67,7 +69,7 @@ class Cache:
         """Store an entry whole or not at all. Raises ``OSError``."""
         path = self._path(key)
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, _encode(entry))
+        write_whole(path, _encode(key, entry))
         self._shrink()
 
     def clear(self) -> int:
@@ -108,6 +110,8 @@ class Cache:
         return sorted(found)
 
     def _shrink(self) -> None:
+        for folder in self._folders():
+            sweep_parts(folder)
         used = self._used()
         total = sum(size for _, size, _ in used)
         for _, size, path in used:
@@ -120,7 +124,7 @@ class Cache:
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write a file so that readers see all of it or what was there before. Raises ``OSError``."""
-    part = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
+    part = part_of(path)
     try:
         part.write_bytes(data)
         part.replace(path)
@@ -130,17 +134,21 @@ def write_whole(path: Path, data: bytes) -> None:
         raise
 
 
-def _encode(entry: Entry) -> bytes:
+def _encode(key: str, entry: Entry) -> bytes:
     facts = json.dumps(entry.facts, sort_keys=True).encode()
     body = b"%d\n%s%s" % (len(facts), facts, entry.library)
-    return MAGIC + hashlib.sha256(body).hexdigest().encode() + b"\n" + body
+    return MAGIC + _checksum(key, body) + b"\n" + body
 
 
-def _decode(data: bytes) -> Entry | None:
+def _decode(key: str, data: bytes) -> Entry | None:
     head = len(MAGIC) + _HEX + 1
     digest, body = data[len(MAGIC) : head - 1], data[head:]
-    if not data.startswith(MAGIC) or hashlib.sha256(body).hexdigest().encode() != digest:
+    if not data.startswith(MAGIC) or _checksum(key, body) != digest:
         return None
     size, _, rest = body.partition(b"\n")
     length = int(size)
     return Entry(rest[length:], json.loads(rest[:length]))
+
+
+def _checksum(key: str, body: bytes) -> bytes:
+    return hashlib.sha256(key.encode() + b"\n" + body).hexdigest().encode()

@@ -13,7 +13,7 @@ import errno
 import os
 import re
 import shutil
-import threading
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,11 +21,13 @@ from pathlib import Path
 
 from convgen.errors import UsageError
 from convgen.package.manifest import NAME as MANIFEST
+from convgen.toolchain.leftover import part_of, sweep_parts
 
 MODULE = "__init__.py"
 MARK = b"convgen"
 MARKED = ("__init__.py", "__init__.pyi", "selftest.c", "CMakeLists.txt")
 LOCK_SECONDS = 900.0
+ORPHANS = 5.0  # seconds for the compilers of a killed build to stop writing
 
 
 @dataclass(frozen=True)
@@ -81,12 +83,22 @@ def locked(place: Place) -> Iterator[None]:
 def work_folder(place: Place) -> Iterator[Path]:
     """An empty folder beside the package, gone afterwards; under the layer's lock only."""
     with writing(place.out):
-        shutil.rmtree(place.work, ignore_errors=True)  # of a build that was killed
+        _emptied(place.work)  # of a build that was killed
         place.work.mkdir()
     try:
         yield place.work
     finally:
-        shutil.rmtree(place.work, ignore_errors=True)
+        _emptied(place.work)
+
+
+def _emptied(folder: Path) -> None:
+    """Remove a folder in which a compiler that outlived its build may still be writing."""
+    end = time.monotonic() + ORPHANS
+    while True:
+        shutil.rmtree(folder, ignore_errors=True)
+        if not folder.exists() or not os.access(folder, os.W_OK) or time.monotonic() > end:
+            return
+        time.sleep(0.02)
 
 
 @contextmanager
@@ -140,10 +152,9 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
     Whatever kills this leaves files that are old or new, never cut; a full disk leaves all old.
     Raises ``UsageError``.
     """
-    mark = f".{os.getpid()}.{threading.get_ident()}.part"
-    staged = {
-        folder / name: (folder / name).with_name(f".{Path(name).name}{mark}") for name in files
-    }
+    staged = {folder / name: part_of(folder / name) for name in files}
+    for parent in {path.parent for path in staged}:
+        sweep_parts(parent)
     with writing(folder):
         try:
             for (path, part), data in zip(staged.items(), files.values(), strict=True):
@@ -183,18 +194,20 @@ def commit(
         _remove_older(place, {extension, before})
 
 
-def keep_failed(place: Place, work: Path, report: str) -> Path:
+def keep_failed(place: Place, work: Path, report: str) -> str:
     """Move the work folder of a failed build to a named place, with ``report`` as report.txt.
 
-    Falls back on leaving nothing when even that cannot be written.
+    Where the generated C is then, in words: nowhere, when even that cannot be written.
     """
-    with contextlib.suppress(OSError):
+    try:
         for path in work.glob("*.o"):
             path.unlink()
         (work / "report.txt").write_text(report, encoding="utf-8")
         shutil.rmtree(place.failed, ignore_errors=True)
         work.rename(place.failed)
-    return place.failed
+    except OSError as error:
+        return f"the generated C could not be kept ({error.strerror or error})"
+    return f"the generated C is kept in {place.failed}, where the commands can be run again"
 
 
 def forget_failed(place: Place) -> None:

@@ -18,7 +18,7 @@ from convgen.plan import KernelPlan
 from convgen.target import is_foreign, missing_features
 from convgen.target.cpu import machine_name
 from convgen.toolchain import COMPILE_FLAGS, Unit, compile_shared, read_stack, stack_flags
-from convgen.verify import Report, tiling_of, verify_in_child
+from convgen.verify import Report, tiling_of, verify_plan_in_child
 
 if TYPE_CHECKING:
     from convgen.package.emit import Decided
@@ -182,7 +182,7 @@ def _compiled(
         kept = keep_failed(place, work, str(error))
         message, _, _ = str(error).partition("\n")
         raise ToolchainError(
-            f"{message}; the generated C is kept in {kept}, where the command can be run again",
+            f"{message}; {kept}",
             error.command,
             error.stderr,
         ) from None
@@ -197,9 +197,13 @@ def _verified(
     session: Session, decided: Decided, place: Place, work: Path, bound: Bound, made: Library
 ) -> Library:
     plan = decided.plan
-    report = _climbed(decided, work / bound.library)
+
+    def climbed(library: Path) -> Report:
+        return verify_plan_in_child(library, plan, decided.weights, processes=session.processes)
+
+    report = climbed(work / bound.library)
     for body in _beside(plan):
-        report = report.with_body(body, _climbed(decided, _alone(session, plan, work, body)))
+        report = report.with_body(body, climbed(_alone(session, plan, work, body)))
     if report.passed:
         return replace(made, report=report)
     only_values = all(check.name in VALUES for check in report.failures)
@@ -211,21 +215,8 @@ def _verified(
     kept = keep_failed(place, work, text + "\n".join(made.commands) + "\n")
     raise MismatchError(
         f"the kernel of {plan.spec.name} failed its verification and is not used\n"
-        f"{findings}\nThis is convgen's fault or the compiler's. The generated C and the report "
-        f"are kept in {kept}; an earlier build, if any, is as it was"
-    )
-
-
-def _climbed(decided: Decided, library: Path) -> Report:
-    plan = decided.plan
-    return verify_in_child(
-        library,
-        plan.spec,
-        packed_bytes=plan.packed_bytes,
-        workspace_bytes=plan.workspace_bytes,
-        align=plan.align,
-        weights=decided.weights,
-        tiling=tiling_of(plan),
+        f"{findings}\nThis is convgen's fault or the compiler's; {kept}, with a report; an earlier "
+        "build, if any, is as it was"
     )
 
 

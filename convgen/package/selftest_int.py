@@ -57,9 +57,7 @@ class IntegerText:
     whole: int
 
 
-def integer_selftest(
-    plan: KernelPlan, weights: Weights | None, sources: Sequence[str] = ()
-) -> str:
+def integer_selftest(plan: KernelPlan, weights: Weights | None, sources: Sequence[str] = ()) -> str:
     """The text of selftest.c. ``sources``: the C files it checks, ``<name>.c`` without any."""
     spec = plan.spec
     arrays, (w_top, b_top) = arrays_of(spec), _tops(spec)
@@ -77,8 +75,10 @@ def integer_selftest(
         w_top=w_top, b_top=b_top, samples=_samples(spec, x, w, b),
         whole=_fingerprint(reference(spec, x, w, b)) if spec.macs <= WHOLE else 0,
     )  # fmt: skip
-    return environment().get_template("selftest_int.c.j2").render(
-        t=text, sources=" ".join(sources or (f"{spec.name}.c",))
+    return (
+        environment()
+        .get_template("selftest_int.c.j2")
+        .render(t=text, sources=" ".join(sources or (f"{spec.name}.c",)))
     )
 
 

@@ -67,7 +67,7 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
     how = scaling(spec)
     kind = how.kind
     scale = _scales(plan, packed, kind)
-    extra = (f", const {spec.name}_scale *scale" if scale else "") + (
+    extra = (", ptrdiff_t scale" if scale else "") + (
         ", ptrdiff_t channel" if kind == "lanes" else ""
     )
     words = common(plan, body) | {
@@ -134,7 +134,7 @@ def _tile(
     assert isinstance(packed, DotPacking)
 
     def rest(j: int) -> str:
-        at = plus(j) if scale and scale.count > 1 else ""
+        at = plus(j * lanes) if scale and scale.count > 1 else ""
         by_scale = f", scale{at}" if scale else ""
         by_lane = f", channel{plus(j * lanes)}" if kind == "lanes" else ""
         whole = kind in ("fixed", "float") and tile.stored(j) == lanes
@@ -174,10 +174,14 @@ def _scales(plan: KernelPlan, packed: DotPacking, kind: str) -> SimpleNamespace 
     )
     blocks = range(packed.groups * packed.blocks) if several else range(1)
     entries = [_entry(how, [_channel(packed, b, i) for i in range(lanes)]) for b in blocks]
-    fields = [("float", "factor")] if kind == "float" else [
-        ("int32_t", "factor"), ("int64_t", "addend"), ("int32_t", "shift"),
+    names = [("float", "factors")] if kind == "float" else [
+        ("int32_t", "factors"), ("int64_t", "addends"), ("int32_t", "shifts"),
     ]  # fmt: skip
-    return SimpleNamespace(count=len(entries), fields=fields, entries=entries)
+    fields = [
+        SimpleNamespace(type=ctype, name=name, lines=[f"{entry[i]}," for entry in entries])
+        for i, (ctype, name) in enumerate(names)
+    ]
+    return SimpleNamespace(count=len(entries), fields=fields)
 
 
 def _channel(packed: DotPacking, block: int, lane: int) -> int:

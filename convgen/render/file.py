@@ -65,6 +65,13 @@ class PlanText:
     packed_per: str
     pack_words: str
 
+    @property
+    def header_id(self) -> str:
+        """A C integer that ties the files of one run together: a header of another layer,
+        schedule, target, version or other weights has another."""
+        digest = hashlib.sha256(repr((self.version, self.story, self.macros)).encode())
+        return f"0x{digest.hexdigest()[:8]}"
+
 
 def spec_id(plan: KernelPlan, weights: Weights | None = None) -> str:
     """16 hex digits that stand for what is computed: the spec, and baked weights if any."""

@@ -10,11 +10,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
-OUTPUT_LIMIT = 256 * 1024  # characters kept of what a command prints
+OUTPUT_LIMIT = 256 * 1024  # bytes kept of what a command prints; the rest is read and dropped
 GRACE = 5.0  # seconds for a killed group's pipes to close
 
 
@@ -47,23 +48,26 @@ class Processes:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[str]] = set()
+        self._running: set[subprocess.Popen[bytes]] = set()
         self._stopped = False
 
-    def run(self, command: Sequence[str], *, timeout: float, cwd: Path | None = None) -> Finished:
-        """Run to the end, at most ``timeout`` seconds.
+    def run(
+        self,
+        command: Sequence[str],
+        *,
+        timeout: float,
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+        task: bytes | None = None,
+    ) -> Finished:
+        """Run to the end, at most ``timeout`` seconds; ``task`` is what it reads on stdin.
 
         Raises ``OSError`` when the command cannot be started, ``Stopped`` after ``stop``.
         """
         start = time.monotonic()
-        process = self._start(command, cwd)
-        timed_out = False
+        process = self._start(command, cwd, env, task)
         try:
-            try:
-                stdout, stderr = process.communicate(timeout=timeout)
-            except subprocess.TimeoutExpired:
-                timed_out = True
-                stdout, stderr = _end(process)
+            said, timed_out = _watched(process, start + timeout)
         except BaseException:
             _end(process)
             raise
@@ -74,8 +78,8 @@ class Processes:
         if stopped:
             raise Stopped
         seconds = time.monotonic() - start
-        texts = stdout[:OUTPUT_LIMIT], stderr[:OUTPUT_LIMIT]
-        return Finished(tuple(command), process.returncode, *texts, seconds, timed_out)
+        code = -9 if process.returncode is None else process.returncode
+        return Finished(tuple(command), code, *said, seconds, timed_out)
 
     def stop(self) -> None:
         """Kill every running command, and refuse new ones from now on."""
@@ -85,7 +89,13 @@ class Processes:
         for process in running:
             _kill_group(process)
 
-    def _start(self, command: Sequence[str], cwd: Path | None) -> subprocess.Popen[str]:
+    def _start(
+        self,
+        command: Sequence[str],
+        cwd: Path | None,
+        env: Mapping[str, str] | None,
+        task: bytes | None,
+    ) -> subprocess.Popen[bytes]:
         # Under the lock: stop() must not slip in between the look and the start.
         with self._lock:
             if self._stopped:
@@ -93,16 +103,16 @@ class Processes:
             process = subprocess.Popen(
                 list(command),
                 cwd=cwd,
-                stdin=subprocess.DEVNULL,
+                env=env,
+                stdin=subprocess.DEVNULL if task is None else subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                text=True,
-                encoding="utf-8",
-                errors="replace",
                 start_new_session=os.name == "posix",
             )
             self._running.add(process)
-            return process
+        if task is not None:
+            threading.Thread(target=_tell, args=(process.stdin, task), daemon=True).start()
+        return process
 
 
 def shell_line(command: Sequence[str]) -> str:
@@ -110,20 +120,60 @@ def shell_line(command: Sequence[str]) -> str:
     return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
 
 
-def _end(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Kill the group and collect what it had printed."""
+class _Listener(threading.Thread):
+    """Reads a pipe to its end, so that nobody waits for room in it; keeps ``OUTPUT_LIMIT`` bytes.
+
+    A thread, since Windows cannot wait for pipes otherwise. Should something that left the group
+    hold the pipe open for ever, the thread is left behind with it.
+    """
+
+    def __init__(self, pipe: IO[bytes] | None) -> None:
+        super().__init__(daemon=True)
+        assert pipe is not None
+        self._pipe, self._kept = pipe, bytearray()
+        self.start()
+
+    def run(self) -> None:
+        with self._pipe:
+            while chunk := os.read(self._pipe.fileno(), 1 << 16):
+                self._kept += chunk[: OUTPUT_LIMIT - len(self._kept)]
+
+    @property
+    def text(self) -> str:
+        return self._kept.decode(errors="replace").replace("\r\n", "\n")
+
+
+def _tell(pipe: IO[bytes], task: bytes) -> None:
+    with contextlib.suppress(OSError), pipe:  # one that ends early does not read it all
+        pipe.write(task)
+
+
+def _watched(process: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[str, str], bool]:
+    """stdout and stderr once the process has ended; whether it had to be killed for that."""
+    out, err = listeners = _Listener(process.stdout), _Listener(process.stderr)
+    for listener in listeners:
+        listener.join(max(0.0, deadline - time.monotonic()))
+    late = out.is_alive() or err.is_alive()
+    if not late:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            late = True
+    if late:
+        _end(process)
+        for listener in listeners:
+            listener.join(GRACE)
+    return (out.text, err.text), late
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill the group; what is stuck in the system, and cannot end, is left to it."""
     _kill_group(process)
-    try:
-        return process.communicate(timeout=GRACE)
-    except subprocess.TimeoutExpired:
-        # Something left the group and still holds the pipes: let go of them.
-        for pipe in (process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
-        return "", ""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(GRACE)
 
 
-def _kill_group(process: subprocess.Popen[str]) -> None:
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
     if sys.platform == "win32":
         subprocess.run(
             ["taskkill", "/F", "/T", "/PID", str(process.pid)], capture_output=True, check=False

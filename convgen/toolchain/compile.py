@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import sys
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -77,25 +81,26 @@ def compile_shared(
     ``link``: flags beyond ``link_flags()``. Raises ``ToolchainError`` with the exact command and
     what the compiler said.
     """
-    processes = processes or Processes()
+    run = _Runner(processes or Processes(), folder, timeout)
 
     def compile_unit(unit: Unit) -> Finished:
         command = (*compiler.command, *flags, *unit.flags, "-c", unit.source, "-o", unit.object)
-        return _checked(processes, command, folder, timeout, unit.source)
+        return run(command, unit.source, unit.object)
 
-    with ThreadPoolExecutor(max_workers=max(1, len(units))) as pool:
-        try:
-            done = list(pool.map(compile_unit, units))
-        except KeyboardInterrupt:
-            processes.stop()  # else leaving the pool would wait for the compilers
-            raise
-    objects = [unit.object for unit in units]
-    command = (*compiler.command, *objects, "-o", library, *link_flags(), *link)
-    done.append(_checked(processes, command, folder, timeout, library))
+    with _scratch(folder) as run.env:
+        with ThreadPoolExecutor(max_workers=max(1, len(units))) as pool:
+            try:
+                done = list(pool.map(compile_unit, units))
+            except KeyboardInterrupt:
+                run.processes.stop()  # else leaving the pool would wait for the compilers
+                raise
+        objects = [unit.object for unit in units]
+        command = (*compiler.command, *objects, "-o", library, *link_flags(), *link)
+        done.append(run(command, library, library))
     return Compiled(
         folder / library,
-        tuple(shell_line(run.command) for run in done),
-        tuple(run.stderr.strip() for run in done if run.stderr.strip()),
+        tuple(shell_line(one.command) for one in done),
+        tuple(one.stderr.strip() for one in done if one.stderr.strip()),
         code_size(folder / units[0].object),
     )
 
@@ -111,25 +116,53 @@ def compile_object(
 
     Raises ``ToolchainError`` as ``compile_shared`` does.
     """
+    run = _Runner(processes or Processes(), folder, timeout)
     command = (*compiler.command, *unit.flags, "-c", unit.source, "-o", unit.object)
-    return _checked(processes or Processes(), command, folder, timeout, unit.source)
+    with _scratch(folder) as run.env:
+        return run(command, unit.source, unit.object)
 
 
-def _checked(
-    processes: Processes, command: tuple[str, ...], folder: Path, timeout: float, what: str
-) -> Finished:
-    line = shell_line(command)
+@contextmanager
+def _scratch(folder: Path) -> Iterator[Mapping[str, str]]:
+    """This process's environment, but temporary files go below ``folder`` and with it: a compiler
+    that is killed removes none of its own."""
     try:
-        run = processes.run(command, timeout=timeout, cwd=folder)
+        made = tempfile.mkdtemp(prefix=".cc-", dir=folder.absolute())
     except OSError as error:
-        raise ToolchainError(f"the compiler cannot be started: {error.strerror}", line) from None
-    if run.timed_out:
-        raise ToolchainError(
-            f"the compiler did not finish {what} within {timeout:g} s: killed", line, run.stderr
-        )
-    if run.code == 0:
-        return run
-    reason = f"exit code {run.code}" if run.code > 0 else f"killed by signal {-run.code}"
-    if "No space left on device" in run.stderr:
-        reason = "the disk is full"
-    raise ToolchainError(f"the compiler failed on {what} ({reason})", line, run.stderr)
+        reason = error.strerror or error
+        raise ToolchainError(f"{folder}: no room for the compiler to work in ({reason})") from None
+    try:
+        yield {**os.environ, **dict.fromkeys(("TMPDIR", "TMP", "TEMP"), made)}
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+@dataclass
+class _Runner:
+    """How the commands of one library are run."""
+
+    processes: Processes
+    folder: Path
+    timeout: float
+    env: Mapping[str, str] | None = None
+
+    def __call__(self, command: tuple[str, ...], what: str, made: str) -> Finished:
+        """Run a command on ``what`` that writes ``made``. Raises ``ToolchainError``."""
+        line = shell_line(command)
+        try:
+            run = self.processes.run(command, timeout=self.timeout, cwd=self.folder, env=self.env)
+        except OSError as error:
+            reason = f"the compiler cannot be started: {error.strerror}"
+            raise ToolchainError(reason, line) from None
+        if run.timed_out:
+            reason = f"the compiler did not finish {what} within {self.timeout:g} s: killed"
+            raise ToolchainError(reason, line, run.stderr)
+        if run.code == 0:
+            if (self.folder / made).is_file():
+                return run
+            reason = f"the compiler says it compiled {what}, but {made} is not there"
+            raise ToolchainError(reason, line, run.stderr)
+        reason = f"exit code {run.code}" if run.code > 0 else f"killed by signal {-run.code}"
+        if "No space left on device" in run.stderr:
+            reason = "the disk is full"
+        raise ToolchainError(f"the compiler failed on {what} ({reason})", line, run.stderr)

@@ -33,9 +33,10 @@ from convgen.toolchain import (
     Unit,
     compile_shared,
 )
+from convgen.toolchain.leftover import own_temporary_folder
 from convgen.tune.shortlist import Candidate
 from convgen.tune.task import NAME, Entrant, Task
-from convgen.verify import Report, tiling_of, verify_in_child
+from convgen.verify import Report, verify_plan_in_child
 from convgen.verify.isolate import child_environment
 
 CHILD_GRACE = 60.0  # seconds beyond its own limit after which a child is stuck
@@ -110,7 +111,7 @@ class Machine:
     def __init__(self, compiler: Compiler, cold: bool, lock: Path, timeout: float = TIMEOUT):
         self._compiler, self._timeout, self._lock = compiler, timeout, lock
         self._cold_bytes = 2 * last_cache_bytes() if cold else 0
-        self._folder = Path(tempfile.mkdtemp(prefix="convgen_tune_"))
+        self._folder = own_temporary_folder("tune")
         self._built: dict[Schedule, _Built] = {}
         self._processes = Processes()
 
@@ -200,14 +201,7 @@ class Machine:
 
     def verify(self, schedule: Schedule) -> Report:
         built = self._built[schedule]
-        return verify_in_child(
-            built.library,
-            built.plan.spec,
-            packed_bytes=built.plan.packed_bytes,
-            workspace_bytes=built.plan.workspace_bytes,
-            align=built.plan.align,
-            tiling=tiling_of(built.plan),
-        )
+        return verify_plan_in_child(built.library, built.plan, processes=self._processes)
 
 
 @contextmanager

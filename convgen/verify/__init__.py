@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from convgen.verify.isolate import verify_in_child
+from convgen.verify.isolate import verify_in_child, verify_plan_in_child
 from convgen.verify.report import Check, Report, assemble
 from convgen.verify.tiling import Tiling, tiling_of
 
@@ -24,6 +24,7 @@ __all__ = [
     "tiling_of",
     "verify_in_child",
     "verify_library",
+    "verify_plan_in_child",
 ]
 
 

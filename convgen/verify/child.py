@@ -1,5 +1,7 @@
 """The child process: one task pickled on stdin, one event as JSON per line on stdout.
 
+Its argument is the seconds that its parent gives it.
+
 Started once per build, so it imports NumPy, ctypes and the layer's model, nothing else.
 """
 
@@ -21,6 +23,8 @@ from convgen.verify.tiling import Tiling
 
 if TYPE_CHECKING:
     from convgen.spec.model import ConvSpec
+
+LATER = 1.0  # seconds after the parent's own limit
 
 
 def events(
@@ -57,6 +61,7 @@ def main() -> None:
     # Python's own handler would wait for the kernel to return, which it may never do.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     _no_core_file()
+    _end_in_time(float(sys.argv[1]))
     task = pickle.load(sys.stdin.buffer)
     for event in events(**task):
         print(json.dumps([type(event).__name__, asdict(event)]), flush=True)
@@ -70,6 +75,13 @@ def _no_core_file() -> None:
         return
     limit = resource.getrlimit(resource.RLIMIT_CORE)[1]
     resource.setrlimit(resource.RLIMIT_CORE, (0, limit))
+
+
+def _end_in_time(seconds: float) -> None:
+    """A parent that was killed cannot end a kernel that goes on for ever: the system does it."""
+    if hasattr(signal, "setitimer"):  # Windows has none
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds + LATER)
 
 
 if __name__ == "__main__":

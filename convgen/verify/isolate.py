@@ -6,17 +6,18 @@ import json
 import os
 import pickle
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convgen.verify.report import Begin, Check, Event, Measure, Report, assemble
-from convgen.verify.tiling import Tiling
+from convgen.verify.tiling import Tiling, tiling_of
 
 if TYPE_CHECKING:
+    from convgen.plan import KernelPlan
     from convgen.spec.model import ConvSpec
+    from convgen.toolchain import Processes
     from convgen.verify import HasWeights
 
 SECONDS = 120.0
@@ -37,6 +38,26 @@ WINDOWS_STATUS = {
 }
 
 
+def verify_plan_in_child(
+    library: Path,
+    plan: KernelPlan,
+    weights: HasWeights | None = None,
+    *,
+    processes: Processes | None = None,
+) -> Report:
+    """``verify_in_child`` for the compiled ``library`` of a plan; ``weights``: baked ones."""
+    return verify_in_child(
+        library,
+        plan.spec,
+        packed_bytes=plan.packed_bytes,
+        workspace_bytes=plan.workspace_bytes,
+        align=plan.align,
+        weights=weights,
+        tiling=tiling_of(plan),
+        processes=processes,
+    )
+
+
 def verify_in_child(
     library: Path,
     spec: ConvSpec,
@@ -48,10 +69,12 @@ def verify_in_child(
     tiling: Tiling | None = None,
     seed: int = 0,
     timeout: float = SECONDS,
+    processes: Processes | None = None,
 ) -> Report:
     """``verify_library`` in a child process; a crash or ``timeout`` (seconds) is a failed check.
 
-    Raises ``RuntimeError`` when the verification itself broke, which is convgen's own fault, and
+    ``processes``: those of a build, which end together. Raises ``Stopped`` when they do,
+    ``RuntimeError`` when the verification itself broke, which is convgen's own fault, and
     ``KeyboardInterrupt`` when the child was interrupted.
     """
     task = {
@@ -64,7 +87,7 @@ def verify_in_child(
         "tiling": tiling,
         "seed": seed,
     }
-    status, out, err = _run_child(pickle.dumps(task), timeout)
+    status, out, err = _run_child(pickle.dumps(task), timeout, processes)
     events = list(_read(out))
     if status == 0:
         return assemble(events)
@@ -82,24 +105,18 @@ def verify_in_child(
     return assemble([*events, Check(begun, False, cause)])
 
 
-def _run_child(task: bytes, timeout: float) -> tuple[int | None, str, str]:
+def _run_child(
+    task: bytes, timeout: float, processes: Processes | None
+) -> tuple[int | None, str, str]:
     """Exit status (None: out of time), stdout and stderr."""
+    from convgen.toolchain import Processes
+
     # -P keeps the working folder, where a file may bear any module's name, out of sys.path.
-    command = [sys.executable, "-P", "-m", "convgen.verify.child"]
-    pipe = subprocess.PIPE
-    child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=child_environment())
-    status: int | None = None
-    try:
-        out, err = child.communicate(task, timeout)
-        status = child.returncode
-    except subprocess.TimeoutExpired:
-        child.kill()
-        out, err = child.communicate()
-    except BaseException:
-        child.kill()
-        child.wait()
-        raise
-    return status, out.decode(errors="replace"), err.decode(errors="replace")
+    command = [sys.executable, "-P", "-m", "convgen.verify.child", str(timeout)]
+    run = (processes or Processes()).run(
+        command, timeout=timeout, env=child_environment(), task=task
+    )
+    return None if run.timed_out else run.code, run.stdout, run.stderr
 
 
 def child_environment() -> dict[str, str]:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from convgen.dots import DotBody
 from convgen.errors import ToolchainError
 from convgen.plan import KernelPlan
 from convgen.spec.elements import arrays_of
@@ -178,7 +179,8 @@ def _kept_apart(plan: KernelPlan, tag: str) -> tuple[str, ...]:
         for body in part.bodies
     )
     if not isinstance(plan.body, WinogradBody):
-        entry = f"body{tag}" if plan.sections is None else "run_part"
+        own = plan.sections is None or isinstance(plan.body, DotBody)
+        entry = f"body{tag}" if own else "run_part"
         return "-eva-slevel-function", f"{name}_{entry}:{rounds}"
     functions = (f"{name}_body{tag}", f"transform_block{tag}", f"finish_block{tag}")
     levels = ",".join(f"{function}:{rounds}" for function in functions)

@@ -17,6 +17,10 @@
  */
 #include "dw.h"
 
+#if DW_HEADER_ID != 0x2b0d3a8a
+#error "dw.h is not of the same run as dw.c: take both from one folder"
+#endif
+
 #include <string.h>
 
 /* One rectangle of outputs whose windows meet the same taps. Places count floats. */

@@ -17,6 +17,10 @@
  */
 #include "grouped.h"
 
+#if GROUPED_HEADER_ID != 0x49f6e423
+#error "grouped.h is not of the same run as grouped.c: take both from one folder"
+#endif
+
 #include <string.h>
 
 /* One rectangle of outputs whose windows meet the same taps. Places count floats. */

@@ -17,6 +17,10 @@
  */
 #include "layer.h"
 
+#if LAYER_HEADER_ID != 0x7d80e3c5
+#error "layer.h is not of the same run as layer.c: take both from one folder"
+#endif
+
 #include <string.h>
 
 /* One rectangle of outputs whose windows meet the same taps. Places count floats. */
