@@ -199,7 +199,7 @@ def _mend(plan: KernelPlan) -> SimpleNamespace:
         ow=spec.ow, columns=spec.w,
         h=f"{times(pixel_row, spec.sh)}{top}",
         w=f"{times(f'i % {spec.ow}', spec.sw)}{left}" if spec.ow > 1 else str(-spec.padding.left),
-        last_h=spec.h - (spec.kh - 1) * spec.dh - 1, last_w=spec.w - (spec.kw - 1) * spec.dw - 1,
+        window_h=spec.receptive_field[0], window_w=spec.receptive_field[1],
         b=f" + {bias}" if bias else "",
         kh=_term(times(f"k / {row}" if row > 1 else "k", spec.dh) if spec.kh > 1 else ""),
         kw=_term(times(f"{tap} % {spec.kw}", spec.dw) if spec.kw > 1 else ""),
