@@ -91,15 +91,26 @@ def plan_of(spec: ConvSpec, schedule: Schedule, target: str) -> KernelPlan:
 
 def case(seed: int, number: int) -> Case:
     """Case ``number``; the compiler is that of its block."""
+    rng, plain = _begun(seed, number)
+    spec = plain.spec
+    schedule = _schedule(rng, spec, TARGETS[plain.target])
+    weights = _weights(rng, spec) if rng.random() < 0.12 else None
+    part = _part(rng, plan_of(spec, schedule, plain.target))
+    return replace(plain, layer=Layer(spec, "campaign", schedule, weights), part=part)
+
+
+def bare_case(seed: int, number: int) -> Case:
+    """The case before its schedule is looked for, should that come to grief."""
+    return _begun(seed, number)[1]
+
+
+def _begun(seed: int, number: int) -> tuple[Random, Case]:
     rng = Random(f"{seed} {number}")
     spec = _spec(rng, f"layer_{number}")
     target = _one(rng, _TARGETS)
-    schedule = _schedule(rng, spec, TARGETS[target])
-    weights = _weights(rng, spec) if rng.random() < 0.12 else None
-    part = _part(rng, plan_of(spec, schedule, target))
     cc, flag = _one(Random(f"{seed} block {number // BLOCK}"), _COMPILERS)
-    layer = Layer(spec, "campaign", schedule, weights)
-    return Case(number, layer, target, part, cc, flag)
+    simplest = Layer(spec, "campaign", Schedule(Family.DIRECT, 1, 1, 1, 1))
+    return rng, Case(number, simplest, target, "", cc, flag)
 
 
 def _one(rng: Random, weights: dict[T, int]) -> T:

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from campaign.grid import Case, plan_of
-
 from convgen.errors import ScheduleError
 from convgen.render import render_c
 from convgen.settle import settled
@@ -121,7 +120,12 @@ def _compile(group: list[Prepared], library: Path, folder: Path) -> str:
     command += ["-shared", *sources, "-o", library.name]
     try:
         run = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=COMPILE_SECONDS, check=False
+            command,
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            timeout=COMPILE_SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return f"no end within {COMPILE_SECONDS} s: {' '.join(command)}"
