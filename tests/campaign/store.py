@@ -45,6 +45,11 @@ class Store:
         rows = self._db.execute("SELECT number FROM tried WHERE (code, seed) = (?, ?)", self._key)
         return {number for (number,) in rows}
 
+    def times(self) -> dict[int, float]:
+        """Seconds that each layer took."""
+        text = "SELECT number, seconds FROM tried WHERE (code, seed) = (?, ?)"
+        return dict(self._db.execute(text, self._key))
+
     def failures(self) -> list[tuple[int, str, str]]:
         """(number, check, detail), by number."""
         text = "SELECT number, failed, detail FROM tried WHERE (code, seed) = (?, ?)"
