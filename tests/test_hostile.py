@@ -124,7 +124,7 @@ HOSTILE_NAMES = (
     "`touch pwned`",
     "{{ 7*7 }}",
     "-o -rf",
-    "a\nb",
+    "%s%n",
 )
 
 
