@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: test lint deep faults bench bench8 golden clean
+.PHONY: test lint deep faults campaign hostile bench bench8 golden clean
 
 # Every test of a push, on two cores.
 test:
@@ -10,13 +10,22 @@ test:
 lint:
 	$(PYTHON) -m ruff check . && $(PYTHON) -m mypy --strict
 
-# The slow checks: thousands of random layers and the like.
-deep:
+# The slow checks, an hour or two: the deep tests, 20,000 random layers, 100,000 hostile specs.
+deep: campaign hostile
 	$(PYTHON) -m pytest -n 2 -m deep
 
 # Real faults and reproducible bytes alone: 200 killed builds, full disks, another Python's bytes.
 faults:
 	$(PYTHON) -m pytest -m 'deep or not deep' tests/test_faults.py tests/test_threats.py tests/test_reproducible.py
+
+# Random layers of the whole grid against the oracle. Stop it at any time, it goes on where it was;
+# failures come out shrunk. CAMPAIGN="--seed 7 --count 1000 --jobs 4 --state DIR", or "--status".
+campaign:
+	PYTHONPATH=tests $(PYTHON) -m campaign $(CAMPAIGN)
+
+# Random, damaged and malicious spec files for the front end, within bounds of time and memory.
+hostile:
+	PYTHONPATH=tests $(PYTHON) -m hostile $(HOSTILE)
 
 # The README's table and what a call from Python costs; wants a quiet machine. Peers that live in
 # another environment: make bench BENCH="--peer-python torch=PATH".

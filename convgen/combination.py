@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from itertools import permutations
 
 Term = tuple[Fraction, str]
@@ -51,6 +52,7 @@ Row = dict[str, Fraction]
 Pair = tuple[str, str, Fraction]  # first + ratio * second
 
 
+@cache  # a handful of matrices, asked for by every candidate
 def program(matrix: tuple[tuple[Fraction, ...], ...]) -> Program:
     """The rows of ``matrix`` as combinations of ``d_0`` .., with what they share taken out."""
     rows: list[Row] = [{f"d_{k}": f for k, f in enumerate(row) if f} for row in matrix]

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 
 from convgen.plan import Tile
 from convgen.schedule import Family
@@ -70,6 +71,7 @@ def passes(high: Filtering, wide: Filtering) -> tuple[Passes, Passes]:
     return inward, Passes(wide.alpha + high.m, 2 * (planes + high.m * wide.alpha))
 
 
+@cache
 def matrices(m: int, r: int) -> Matrices:
     """Toom and Cook's matrices for m outputs and r taps, on the first m + r - 2 points."""
     alpha = m + r - 1

@@ -1,13 +1,13 @@
-"""Generated kernels against the oracle: every edge layer on every instruction set, and the grid.
+"""Generated kernels against the oracle: every edge layer on every instruction set.
 
 Each kernel climbs the whole verification ladder (convgen.verify): exact integers, bounded reals,
 guard pages, run_part over many splits, NaN and Inf. Warnings are errors throughout. Most layers
-are ``accuracy: strict``, for the families that sum directly; test_winograd.py has the others.
+are ``accuracy: strict``, for the families that sum directly; test_winograd.py has the others, and
+test_campaign.py random layers of every kind.
 """
 
 from __future__ import annotations
 
-import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -22,17 +22,11 @@ from edge_layers import (
     of_output,
     with_activation,
 )
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-from kernels import COMPILERS, GCC, ISAS, Part, Way, needs, planned, prove_right, target_of
-from spec_strategies import specs
+from kernels import COMPILERS, ISAS, Part, Way, needs, planned, prove_right, target_of
 
-from convgen.errors import ScheduleError
-from convgen.families import FAMILIES, lower
-from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
 from convgen.spec import Weights
-from convgen.spec.model import Accuracy, ConvSpec, Layout, Padding, WeightLayout
+from convgen.spec.model import Layout, WeightLayout
 from convgen.target import Target
 
 # One file, three bodies: the plain C and the model are those of the AVX-512 file, whose packing
@@ -188,87 +182,3 @@ def test_flags_of_an_embedder(part: Part, cc: str) -> None:
     way = Way(cc=cc, part=part, flags=("-O3", "-march=native", "-std=gnu11"))
     needs("avx2", way)
     prove_right(planned(LAYER, target_of("avx2")), way)
-
-
-# -- the whole grid --------------------------------------------------------------------------------
-
-GRID = settings(
-    derandomize=True,
-    deadline=None,
-    database=None,
-    max_examples=15,
-    suppress_health_check=list(HealthCheck),
-)
-
-
-@st.composite
-def plans(draw: st.DrawFn, isa: str) -> KernelPlan:
-    """Any layer, under the chosen schedule or any candidate of any family that takes it."""
-    spec = replace(draw(specs(largest=12)), accuracy=Accuracy.STRICT)
-    match draw(st.sampled_from(["any", "many", "depthwise", "grouped", "winograd"])):
-        case "many":  # more channels than the strategy has: several vectors and a rest
-            spec = replace(spec, oc=spec.groups * draw(st.integers(4, 40)))
-        case "depthwise":
-            spec = equal_groups(spec, draw(st.integers(2, 40)), 1)
-        case "grouped":
-            spec = equal_groups(spec, draw(st.integers(2, 12)), draw(st.sampled_from([2, 4, 8])))
-        case "winograd":
-            spec = draw(minimal_filtering(spec))
-    return draw(schedules(spec, target_of(isa)))
-
-
-def equal_groups(spec: ConvSpec, groups: int, channels: int) -> ConvSpec:
-    """As many channels out of each group as into it."""
-    return replace(spec, c=groups * channels, oc=groups * channels, groups=groups)
-
-
-@st.composite
-def minimal_filtering(draw: st.DrawFn, spec: ConvSpec) -> ConvSpec:
-    """A layer that Winograd's family may take; its sums have a bound of their own."""
-    r, d = draw(st.sampled_from([3, 5])), draw(st.sampled_from([1, 1, 2, 3]))
-    place = st.integers(r * d, r * d + 9)
-    sizes = {"h": draw(place), "w": draw(place), "kh": r, "kw": r}
-    if d > 1:  # padding that keeps the phases of a dilated layer apart
-        sizes |= {"padding": Padding(d, d, draw(st.integers(0, 4)), draw(st.integers(0, 4)))}
-    channels = {"c": draw(st.integers(8, 40)), "oc": draw(st.integers(1, 40)), "groups": 1}
-    steps = {"sh": 1, "sw": 1, "dh": d, "dw": d, "layout": Layout.NHWC}
-    return replace(spec, accuracy=Accuracy.FAST, **sizes, **channels, **steps)
-
-
-@st.composite
-def schedules(draw: st.DrawFn, spec: ConvSpec, target: Target) -> KernelPlan:
-    """First the family, or the chooser's word: direct has by far the most candidates."""
-    families = [f for f in FAMILIES.values() if f.fits(spec)]
-    candidates = [list(family.candidates(spec, target)) for family in families]
-    listed = draw(st.sampled_from([None, *filter(None, candidates)]))
-    if listed is not None:
-        try:
-            return lower(spec, draw(st.sampled_from(listed)), target)
-        except ScheduleError:
-            pass
-    return planned(spec, target)
-
-
-@pytest.mark.parametrize("isa", ISAS)
-@GRID
-@given(data=st.data())
-def test_the_grid(isa: str, data: st.DataObject) -> None:
-    _check_any(isa, data)
-
-
-@pytest.mark.deep
-@pytest.mark.parametrize("isa", ISAS)
-@settings(GRID, derandomize=False, max_examples=1000, print_blob=True)
-@given(data=st.data())
-def test_the_grid_at_length(isa: str, data: st.DataObject) -> None:
-    """Random layers, the failing one shrunk and printed with what reproduces it."""
-    _check_any(isa, data)
-
-
-def _check_any(isa: str, data: st.DataObject) -> None:
-    plan = data.draw(plans(isa))
-    here = [cc for cc in COMPILERS if shutil.which(cc)]
-    part = data.draw(st.sampled_from([Part.OWN, Part.OWN, Part.PLAIN, Part.MODEL]))
-    way = replace(GCC, cc=data.draw(st.sampled_from(here)), part=part)
-    needs(isa, way)
-    prove_right(plan, way)

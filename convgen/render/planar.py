@@ -30,6 +30,7 @@ class PlanarText(BodyText):
     clears: range
     lead: int
     leads: range
+    gap_leads: range
     gather: SimpleNamespace | None
     image: str
     first_row: str
@@ -65,6 +66,8 @@ def planar_text(plan: KernelPlan, body: PlanarBody) -> PlanarText:
     split = _split(plan, body, tables)
     gather = None if body.network is None else _network(body, body.network, tables)
     bands = -(-spec.oh // body.band)
+    leads = range(0, body.lead, body.isa.lanes)
+    gaps = spec.sh > spec.receptive_field[0]  # rows that no window reads, and so nobody copies
     image = f"u / {bands}" if bands > 1 else "u"
     first_row = times(f"u % {bands}" if spec.batch > 1 else "u", body.band) if bands > 1 else "0"
     return PlanarText(
@@ -78,7 +81,7 @@ def planar_text(plan: KernelPlan, body: PlanarBody) -> PlanarText:
         split=split,
         edges=_edges(plan, body),
         clears=clears(spec, body.isa.lanes, body.split),
-        lead=body.lead, leads=range(0, body.lead, body.isa.lanes),
+        lead=body.lead, leads=leads[:0] if gaps else leads, gap_leads=leads if gaps else leads[:0],
         gather=gather,
         image=image, first_row=first_row,
         mend=_mend(plan) if spec.padding != Padding() else None,
@@ -199,7 +202,7 @@ def _mend(plan: KernelPlan) -> SimpleNamespace:
         ow=spec.ow, columns=spec.w,
         h=f"{times(pixel_row, spec.sh)}{top}",
         w=f"{times(f'i % {spec.ow}', spec.sw)}{left}" if spec.ow > 1 else str(-spec.padding.left),
-        last_h=spec.h - (spec.kh - 1) * spec.dh - 1, last_w=spec.w - (spec.kw - 1) * spec.dw - 1,
+        window_h=spec.receptive_field[0], window_w=spec.receptive_field[1],
         b=f" + {bias}" if bias else "",
         kh=_term(times(f"k / {row}" if row > 1 else "k", spec.dh) if spec.kh > 1 else ""),
         kw=_term(times(f"{tap} % {spec.kw}", spec.dw) if spec.kw > 1 else ""),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,11 +43,12 @@ def parse_bytes(data: bytes, source: str) -> tuple[Layer, ...]:
     """
     if len(data) > MAX_BYTES:
         raise _refused(source, "E002", too_large())
+    data = data.removeprefix(codecs.BOM_UTF8)
     try:
-        text = data.decode("utf-8-sig")
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
-        at = len(data[: error.start].decode("utf-8-sig"))
-        place = spot_at(data.decode("utf-8-sig", "replace"), at).place()
+        at = len(data[: error.start].decode("utf-8"))
+        place = spot_at(data.decode("utf-8", "replace"), at).place()
         why = f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
         found = Diagnostic(source, place.line, place.col, "E003", why, place.snippet)
         raise SpecError([found]) from None

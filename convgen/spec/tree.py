@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 Path = tuple[str | int, ...]
 
 MAX_DEPTH = 8
+MOST_MISTAKES = 1000  # 64 KiB can hold ten thousands, and each is told with its line
 
 
 class Unread(Enum):
@@ -100,12 +101,16 @@ class Report:
         self.add_at(spot, code, f"{dotted(named)}: {text}" if named else text)
 
     def add_at(self, spot: Spot, code: str, message: str) -> None:
-        """Note a mistake by its spot."""
+        """Note a mistake by its spot. Raises ``SpecError`` when there are too many for a person."""
         assert code in CODES, code
         place = spot.place()
         source = self.tree.source
+        enough = len(self.found) + 1 >= MOST_MISTAKES
+        message += f"; reading stops here, after {MOST_MISTAKES} mistakes" * enough
         diagnostic = Diagnostic(source, place.line, place.col, code, message, place.snippet)
         self.found.setdefault(diagnostic, spot.order)  # a default's mistake shows in every layer
+        if enough:
+            self.raise_if_any()
 
     def raise_if_any(self) -> None:
         """Raises ``SpecError`` with everything found, in file order."""
