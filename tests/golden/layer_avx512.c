@@ -398,7 +398,7 @@ V16_SWEEP void mend(const float *x, const float *packed, ptrdiff_t oh, ptrdiff_t
   for (ptrdiff_t i = 0; i < rows * 32; ++i) {
     const ptrdiff_t h = (oh + i / 32) - 2;
     const ptrdiff_t w = i % 32 - 2;
-    if (h >= 0 && h <= 27 && w >= 0 && w <= 27) continue;
+    if (h >= 0 && h + 5 <= 32 && w >= 0 && w + 5 <= 32) continue;
     for (ptrdiff_t oc = 0; oc < 10; ++oc) {
       const float *const b = packed + oc / 5 * 380 + oc % 5;
       v16 acc = v16_set1(b[0]);
@@ -612,7 +612,7 @@ V1_SWEEP void mend(const float *x, const float *packed, ptrdiff_t oh, ptrdiff_t 
   for (ptrdiff_t i = 0; i < rows * 32; ++i) {
     const ptrdiff_t h = (oh + i / 32) - 2;
     const ptrdiff_t w = i % 32 - 2;
-    if (h >= 0 && h <= 27 && w >= 0 && w <= 27) continue;
+    if (h >= 0 && h + 5 <= 32 && w >= 0 && w + 5 <= 32) continue;
     for (ptrdiff_t oc = 0; oc < 10; ++oc) {
       const float *const b = packed + oc / 5 * 380 + oc % 5;
       v1 acc = v1_set1(b[0]);
