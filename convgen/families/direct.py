@@ -14,8 +14,8 @@ from functools import partial
 from convgen.errors import ScheduleError
 from convgen.families import core, dots, tiled
 from convgen.families.base import Cost, isas_of, view_of
+from convgen.families.step import latency, most_vectors
 from convgen.families.step import limits as step_limits
-from convgen.families.step import most_vectors
 from convgen.families.tiled import packing_of, peel, tiled_plan
 from convgen.plan import KernelPlan, Loop, Packing, Rectangle, View
 from convgen.schedule import Family, Schedule
@@ -103,7 +103,7 @@ def cost(plan: KernelPlan) -> Cost:
         step = limits[bound] + 0.02 * (mr + nv) + 0.005 * mr * nv * (region.tile.h - 1) / 3
         step += 0.015 * limits[bound] * (free < 2) + 0.5 * max(0, -free)
         # Chains that end hardly later than the units have work for leave gaps.
-        step += 0.25 * max(0.0, 1.5 * target.fma_latency - limits[bound])
+        step += 0.25 * max(0.0, 1.5 * latency(target, isa) - limits[bound])
         if weights * depth > target.l1:  # they come from the second cache, over and over
             step += 0.1 * weights / 64
         taps = region.area.kh_taps * region.area.kw_taps

@@ -29,8 +29,16 @@ def carried(spec: ConvSpec) -> bool:
 
 
 def most_pixels(isa: VectorIsa, vectors: int) -> int:
-    """Registers left for accumulators beside weights, an input, and the constant added to it."""
-    return max(1, (isa.registers - 3 - vectors) // vectors)
+    """Registers left for accumulators beside weights, an input, and the constant added to it.
+
+    Halves that are multiplied apart leave room for two products, and a tile of fewer pixels than
+    vectors holds its inputs in place of the weights.
+    """
+    if isa.halves == 1:
+        return max(1, (isa.registers - 3 - vectors) // vectors)
+    free = isa.registers - 2 - isa.halves  # what streams through beside what is held
+    held = (free - isa.halves * vectors) // vectors
+    return max(1, held, min(vectors - 1, free // (vectors + isa.halves)))
 
 
 def isa_of(spec: ConvSpec, schedule: Schedule, target: Target) -> DotIsa:

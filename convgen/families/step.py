@@ -13,13 +13,22 @@ def limits(
     ``load_cost``: of one load, in loads from the first cache.
     """
     loads = load_cost * _loads(isa, pixels, vectors)
+    instructions = _instructions(isa, pixels, vectors)
+    # Where inputs and weights are taken apart, nearly all is arithmetic, for which there are fewer
+    # units than instructions can start.
+    width = target.issue if isa.halves == 1 else min(target.issue, 2 * target.fma_ports)
     return {
-        "FMA": pixels * vectors / target.fma_ports,
+        "FMA": pixels * vectors * isa.halves / target.fma_ports,
         "loads": loads / target.load_ports,
         # A chain advances once per latency; chains that just fill the units leave no slack.
-        "FMA latency": 1.1 * target.fma_latency,
-        "instructions": _instructions(isa, pixels, vectors) / target.issue,
+        "FMA latency": 1.1 * latency(target, isa),
+        "instructions": instructions / width,
     }
+
+
+def latency(target: Target, isa: VectorIsa) -> float:
+    """Cycles after which a sum can be added to again; halves are added to each other before."""
+    return target.fma_latency if isa.halves == 1 else 1
 
 
 def most_vectors(isa: VectorIsa) -> int:
@@ -39,10 +48,11 @@ def _loads(isa: VectorIsa, pixels: int, vectors: int) -> int:
 def _instructions(isa: VectorIsa, pixels: int, vectors: int) -> int:
     """Of one step, three of the loop included.
 
-    A product without an addition overwrites one of its factors: what streams through is copied for
-    each of those held but the last.
+    Where a product overwrites one of its factors, what streams through is copied for each of those
+    held but the last.
     """
     held, streamed = sorted((pixels, vectors))
-    copies = 0 if isa.fused else streamed * (held - 1)
+    copies = 0 if isa.fused or isa.operands == 3 else streamed * (held - 1) * isa.halves
+    products = pixels * vectors * isa.halves * (1 if isa.fused else 2)
     inputs = pixels * (2 if isa.shuffled else 1)
-    return pixels * vectors * (1 if isa.fused else 2) + inputs + vectors + copies + 3
+    return products + inputs + vectors + (pixels + vectors) * isa.taking_apart + copies + 3

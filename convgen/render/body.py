@@ -84,8 +84,8 @@ def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
 
 def _cpu_has(feature: str) -> str:
     """A call of kernel.c.j2's function, which asks the CPU and the operating system."""
-    leaf, register, bit, saved = CPUID[feature]
-    return f"cpu_has({leaf}, {register}, {bit}, 0x{saved:02x})"
+    leaf, part, register, bit, saved = CPUID[feature]
+    return f"cpu_has({leaf}, {part}, {register}, {bit}, 0x{saved:02x})"
 
 
 def times(var: str, step: int) -> str:

@@ -18,7 +18,8 @@ from convgen.target.portable import PORTABLE
 from convgen.target.riscv import RVV
 from convgen.target.wasm import SIMD128
 from convgen.target.x86 import AVX2, AVX2_HALF, AVX512, SSE2
-from convgen.target.x86_dots import avx512_vnni
+from convgen.target.x86_dots import avx512_vnni, avx_vnni
+from convgen.target.x86_pairs import avx2_pairs, avx512_pairs, sse2_pairs
 
 __all__ = [
     "ISA_NAMES",
@@ -92,6 +93,10 @@ class Target:
 
 DOTS: Mapping[str, Callable[[DType], DotIsa]] = {
     "avx512vnni": avx512_vnni,
+    "avx512bw": avx512_pairs,
+    "avxvnni": avx_vnni,
+    "avx2": avx2_pairs,
+    "sse2": sse2_pairs,
 }
 _X86_CACHES = Caches(l1=32 << 10, l2=1 << 20, l3=16 << 20)
 _AVX512_CACHES = Caches(l1=48 << 10, l2=1 << 20, l3=16 << 20)  # from Ice Lake and Zen 5 on
@@ -107,13 +112,21 @@ TARGETS: Mapping[str, Target] = {
         Target("x86-64-avx512", (AVX512, AVX2, AVX2_HALF, PLAIN), **_AVX512_CACHES,
                fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
                bytes_per_cycle=(128, 64, 24, 8), dots=("avx512vnni",)),
+        Target("x86-64-avx512f", (AVX512, AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
+               bytes_per_cycle=(128, 64, 24, 8), dots=("avx512bw",)),
+        Target("x86-64-avxvnni", (AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
+               dots=("avxvnni",)),
         Target("x86-64-avx2", (AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
-               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES),
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
+               dots=("avx2",)),
         Target("x86-64-sse2", (SSE2, PLAIN), **_X86_CACHES,
-               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES),
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
+               dots=("sse2",)),
         Target("x86-64", (AVX512, AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
                fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
-               parts=("x86-64-avx512", "x86-64-avx2", "x86-64-sse2")),
+               parts=("x86-64-avx512", "x86-64-avx2", "x86-64-sse2"), dots=("sse2",)),
         Target("aarch64-neon", (NEON, PLAIN), l1=32 << 10, l2=512 << 10, l3=4 << 20,
                fma_ports=2, load_ports=2, fma_latency=4, machines=("aarch64", "arm64", "ARM64")),
         Target("riscv64", (PLAIN_32,), l1=32 << 10, l2=512 << 10, l3=2 << 20,

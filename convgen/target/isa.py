@@ -50,6 +50,9 @@ class VectorIsa:
     ``shuffled``: ``set1`` takes a shuffle besides its load. ``depth``: products that a multiply-add
     sums into one lane. ``types``: further C types, (what follows the prefix, definition);
     ``modelled``: the scalar model, where ``model`` does not make it from the number of lanes.
+    ``halves``: registers that an input or a vector of weights takes, each of which is multiplied
+    and added apart; where there are several, ``taking_apart`` instructions make them of one.
+    ``operands``: 2 where a result overwrites one of its factors, else 3.
     """
 
     name: str
@@ -67,6 +70,9 @@ class VectorIsa:
     depth: int = 1
     types: tuple[tuple[str, str], ...] = ()
     modelled: VectorIsa | None = None
+    halves: int = 1
+    taking_apart: int = 0
+    operands: int = 3
 
     @property
     def keeps(self) -> bool:

@@ -36,6 +36,7 @@ PLAIN = VectorIsa(
         },
     ),
     fused=False,
+    operands=2,
 )
 
 # The same text on a machine with 32 registers for floats. Products that are not fused and constants

@@ -55,5 +55,6 @@ PORTABLE = VectorIsa(
         },
     ),
     fused=False,
+    operands=2,
     shuffled=True,
 )

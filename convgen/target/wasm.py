@@ -50,4 +50,5 @@ SIMD128 = VectorIsa(
         },
     ),
     fused=False,
+    operands=2,
 )

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from convgen.target.isa import VectorIsa, spread_groups, table
 
-# Where CPUID says it: leaf, register (eax ebx ecx edx), bit; and the registers that the operating
-# system must save when it switches, as bits of XCR0 (Intel's manual, volume 1, chapters 13 to 15).
+# Where CPUID says it: leaf and its part, register (eax ebx ecx edx), bit; and the registers that
+# the operating system must save when it switches, as bits of XCR0 (Intel's manual, volume 1,
+# chapters 13 to 15).
 CPUID = {
-    "sse2": (1, 3, 26, 0),
-    "fma": (1, 2, 12, 0x06),
-    "avx2": (7, 1, 5, 0x06),
-    "avx512f": (7, 1, 16, 0xE6),
-    "avx512bw": (7, 1, 30, 0xE6),
-    "avx512vl": (7, 1, 31, 0xE6),
-    "avx512vnni": (7, 2, 11, 0xE6),
+    "sse2": (1, 0, 3, 26, 0),
+    "fma": (1, 0, 2, 12, 0x06),
+    "avx2": (7, 0, 1, 5, 0x06),
+    "avx512f": (7, 0, 1, 16, 0xE6),
+    "avx512bw": (7, 0, 1, 30, 0xE6),
+    "avx512vl": (7, 0, 1, 31, 0xE6),
+    "avx512vnni": (7, 0, 2, 11, 0xE6),
+    "avxvnni": (7, 1, 0, 4, 0x06),
 }
 
 
@@ -213,5 +215,6 @@ SSE2 = VectorIsa(
         ),
     ),
     fused=False,
+    operands=2,
     shuffled=True,
 )

@@ -1,4 +1,7 @@
-"""8-bit products on x86-64. Inputs count as unsigned there: int8 ones get 128 added."""
+"""8-bit products on x86-64 CPUs with VNNI. Inputs count as unsigned there: int8 ones get 128 added.
+
+How lanes are read and what becomes of sums is here as well, for vectors of 512 and of 256 bits.
+"""
 
 from __future__ import annotations
 
@@ -7,26 +10,75 @@ from convgen.target.dot_model import model
 from convgen.target.dots import DotIsa, table
 from convgen.target.x86 import _X86
 
-_PRODUCT_512 = "_mm512_mul_ps(_mm512_cvtepi32_ps(a), _mm512_loadu_ps(s))"
-_ROUND_512 = "_mm512_cvt_roundps_epi32(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)"
-_512 = {
-    "sums": "_mm512_loadu_si512(p)",
-    "sub": "_mm512_sub_epi32(a, b)",
-    "weights": "_mm512_loadu_si512(p)",
-    # The intrinsic would copy accumulators: gcc does not see that they may be overwritten.
-    "dot": '__asm__("vpdpbusd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));\n  return c;',
-    "taps": "_mm512_and_si512(\n      _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)), "
-    "_mm512_set1_epi32(0xffff))",
-    "product": '__asm__("vpdpwssd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));\n  return c;',
-    "rescale": f"const __m512 f = {_PRODUCT_512};\n  return {_ROUND_512};",
-    "rescale_within": f"__m512 f = {_PRODUCT_512};\n"
-    "  f = _mm512_min_ps(_mm512_max_ps(f, _mm512_set1_ps(low)), _mm512_set1_ps(high));\n"
-    f"  return {_ROUND_512};",
-    "add1": "_mm512_add_epi32(a, _mm512_set1_epi32(s))",
-    "max1": "_mm512_max_epi32(a, _mm512_set1_epi32(s))",
-    "min1": "_mm512_min_epi32(a, _mm512_set1_epi32(s))",
-    "spill": "_mm512_storeu_si512(p, a)",
-}
+# "{vex}" is newer than the instructions it keeps from an AVX-512 encoding.
+_KNOWS_VEX = "(defined(__clang__) ? __clang_major__ >= 13 : __GNUC__ >= 11)"
+
+
+def _common(mm: str, si: str) -> dict[str, str]:
+    """What both widths share: sums, rounding in float32, clamps."""
+    bits = mm.removeprefix("_mm")
+    whole, real = f"__m{bits}i", f"__m{bits}"
+    product = f"{mm}_mul_ps({mm}_cvtepi32_ps(a), {mm}_loadu_ps(s))"
+    nearest = f"{mm}_cvtps_epi32(f)"
+    if bits == "512":
+        nearest = f"{mm}_cvt_roundps_epi32(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)"
+    return {
+        "sums": f"{mm}_loadu_{si}((const {whole} *)p)",
+        "sub": f"{mm}_sub_epi32(a, b)",
+        "weights": f"{mm}_loadu_{si}((const {whole} *)p)",
+        "rescale": f"const {real} f = {product};\n  return {nearest};",
+        "rescale_within": f"{real} f = {product};\n"
+        f"  f = {mm}_min_ps({mm}_max_ps(f, {mm}_set1_ps(low)), {mm}_set1_ps(high));\n"
+        f"  return {nearest};",
+        "add1": f"{mm}_add_epi32(a, {mm}_set1_epi32(s))",
+        "max1": f"{mm}_max_epi32(a, {mm}_set1_epi32(s))",
+        "min1": f"{mm}_min_epi32(a, {mm}_set1_epi32(s))",
+        "spill": f"{mm}_storeu_{si}(({whole} *)p, a)",
+    }
+
+
+def _quads(mm: str, si: str, signed: bool) -> dict[str, str]:
+    """Four inputs side by side, as unsigned bytes."""
+    quad = f"{mm}_set1_epi32(q)"
+    if signed:
+        quad = f"{mm}_xor_{si}({quad}, {mm}_set1_epi8(-128))"
+    return {"quad": f"int32_t q;\n  memcpy(&q, p, sizeof q);\n  return {quad};"}
+
+
+def _products(prefix: str, register: str) -> dict[str, str]:
+    """The intrinsics would copy accumulators: gcc does not see that they may be overwritten."""
+    operands = f'"+{register}"(c) : "{register}"(a), "{register}"(b)'
+    names = {"dot": "vpdpbusd", "product": "vpdpwssd"}
+    return {
+        operation: f'__asm__("{prefix}{name} %2, %1, %0" : {operands});\n  return c;'
+        for operation, name in names.items()
+    }
+
+
+def singles_512(dtype: DType) -> dict[str, str]:
+    """One input or weight a lane: expressions."""
+    widen = "_mm512_cvtepi8_epi32" if dtype is DType.INT8 else "_mm512_cvtepu8_epi32"
+    part = "_mm_maskz_loadu_epi8((__mmask16)((1u << n) - 1u), p)"
+    return {
+        "each": f"{widen}(_mm_loadu_si128((const __m128i *)p))",
+        "each_part": f"{widen}({part})",
+        "taps": "_mm512_and_si512(\n      _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)"
+        "), _mm512_set1_epi32(0xffff))",
+    }
+
+
+def singles_256(dtype: DType) -> dict[str, str]:
+    """The same; a part by way of an integer, for there are no masks of bytes."""
+    widen = "_mm256_cvtepi8_epi32" if dtype is DType.INT8 else "_mm256_cvtepu8_epi32"
+    return {
+        "each": f"{widen}(_mm_loadl_epi64((const __m128i *)p))",
+        "each_part": f"{widen}(_mm_cvtsi64_si128(first))",
+        "taps": "_mm256_and_si256(\n      _mm256_cvtepi8_epi32(_mm_loadl_epi64((const __m128i *)p)"
+        "), _mm256_set1_epi32(0xffff))",
+    }
+
+
+FIRST = "int64_t first = 0;\n  memcpy(&first, p, (size_t)n);\n  "  # before each_part of 256 bits
 
 
 def _reduce_512(signed: bool) -> str:
@@ -52,41 +104,106 @@ def _reduce_512(signed: bool) -> str:
     )
 
 
-def avx512_vnni(dtype: DType) -> DotIsa:
-    """AVX-512 with VNNI: Ice Lake, Zen 4 and later."""
-    signed = dtype is DType.INT8
-    x, offset = f"{dtype}_t", 128 if signed else 0
-    quad = "_mm512_set1_epi32(q)"
+def _reduce_256(signed: bool) -> str:
+    less = ""
     if signed:
-        quad = f"_mm512_xor_si512({quad}, _mm512_set1_epi8(-128))"
-    widen = "_mm512_cvtepi8_epi32" if signed else "_mm512_cvtepu8_epi32"
+        less = "  const __m256i none = _mm256_setzero_si256();\n"
+        for name in ("even", "odd"):
+            less += (
+                f"  {name} = _mm256_sub_epi64({name}, _mm256_and_si256(\n"
+                f"      _mm256_cmpgt_epi64(none, {name}), _mm256_set1_epi64x(2147483648)));\n"
+            )
+    return (
+        "const __m256i g = _mm256_loadu_si256((const __m256i *)f);\n"
+        "  __m256i even = _mm256_mul_epi32(a, g);\n"
+        "  __m256i odd = _mm256_mul_epi32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(g, 32));\n"
+        f"{less}"
+        "  even = _mm256_add_epi64(even, _mm256_loadu_si256((const __m256i *)t));\n"
+        "  odd = _mm256_add_epi64(odd, _mm256_loadu_si256((const __m256i *)(t + 4)));\n"
+        "  return _mm256_srav_epi32(\n"
+        "      _mm256_blend_epi32(_mm256_srli_epi64(even, 32), odd, 0xaa),\n"
+        "      _mm256_loadu_si256((const __m256i *)by));"
+    )
+
+
+def epilogue_512(dtype: DType) -> dict[str, str]:
+    """From sums to outputs."""
     narrow = "_mm512_cvtsepi32_epi8(a)"
-    if not signed:
+    if dtype is DType.UINT8:
         narrow = "_mm512_cvtusepi32_epi8(_mm512_max_epi32(a, _mm512_setzero_si512()))"
-    part = "_mm_maskz_loadu_epi8((__mmask16)((1u << n) - 1u), p)"
-    bodies = {
-        **_512,
-        "quad": f"int32_t q;\n  memcpy(&q, p, sizeof q);\n  return {quad};",
-        "each": f"{widen}(_mm_loadu_si128((const __m128i *)p))",
-        "each_part": f"{widen}({part})",
+    return _common("_mm512", "si512") | {
         "reduce": _reduce_512(signed=False),
         "reduce_signed": _reduce_512(signed=True),
         "narrow": f"_mm_storeu_si128((__m128i *)p, {narrow})",
         "narrow_part": f"_mm_mask_storeu_epi8(p, (__mmask16)((1u << n) - 1u), {narrow})",
     }
+
+
+def epilogue_256(dtype: DType) -> dict[str, str]:
+    """Saturated to 16 bits first, which changes nothing."""
+    pack = "_mm_packs_epi16" if dtype is DType.INT8 else "_mm_packus_epi16"
+    narrow = (
+        "const __m128i b = _mm_packs_epi32(\n"
+        "      _mm256_castsi256_si128(a), _mm256_extracti128_si256(a, 1));\n"
+    )
+    part = f"  const int64_t first = _mm_cvtsi128_si64({pack}(b, b));\n"
+    return _common("_mm256", "si256") | {
+        "reduce": _reduce_256(signed=False),
+        "reduce_signed": _reduce_256(signed=True),
+        "narrow": f"{narrow}  _mm_storel_epi64((__m128i *)p, {pack}(b, b));",
+        "narrow_part": f"{narrow}{part}  memcpy(p, &first, (size_t)n);",
+    }
+
+
+def avx512_vnni(dtype: DType) -> DotIsa:
+    """AVX-512 with VNNI: Ice Lake, Zen 4 and later."""
+    bodies = (
+        epilogue_512(dtype)
+        | singles_512(dtype)
+        | _quads("_mm512", "si512", dtype is DType.INT8)
+        | _products("", "v")
+    )
+    features = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
+    return _vnni("avx512vnni", 16, bodies, dtype, features, _X86)
+
+
+def avx_vnni(dtype: DType) -> DotIsa:
+    """VNNI in 256 bits for CPUs without AVX-512: Alder Lake and later; Zen 5 has both."""
+    singles = singles_256(dtype)
+    bodies = (
+        epilogue_256(dtype)
+        | singles
+        | {"each_part": f"{FIRST}return {singles['each_part']};"}
+        | _quads("_mm256", "si256", dtype is DType.INT8)
+        | _products("%{vex%} ", "x")  # braces have a meaning in assembly templates
+    )
+    condition = f"{_X86} && {_KNOWS_VEX}"
+    return _vnni("avxvnni", 8, bodies, dtype, ("avx2", "avxvnni"), condition)
+
+
+def _vnni(
+    name: str,
+    lanes: int,
+    bodies: dict[str, str],
+    dtype: DType,
+    features: tuple[str, ...],
+    condition: str,
+) -> DotIsa:
+    prefix, whole = f"v{lanes}", f"__m{32 * lanes}i"
+    offset = 128 if dtype is DType.INT8 else 0
     return DotIsa(
-        name="avx512vnni",
-        lanes=16,
-        prefix="v16",
-        ctype="__m512i",
+        name=name,
+        lanes=lanes,
+        prefix=prefix,
+        ctype=whole,
         header="immintrin.h",
-        condition=_X86,
-        attribute='target("avx512f,avx512bw,avx512vl,avx512vnni")',
-        features=("avx512f", "avx512bw", "avx512vl", "avx512vnni"),
-        registers=32,
-        operations=table("v16", x, bodies),
+        condition=condition,
+        attribute=f'target("{",".join(features)}")',
+        features=features,
+        registers=2 * lanes,
+        operations=table(prefix, f"{dtype}_t", bodies),
         depth=4,
-        types=(("in", "__m512i"), ("w", "__m512i")),
-        modelled=model("v16", 16, 4, dtype, offset),
+        types=(("in", whole), ("w", whole)),
+        modelled=model(prefix, lanes, 4, dtype, offset),
         offset=offset,
     )
