@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from kernels import ISAS
 from built import needs_cc
 
 from convgen.bench import machine
@@ -27,7 +28,7 @@ from convgen.target.cpu import cpu_features
 from convgen.toolchain import Unit, compile_shared, find_compiler
 
 
-@pytest.fixture(params=ISA_NAMES)
+@pytest.fixture(params=ISAS)
 def isa(request: pytest.FixtureRequest):  # type: ignore[no-untyped-def]
     found = TARGETS[ISA_NAMES[request.param]].isa
     if not set(found.features) <= cpu_features():

@@ -8,6 +8,7 @@ import pytest
 from kernels import ISAS
 
 from convgen.errors import UsageError
+from convgen.spec.model import DType
 from convgen.target import (
     ISA_NAMES,
     TARGETS,
@@ -94,9 +95,8 @@ def test_isa_names_cover_the_targets() -> None:
     """Those of x86-64, which this option is for; other machines have one set each."""
     named = [t for t in TARGETS if t.startswith("x86-64-") or t == "generic"]
     assert sorted(ISA_NAMES.values()) == sorted(named)
-    assert {TARGETS[name].isa.name: name for name in named} == dict(
-        zip(ISAS, map(ISA_NAMES.__getitem__, ISAS), strict=True)
-    )
+    assert all(TARGETS[ISA_NAMES[name]].isa.name == name for name in ISAS)
+    assert {TARGETS[name].isa.name for name in named} == set(ISAS)
 
 
 def test_the_host_gets_the_widest_target_it_can_run() -> None:
@@ -124,10 +124,17 @@ def test_host_targets_off_x86(machine: str, name: str, monkeypatch: pytest.Monke
     assert not is_foreign(TARGETS["generic"])
 
 
+AVX512 = {"sse2", "avx2", "fma", "avx512f", "avx512bw", "avx512vl"}
+
+
 @pytest.mark.parametrize(
     ("features", "name"),
     [
-        ({"sse2", "avx2", "fma", "avx512f"}, "x86-64-avx512"),
+        ({*AVX512, "avx512vnni"}, "x86-64-avx512"),
+        ({*AVX512, "avx512vnni", "avxvnni"}, "x86-64-avx512"),
+        (AVX512, "x86-64-avx512f"),  # Skylake-X
+        ({"sse2", "avx2", "fma", "avx512f"}, "x86-64-avx2"),
+        ({"sse2", "avx2", "fma", "avxvnni"}, "x86-64-avxvnni"),
         ({"sse2", "avx2", "fma"}, "x86-64-avx2"),
         ({"sse2", "avx2"}, "x86-64-sse2"),
         ({"sse2"}, "x86-64-sse2"),
@@ -139,6 +146,15 @@ def test_host_targets_of_other_machines(
 ) -> None:
     monkeypatch.setattr("convgen.target.cpu_features", lambda: frozenset(features))
     assert host_target().name == name
+
+
+def test_what_a_layer_lacks_is_that_of_its_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    """float32 kernels for AVX-512 run where 8-bit ones of the same target do not."""
+    monkeypatch.setattr("convgen.target.cpu_features", lambda: frozenset(AVX512))
+    target = TARGETS["x86-64-avx512"]
+    assert missing_features(target) == missing_features(target, DType.INT8) == ("avx512vnni",)
+    assert missing_features(target, DType.FLOAT32) == ()
+    assert missing_features(TARGETS["generic"], DType.UINT8) == ()
 
 
 def test_features_off_x86_are_none(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from convgen.bench.rival import ProcessRival, Rival, RivalError
 from convgen.bench.wire import RESULT, peer_form, write_arrays
 from convgen.errors import UsageError
 from convgen.roofline import Limit, Rates
-from convgen.spec.model import ConvSpec
+from convgen.spec.model import ConvSpec, DType
 from convgen.target import Target, host_target, is_foreign, missing_features
 
 if TYPE_CHECKING:
@@ -38,10 +38,11 @@ class Plan:
 
 
 def check_target(target: Target) -> None:
-    """Raises ``UsageError`` where this machine cannot run what is to be measured."""
+    """Raises ``UsageError`` where this machine cannot run what is to be measured; what layers of
+    other elements than float32 need besides, their build asks for."""
     if is_foreign(target):
         raise UsageError(f"{target.name} is another kind of machine than this one")
-    lacks = missing_features(target)
+    lacks = missing_features(target, DType.FLOAT32)
     if lacks:
         raise UsageError(f"this CPU cannot run {target.name}: it lacks {', '.join(lacks)}")
 

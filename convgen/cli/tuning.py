@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from convgen.cli.output import Output, is_terminal
 from convgen.errors import ConvgenError, UsageError
+from convgen.spec.model import DType
 
 if TYPE_CHECKING:
     from convgen.schedule import Schedule
@@ -32,8 +33,9 @@ class Search:
     timeout: float
 
 
-def refuse_foreign(target: Target) -> None:
-    """Raise ``UsageError`` where this CPU cannot run, and so not time, the target's kernels."""
+def refuse_foreign(target: Target, dtype: DType = DType.FLOAT32) -> None:
+    """Raise ``UsageError`` where this CPU cannot run, and so not time, the target's kernels for
+    elements of this type."""
     from convgen.target import is_foreign, missing_features
 
     if is_foreign(target):
@@ -41,10 +43,10 @@ def refuse_foreign(target: Target) -> None:
             f"{target.name} is another kind of machine than this one, so its kernels cannot be "
             "measured here; tune on such a machine, then --export and --import"
         )
-    missing = missing_features(target)
+    missing = missing_features(target, dtype)
     if missing:
         raise UsageError(
-            f"this CPU lacks {', '.join(missing)}, so kernels for {target.isa.name} cannot be "
+            f"this CPU lacks {', '.join(missing)}, so {dtype} kernels of {target.name} cannot be "
             "measured here; tune on a machine that has them, then --export and --import"
         )
 
@@ -74,6 +76,7 @@ def tune_one(layer: Layer, search: Search, store: Store, on_progress: OnProgress
     from convgen.tune.shortlist import ranked, shortlist
 
     setting = search.setting
+    refuse_foreign(setting.target, layer.spec.dtype)
     spec = anonymous(layer.spec)
     candidates = shortlist(ranked(spec, setting.target), search.candidates)
     key = key_of(spec, setting.target, search.compiler)

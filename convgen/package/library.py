@@ -15,7 +15,7 @@ from convgen.package.limits import GIVEN_FIX, SizeLimits
 from convgen.package.result import Stage, State
 from convgen.package.session import Session
 from convgen.plan import KernelPlan
-from convgen.target import is_foreign, missing_features
+from convgen.target import is_foreign, lacking
 from convgen.target.cpu import machine_name
 from convgen.toolchain import COMPILE_FLAGS, Unit, compile_shared, read_stack, stack_flags
 from convgen.verify import Report, tiling_of, verify_plan_in_child
@@ -117,9 +117,9 @@ def _refuse_foreign(decided: Decided) -> None:
 def _refuse_unverifiable(decided: Decided) -> None:
     if decided.plan.fat:
         return  # what this CPU lacks it never runs
-    missing = missing_features(decided.plan.target)
+    isa = decided.plan.body.isa
+    missing = lacking(isa.features)
     if missing:
-        isa = decided.plan.body.isa
         raise UsageError(
             f"this CPU lacks {', '.join(missing)}, so a kernel for {isa.name} cannot be verified "
             "here; build it with --no-verify, run its self test under emulation with convgen "

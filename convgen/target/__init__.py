@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypedDict
 
@@ -29,6 +29,7 @@ __all__ = [
     "VectorIsa",
     "host_target",
     "is_foreign",
+    "lacking",
     "missing_features",
     "resolve_target",
 ]
@@ -85,6 +86,12 @@ class Target:
     def dot_isas(self, dtype: DType) -> tuple[DotIsa, ...]:
         """The instructions that 8-bit kernels of this element type take, widest first."""
         return tuple(DOTS[name](dtype) for name in self.dots)
+
+    def features(self, dtype: DType) -> tuple[str, ...]:
+        """What the CPU must have for the widest kernels of this element type."""
+        if dtype not in (DType.INT8, DType.UINT8):
+            return self.isa.features
+        return self.dot_isas(dtype)[0].features if self.dots else ()
 
     def lanes(self, lanes: int) -> VectorIsa | None:
         """The instruction set of this width, or None."""
@@ -154,6 +161,8 @@ TARGETS: Mapping[str, Target] = {
 }  # fmt: skip
 ISA_NAMES: Mapping[str, str] = {
     "avx512": "x86-64-avx512",
+    "avx512f": "x86-64-avx512f",
+    "avxvnni": "x86-64-avxvnni",
     "avx2": "x86-64-avx2",
     "sse2": "x86-64-sse2",
     "plain": "generic",
@@ -171,9 +180,16 @@ def is_foreign(target: Target) -> bool:
     return target.machines != () and machine_name() not in (target.machines or ())
 
 
-def missing_features(target: Target) -> tuple[str, ...]:
-    """The features that the widest kernels need and this CPU lacks, sorted."""
-    return tuple(sorted(set(target.isa.features) - cpu_features()))
+def missing_features(target: Target, dtype: DType | None = None) -> tuple[str, ...]:
+    """The features that the widest kernels of an element type, or of any, need and this CPU lacks,
+    sorted."""
+    dtypes = tuple(DType) if dtype is None else (dtype,)
+    return lacking({feature for each in dtypes for feature in target.features(each)})
+
+
+def lacking(features: Iterable[str]) -> tuple[str, ...]:
+    """Those that this CPU does not have, sorted."""
+    return tuple(sorted(set(features) - cpu_features()))
 
 
 def resolve_target(name: str | None = None, isa: str | None = None) -> Target:

@@ -82,6 +82,8 @@ _WASM = _clang("--target=wasm32-wasi")
 RIGS: tuple[Rig, ...] = (
     _x86("x86-64"),
     _x86("x86-64-avx512"),
+    _x86("x86-64-avx512f"),
+    _x86("x86-64-avxvnni"),
     _x86("x86-64-avx2"),
     _x86("x86-64-sse2"),
     Rig("aarch64-neon", "aarch64-neon",

@@ -23,10 +23,12 @@ from convgen.target.x86_dots import (
 
 @dataclass(frozen=True)
 class _Width:
-    """The spelling of one vector width's intrinsics."""
+    """The spelling of one vector width's intrinsics; in assembly, of its addition and registers."""
 
     mm: str
     si: str
+    add: str = "vpaddd %1, %0, %0"
+    register: str = "x"
 
     @property
     def type(self) -> str:
@@ -36,7 +38,9 @@ class _Width:
         return f"{self.mm}_loadu_{self.si}((const {self.type} *){p})"
 
 
-_512, _256, _128 = _Width("_mm512", "si512"), _Width("_mm256", "si256"), _Width("_mm", "si128")
+_512 = _Width("_mm512", "si512", register="v")
+_256 = _Width("_mm256", "si256")
+_128 = _Width("_mm", "si128", "paddd %1, %0")
 
 
 def _pairs(at: _Width, signed: bool) -> dict[str, str]:
@@ -52,13 +56,15 @@ def _pairs(at: _Width, signed: bool) -> dict[str, str]:
         )
     product = f"{mm}_madd_epi16(a.even, b.even)"
     both = f"{mm}_add_epi32({product}, {mm}_madd_epi16(a.odd, b.odd))"
+    # The intrinsic would copy accumulators: gcc does not see that they may be overwritten.
+    add = f'__asm__("{at.add}" : "+{at.register}"(c) : "{at.register}"(m));\n  return c;'
     return {
         "quad": "int32_t four;\n  memcpy(&four, p, sizeof four);\n"
         f"  const {at.type} q = {mm}_set1_epi32(four);\n  IN r;\n{of_input}",
         "weights": f"const {at.type} q = {at.load('p')};\n  W r;\n"
         f"  r.even = {first};\n  r.odd = {second};\n  return r;",
-        "dot": f"{mm}_add_epi32(\n      c, {both})",
-        "product": f"{mm}_add_epi32(c, {product})",
+        "dot": f"const {at.type} m = {both};\n  {add}",
+        "product": f"const {at.type} m = {product};\n  {add}",
     }
 
 
