@@ -16,11 +16,14 @@ from pathlib import Path
 
 import pytest
 from kernels import planned, target_of
+from test_quant_kernels import quantised
 
 from convgen.plan import KernelPlan
 from convgen.render import render_c
 from convgen.schedule import Schedule
 from convgen.spec.model import Act, Activation, ConvSpec, Padding
+from convgen.spec.quant import Rounding
+from convgen.target import TARGETS
 
 RELU = Activation(Act.RELU)
 DENSE = ConvSpec("dense", 28, 28, 48, 96, 3, 3, padding=Padding(1, 1, 1, 1), activation=RELU)
@@ -85,16 +88,20 @@ class Step:
 
 def steps(assembly: str) -> Iterator[Step]:
     """Every block with products of vectors that jumps to itself and stores no result."""
+    return (step for step in blocks(assembly) if step.products and not step.results)
+
+
+def blocks(assembly: str) -> Iterator[Step]:
+    """Every block that jumps to itself."""
     label, block = "", list[str]()
     for line in map(str.strip, assembly.splitlines()):
         if named := re.match(r"(\.?[\w$.]+):", line):
             label, block = named[1], []
-        elif re.match(r"[a-z]", line):
+        elif re.match(r"[a-z{]", line):
             block.append(line)
             if line.startswith("j"):
-                step = Step(tuple(block))
-                if line.split()[-1] == label and step.products and not step.results:
-                    yield step
+                if line.split()[-1] == label:
+                    yield Step(tuple(block))
                 label, block = "", []
 
 
@@ -128,6 +135,25 @@ def test_the_hot_loops(label: str, compiler: str, tmp_path: Path) -> None:
     for step in main:  # the rest: an input or weights each for several products, and the loop
         arithmetic = step.products * (1 if plan.body.isa.fused else 2)
         assert arithmetic >= 0.4 * len(step.lines), step.lines
+
+
+def dots(step: Step) -> int:
+    return step.count(r"(\{vex\}\s*)?v?p(dpbusd|maddwd)\b")
+
+
+@pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("target", [t for t in TARGETS if t.startswith("x86-64-")])
+def test_the_hot_loops_of_8_bit_layers(target: str, compiler: str, tmp_path: Path) -> None:
+    """One instruction a product with VNNI, else two and their additions; sums in registers."""
+    plan = planned(quantised(DENSE, Rounding.ONNX), TARGETS[target])
+    isa, tile = plan.body.isa, max(plan.body.tiles, key=lambda t: t.pixels * t.vectors)
+    assembly = assembly_of(plan, compiler, tmp_path)
+    found = [step for step in blocks(assembly) if dots(step) and not step.results]
+    main = [s for s in found if dots(s) == tile.pixels * tile.vectors * isa.halves]
+    assert main, f"no loop has the {tile.pixels}x{tile.vectors} products of the main tile"
+    for step in main:  # old clangs copy one product too many for SSE2's 16 registers
+        assert len(step.stack) <= (2 if (isa.name, compiler) == ("sse2", "clang") else 0)
+        assert step.count(r"v?paddd\b") == (dots(step) if isa.halves == 2 else 0), step.lines
 
 
 def test_a_spill_is_seen() -> None:

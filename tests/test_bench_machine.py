@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from kernels import ISAS
 from built import needs_cc
+from kernels import ISAS
 
 from convgen.bench import machine
 from convgen.bench.machine import (

@@ -136,7 +136,7 @@ def test_int32_sums_and_planes(dtype: DType) -> None:
             assert check(filled(replace(each, activation=act), 2), "x86-64-avx512", way)
 
 
-# Those whose every scale vectors take by themselves, with a clamp before they round, and not at all.
+# Scales that vectors take as they are, those clamped before they round, those taken one by one.
 RATIOS = (
     (0.5, 0.499, 2.0**-8, 2.0**-20, 2.0**-21, 0.3),
     (1.0, 3.0, 0.75, 2.0**-9),

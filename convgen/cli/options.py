@@ -23,7 +23,12 @@ OutDir = Annotated[
 ]
 Isa = Annotated[
     str | None,
-    typer.Option("--isa", metavar="ISA", help="avx512, avx512f, avxvnni, avx2, sse2 or plain.", show_default=False),
+    typer.Option(
+        "--isa",
+        metavar="ISA",
+        help="avx512, avx512f, avxvnni, avx2, sse2 or plain.",
+        show_default=False,
+    ),
 ]
 TargetName = Annotated[
     str | None,

@@ -109,9 +109,7 @@ def _isa(
 def avx512_pairs(dtype: DType) -> DotIsa:
     """AVX-512 without VNNI: Skylake-X."""
     bodies = (
-        epilogue_512(dtype)
-        | _pairs(_512, dtype is DType.INT8)
-        | _alike(_512, singles_512(dtype))
+        epilogue_512(dtype) | _pairs(_512, dtype is DType.INT8) | _alike(_512, singles_512(dtype))
     )
     features = ("avx512f", "avx512bw", "avx512vl")
     return _isa("avx512bw", "v16", 16, _512, bodies, dtype, features, registers=32)
@@ -148,9 +146,7 @@ def sse2_pairs(dtype: DType) -> DotIsa:
     }
     single["each_part"] = single["each"]
     bodies = _epilogue_128(signed) | _pairs(_128, signed) | _alike(_128, single, **before)
-    return _isa(
-        "sse2", "v4", 4, _128, bodies, dtype, ("sse2",), header="emmintrin.h", operands=2
-    )
+    return _isa("sse2", "v4", 4, _128, bodies, dtype, ("sse2",), header="emmintrin.h", operands=2)
 
 
 def _epilogue_128(signed: bool) -> dict[str, str]:
