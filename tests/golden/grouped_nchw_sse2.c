@@ -1007,12 +1007,12 @@ static void grouped_body(const float *x, const float *packed, float *y,
  * Whether CPUID shows this bit, and the operating system saves these registers: not every
  * compiler's own __builtin_cpu_supports can be believed.
  */
-static int cpu_has(unsigned leaf, int word, unsigned bit, unsigned saved)
+static int cpu_has(unsigned leaf, unsigned part, int word, unsigned bit, unsigned saved)
 {
   unsigned r[4];
   unsigned low, high;
   if ((unsigned)__get_cpuid_max(0, NULL) < leaf) return 0;
-  __cpuid_count(leaf, 0, r[0], r[1], r[2], r[3]);
+  __cpuid_count(leaf, part, r[0], r[1], r[2], r[3]);
   if ((r[word] >> bit & 1u) == 0) return 0;
   if (saved == 0) return 1;
   __cpuid_count(1, 0, r[0], r[1], r[2], r[3]);
@@ -1025,7 +1025,7 @@ static int cpu_has(unsigned leaf, int word, unsigned bit, unsigned saved)
 int grouped_cpu_ok(void)
 {
 #if defined(GROUPED_SIMD) && !defined(GROUPED_MODEL)
-  return cpu_has(1, 3, 26, 0x00);
+  return cpu_has(1, 0, 3, 26, 0x00);
 #else
   return 1;
 #endif
