@@ -91,6 +91,8 @@ def test_the_widest_products_that_target_and_cpu_have() -> None:
     new = ("avx2", "avxvnni", "avx512f", "avx512bw", "avx512vnni")
     assert name("x86-64-avx512", *new) == "avx512 vpdpbusd"
     assert name("x86-64-avx512", *new[:4]) == "avx512 vpmaddwd"
+    assert name("x86-64-avx512f", *new) == "avx512 vpmaddwd"
+    assert name("x86-64-avxvnni", *new) == "avx vpdpbusd"
     assert name("x86-64-avx2", *new) == "avx2 vpmaddwd"
     assert name("generic", *new) == "sse2 pmaddwd"
     assert products_of(TARGETS["aarch64-neon"], frozenset()) is None

@@ -62,12 +62,13 @@ _TWO = (
 )
 # Quickest first.
 PRODUCTS = (
-    Products("avx512 vpdpbusd", 64, 64, 16, "__m512i", _DOT, ("avx512f", "avx512vnni")),
+    Products("avx512 vpdpbusd", 64, 64, 16, "__m512i", _DOT, ("avx512f", "avx512vnni"),
+             named=True),
     Products("avx512 vpmaddwd", 64, 32, 12, "__m512i", _THREE, ("avx512f", "avx512bw"), True),
     Products("avx vpdpbusd", 32, 32, 12, "__m256i", _DOT_VEX, ("avx2", "avxvnni"), named=True),
     Products("avx2 vpmaddwd", 32, 16, 8, "__m256i", _THREE, ("avx2",), True),
     Products("sse2 pmaddwd", 16, 8, 8, "__m128i", _TWO, ("sse2",), True),
-)
+)  # fmt: skip
 
 
 def products_of(target: Target, features: Set[str] | None = None) -> Products | None:
