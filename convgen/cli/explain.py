@@ -136,7 +136,8 @@ def _target_lines(target: Target) -> list[str]:
     isa = target.isa
     needs = ", ".join(isa.features) or "nothing beyond C99"
     if target.parts:
-        needs = f"nothing beyond x86-64; it runs the widest it can of {', '.join(target.parts)}"
+        parts = ", ".join(target.parts)
+        needs = f"nothing beyond x86-64; float32 layers run the widest it can of {parts}"
     caches = f"L1 {target.l1 >> 10} KiB, L2 {target.l2 >> 10} KiB, L3 {target.l3 >> 20} MiB"
     return [
         f"{target.name}: {isa.name}, {isa.lanes} float32 lanes, {isa.registers} registers",
