@@ -27,7 +27,7 @@ campaign:
 hostile:
 	PYTHONPATH=tests $(PYTHON) -m hostile $(HOSTILE)
 
-# Every mutant of tests/mutants.toml in a copy of the tree, killed or not; about 15 minutes. Only
+# Every mutant of tests/mutants.toml in a copy of the tree, killed or not; about 20 minutes. Only
 # some: make mutants MUTANTS="winograd planar".
 mutants:
 	$(PYTHON) tests/mutation.py $(MUTANTS)

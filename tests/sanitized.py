@@ -59,7 +59,8 @@ def _wide_int8() -> ConvSpec:
     made = random_layer(7, Rounding.ONNX, tables=False).spec
     assert made.quant is not None
     return replace(
-        made, h=9, w=8, c=33, oc=37, kh=3, kw=3, dh=1, dw=1, groups=1, layout=Layout.NHWC,
+        made, h=9, w=8, c=32, oc=37, kh=3, kw=3, sh=1, sw=1, dh=1, dw=1, groups=1,
+        layout=Layout.NHWC,
         padding=Padding(1, 1, 1, 1), quant=replace(made.quant, weight=Affine((0.01,), (0,))),
     )  # fmt: skip
 
@@ -92,6 +93,10 @@ SUBJECTS: dict[str, tuple[ConvSpec, Family | None]] = {
         None,
     ),
     "int8_wide": (_wide_int8(), None),
+    "int8_staged": (  # rows of taps of 15 bytes, read in steps of four
+        replace(_wide_int8(), c=3, oc=20, kh=5, kw=5, padding=Padding(2, 2, 2, 2)), None,
+    ),
+    "int8_depthwise": (replace(_wide_int8(), c=37, groups=37), None),
 }  # fmt: skip
 
 
@@ -109,6 +114,8 @@ def plan_of(subject: str, isa: str) -> KernelPlan:
         pytest.skip(f"no {family} kernels for {target.name}")
     return min(plans, key=lambda pair: pair[1].cycles)[0]
 
+
+OTHER_CPU = 4  # exit code where <name>_cpu_ok says no
 
 # ``off`` elements lie before each array in its block, and none behind it.
 PROGRAM = """\
@@ -180,7 +187,7 @@ int main(void)
   pthread_t threads[THREADS];
   job jobs[THREADS];
   void *blocks[THREADS];
-  if (!edge_cpu_ok()) return 4;
+  if (!edge_cpu_ok()) return @other_cpu;
   call one = prepared(1), two = prepared(0);
   if (memcmp(one.packed, two.packed, EDGE_PACKED_BYTES) != 0) return 6;
   edge_run(one.x, one.packed, one.y, one.workspace);
@@ -211,6 +218,7 @@ def program(plan: KernelPlan) -> str:
     spec, text = plan.spec, PROGRAM
     of = arrays_of(spec)
     for mark, value in {
+        "@other_cpu": OTHER_CPU,
         "@nx": math.prod(spec.x_shape),
         "@nw": math.prod(spec.w_shape),
         "@ny": math.prod(spec.y_shape),
