@@ -93,8 +93,9 @@ SUBJECTS: dict[str, tuple[ConvSpec, Family | None]] = {
         None,
     ),
     "int8_wide": (_wide_int8(), None),
-    "int8_staged": (  # rows of taps of 15 bytes, read in steps of four
-        replace(_wide_int8(), c=3, oc=20, kh=5, kw=5, padding=Padding(2, 2, 2, 2)), None,
+    "int8_staged": (  # rows of taps of 15 bytes in steps of four; 768 bytes, all of them read
+        replace(_wide_int8(), h=12, w=12, c=3, oc=20, kh=5, kw=5, padding=Padding(2, 2, 2, 2)),
+        None,
     ),
     "int8_depthwise": (replace(_wide_int8(), c=37, groups=37), None),
 }  # fmt: skip
