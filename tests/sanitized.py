@@ -76,6 +76,7 @@ SUBJECTS: dict[str, tuple[ConvSpec, Family | None]] = {
     "grouped": (EDGES["grouped_by_4"], Family.GROUPED),
     "planar": (layer("19x23x5", 6, "3x3", "1 2 0 1", activation=RELU), Family.PLANAR),
     "planar_strided": (layer("13x40x2", 5, "3x3", "1 1 1 1", sh=2, sw=2), Family.PLANAR),
+    "planar_gaps": (layer("21x40x3", 4, "2x2", "0 1 0 0", sh=5, sw=5), Family.PLANAR),
     "winograd": (_fast(layer("13x11x19", 37, "3x3", "1 1 1 1")), Family.WINOGRAD),
     "winograd_flat": (_fast(layer("9x20x17", 21, "1x5", "0 2 0 2")), Family.WINOGRAD),
     "winograd_dilated": (
