@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: test lint deep faults campaign hostile bench bench8 golden clean
+.PHONY: test lint deep faults mutants campaign hostile bench bench8 golden clean
 
 # Every test of a push, on two cores.
 test:
@@ -26,6 +26,11 @@ campaign:
 # Random, damaged and malicious spec files for the front end, within bounds of time and memory.
 hostile:
 	PYTHONPATH=tests $(PYTHON) -m hostile $(HOSTILE)
+
+# Every mutant of tests/mutants.toml in a copy of the tree, killed or not; about 20 minutes. Only
+# some: make mutants MUTANTS="winograd planar".
+mutants:
+	$(PYTHON) tests/mutation.py $(MUTANTS)
 
 # The README's table and what a call from Python costs; wants a quiet machine. Peers that live in
 # another environment: make bench BENCH="--peer-python torch=PATH".

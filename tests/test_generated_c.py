@@ -1,9 +1,7 @@
-"""The C file as an embedder meets it: sanitizers, threads, symbols, two layers in one program."""
+"""The C file as an embedder meets it: symbols, C++, two layers in one program."""
 
 from __future__ import annotations
 
-import math
-import os
 import re
 import shutil
 import subprocess
@@ -14,145 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge_layers import EDGES, LAYER
-from kernels import GCC, ISAS, STRICT, Part, Way, compiled, needs, planned, target_of
+from kernels import GCC, ISAS, STRICT, Way, compiled, needs, planned, target_of
 
 from convgen.plan import KernelPlan
 from convgen.render import render_c
 from convgen.spec import Weights
 from convgen.target import TARGETS
-
-SANITIZED = ["pad_beyond_kernel", "depthwise_strided", "groups_in_planes", "planes_pointwise"]
-
-# Arrays of exact size on the heap; run and run_part must agree to the bit.
-PROGRAM = """\
-#include "@name.h"
-#include <pthread.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-enum { X = @x, W = @w, Y = @y, THREADS = 4 };
-static float *x, *packed, *z;
-
-static float *numbers(size_t count)
-{
-  float *const made = malloc(count * sizeof *made);
-  if (made == NULL) exit(3);
-  for (size_t i = 0; i < count; ++i) made[i] = (float)((i * 7919) % 64) / 16.0f - 2.0f;
-  return made;
-}
-
-static void *part(void *number)
-{
-  float *const workspace = malloc(@MACRO_WORKSPACE_BYTES + 1);
-  @name_run_part(x, packed, z, workspace, *(const int *)number, THREADS);
-  free(workspace);
-  return NULL;
-}
-
-int main(void)
-{
-  float *const w = numbers(W), *const b = numbers(@MACRO_OC), *const y = numbers(Y);
-  float *const workspace = malloc(@MACRO_WORKSPACE_BYTES + 1);
-  pthread_t threads[THREADS];
-  int number[THREADS];
-  x = numbers(X);
-  z = numbers(Y);
-  packed = malloc(@MACRO_PACKED_BYTES);
-  if (packed == NULL || workspace == NULL) return 3;
-  if (!@name_cpu_ok()) return 4;
-  if (@name_pack(w, @bias, packed) != 0) return 5;
-  @name_run(x, packed, y, workspace);
-  for (int i = 0; i < THREADS; ++i) {
-    number[i] = i;
-    if (pthread_create(&threads[i], NULL, part, &number[i]) != 0) return 6;
-  }
-  for (int i = 0; i < THREADS; ++i) pthread_join(threads[i], NULL);
-  if (memcmp(y, z, Y * sizeof *y) != 0) return 7;
-  puts("same");
-  free(w), free(b), free(x), free(y), free(z), free(packed), free(workspace);
-  return 0;
-}
-"""
-
-
-def program(plan: KernelPlan) -> str:
-    spec, text = plan.spec, PROGRAM
-    for mark, value in {
-        "@name": spec.name,
-        "@MACRO": spec.name.upper(),
-        "@x": str(math.prod(spec.x_shape)),
-        "@w": str(math.prod(spec.w_shape)),
-        "@y": str(math.prod(spec.y_shape)),
-        "@bias": "b" if spec.bias else "NULL",
-    }.items():
-        text = text.replace(mark, value)
-    return text
-
-
-def run_program(
-    plan: KernelPlan, way: Way, files: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    made = compiled(plan.spec.name, files or render_c(plan), way, main=program(plan))
-    # Leaks are looked for by tracing the process, which containers may forbid.
-    env = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
-    return subprocess.run(
-        [str(made)], capture_output=True, text=True, env=env, timeout=120, check=False
-    )
-
-
-# -- sanitizers ----------------------------------------------------------------------------------
-
-ADDRESS = ("-O1", "-g", "-fsanitize=address,undefined", "-fno-sanitize-recover=all")
-THREAD = ("-O1", "-g", "-fsanitize=thread")
-
-
-def with_sanitizer(flags: tuple[str, ...], isa: str, part: Part = Part.OWN) -> Way:
-    """gcc with the sanitizer, or skip where its runtime library does not work."""
-    way = Way(part=part, flags=flags)
-    needs(isa, way)
-    probe = "int main(void)\n{\n  return 0;\n}\n"
-    try:
-        made = compiled("probe", {}, replace(way, part=Part.OWN), main=probe)
-    except AssertionError:
-        pytest.skip(f"gcc cannot link {flags[-1]} here")
-    if subprocess.run([str(made)], capture_output=True, check=False).returncode != 0:
-        pytest.skip(f"programs built with {flags[-1]} do not run here")
-    return way
-
-
-@pytest.mark.parametrize("part", [Part.OWN, Part.PLAIN])
-@pytest.mark.parametrize("label", SANITIZED)
-def test_address_and_undefined_behaviour(label: str, part: Part) -> None:
-    way = with_sanitizer(ADDRESS, "avx2", part)
-    run = run_program(planned(EDGES[label], target_of("avx2")), way)
-    assert (run.returncode, run.stdout) == (0, "same\n"), run.stderr[-3000:]
-
-
-@pytest.mark.parametrize("part", [Part.OWN, Part.PLAIN])
-def test_threads_share_a_run_without_a_race(part: Part) -> None:
-    way = with_sanitizer(THREAD, "avx2", part)
-    run = run_program(planned(replace(LAYER, batch=2), target_of("avx2")), way)
-    assert (run.returncode, run.stdout) == (0, "same\n"), run.stderr[-3000:]
-
-
-# One mistake each: the sanitizer that has to see it, the text and what replaces it.
-BUGS = {
-    "a row too many": (ADDRESS, "row = u % a->row_tiles;", "row = u % a->row_tiles + 1;"),
-    "parts overlap": (THREAD, "part + 1, parts)", "part + 2 < parts ? part + 2 : parts, parts)"),
-}
-
-
-@pytest.mark.parametrize("bug", BUGS)
-def test_sanitizers_see_a_seeded_bug(bug: str) -> None:
-    flags, good, bad = BUGS[bug]
-    way = with_sanitizer(flags, "avx2", Part.PLAIN)
-    plan = planned(EDGES["wide"], target_of("avx2"))
-    files = render_c(plan)
-    source = files["edge.c"]
-    assert good in source
-    run = run_program(plan, way, {**files, "edge.c": source.replace(good, bad)})
-    assert run.returncode != 0 and "Sanitizer" in run.stderr
-
 
 # -- what the object file shows --------------------------------------------------------------------
 

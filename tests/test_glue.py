@@ -150,6 +150,19 @@ def test_shares_together_are_the_whole(glue: ctypes.CDLL, threads: int) -> None:
     assert doubled(x, y)
 
 
+def test_a_call_waits_for_its_slowest_thread(folder: Path) -> None:
+    """Parts that sleep far longer than a caller looks for their end before it sleeps, too."""
+    pause = "(void)p;\n  nanosleep(&(struct timespec){0, 3000000}, NULL);"
+    head = "#define _POSIX_C_SOURCE 199309L\n#include <time.h>\n"
+    (folder / "slow.c").write_text(head + KERNEL.replace("(void)p;", pause))
+    compile_shared(find_compiler(), folder, [Unit("slow.c"), Unit("many_glue.c")], "slow.so")
+    glue = ctypes.CDLL(str(folder / "slow.so"))
+    for seed in range(5):
+        x, y = filled(1, seed)
+        assert glue.many_glue_run(x, None, y, ctypes.c_ssize_t(1), 3) == 0
+        assert doubled(x, y), "the call was over before its parts were"
+
+
 def test_overlap_is_refused_before_anything_is_written(glue: ctypes.CDLL) -> None:
     x, _ = filled(4)
     before = list(x)
@@ -157,6 +170,7 @@ def test_overlap_is_refused_before_anything_is_written(glue: ctypes.CDLL) -> Non
         y = ctypes.byref(x, start * 4)
         assert glue.many_glue_run(x, None, y, ctypes.c_ssize_t(1), 2) == code
         assert code == 0 or list(x) == before
+    assert glue.many_glue_run(ctypes.byref(x, IMAGE * 4), None, x, ctypes.c_ssize_t(1), 2) == 0
 
 
 def test_codes_of_pack_come_through(glue: ctypes.CDLL) -> None:

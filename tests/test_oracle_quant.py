@@ -11,7 +11,7 @@ from quant_layers import CLAMPED, TABLED, Filled, filled, model, output, random_
 from convgen.oracle import Points, image_nhwc
 from convgen.oracle_quant import largest_sums, outputs_at, overflowing, reference
 from convgen.spec.model import Act, Activation, ConvSpec, DType
-from convgen.spec.quant import Affine, Quant, Rounding
+from convgen.spec.quant import Affine, Quant, Rounding, fixed_point
 from convgen.spec.requantize import requantization
 
 LAYERS = 60  # of each rounding
@@ -126,3 +126,16 @@ def test_a_wrong_rounding_is_seen() -> None:
             differ[rounding] += model(layer) != model(other)
     assert differ[Rounding.TFLITE] == 0 and differ[Rounding.ONNX] > 0
     assert differ[Rounding.TFLITE_SINGLE] > 0
+
+
+@pytest.mark.parametrize("rounding", [Rounding.TFLITE, Rounding.TFLITE_SINGLE])
+def test_a_multiplier_that_rounds_up_to_two(rounding: Rounding) -> None:
+    """Two float32 scales whose product is 1 - 2^-34: the factor is 2^30 then, its exponent 1."""
+    near = 2.0**-17
+    assert fixed_point((1 + near) * (1 - near)) == (2**30, 1)
+    quant = Quant(Affine((1 + near,), (0,)), Affine((1 - near,)), Affine((1.0,), (0,)), None,
+                  rounding)  # fmt: skip
+    spec = ConvSpec("edge", 1, 3, 1, 1, 1, 1, dtype=DType.INT8, quant=quant)
+    x = np.array([100, -77, 3], np.int8).reshape(spec.x_shape)
+    y = reference(spec, x, np.ones(spec.w_shape, np.int8), np.zeros(1, np.int32))
+    assert y.reshape(-1).tolist() == [100, -77, 3]

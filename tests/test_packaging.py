@@ -255,7 +255,10 @@ def test_architecture_names_only_files_that_exist() -> None:
     assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
-@pytest.mark.parametrize("goal", ["test", "lint", "deep", "faults", "bench", "golden", "clean"])
+GOALS = ["test", "lint", "deep", "faults", "mutants", "bench", "golden", "clean"]
+
+
+@pytest.mark.parametrize("goal", GOALS)
 def test_make_knows_its_goals(goal: str) -> None:
     if shutil.which("make") is None:
         pytest.skip("make is not installed")

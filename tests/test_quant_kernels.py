@@ -112,6 +112,19 @@ def test_hard_sums(rounding: Rounding) -> None:
         np.testing.assert_array_equal(run(layer, Way()), want, f"{rounding} {ratio}")
 
 
+@pytest.mark.parametrize("rounding", Rounding)
+def test_hard_sums_where_channels_differ(rounding: Rounding) -> None:
+    """Ties of channels whose scales, and so whose shifts, are their own."""
+    ratios = np.tile([2.0**-8, 0.25, 2.0**-3, 0.5, 0.3], 14)
+    half = np.repeat(np.arange(-7, 7), 5) + 0.5
+    b = np.round(half / ratios).astype(np.int32)
+    quant = Quant(Affine((0.5,), (0,)), Affine(tuple(float(r) for r in np.float32(ratios))),
+                  Affine((0.5,), (5,)), None, rounding)  # fmt: skip
+    spec = ConvSpec("edge", 1, 1, 1, len(b), 1, 1, dtype=DType.INT8, quant=quant)
+    layer = Filled(spec, np.zeros(spec.x_shape, np.int8), np.ones(spec.w_shape, np.int8), b)
+    np.testing.assert_array_equal(run(layer, Way()), reference(spec, layer.x, layer.w, layer.b))
+
+
 def test_pack_names_the_channel_that_overflows() -> None:
     quant = Quant(Affine((), (-128,)), Affine((), (0,)), None)
     spec = ConvSpec("edge", 1, 1, 66311, 3, 1, 1, dtype=DType.INT8, quant=quant)
