@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
@@ -16,6 +17,7 @@ from convgen.package.manifest import read_manifest
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import Layer
 from convgen.target import host_target
+from convgen.winograd import matrices
 
 pytestmark = [
     needs_cc,
@@ -24,6 +26,18 @@ pytestmark = [
 ROOMY = LAYERS["roomy"]
 CRUDE = tuple(Fraction(p) for p in (0, 9, -9, 27, -27, 81, 243))
 YAML = "input: 14x14x32\nk: 32\nf: 3\np: 1\n"
+
+
+@pytest.fixture(autouse=True)
+def points_forgotten() -> Iterator[None]:
+    """Matrices of other points must not outlive a test."""
+    yield
+    matrices.cache_clear()
+
+
+def crudely(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convgen.winograd.POINTS", CRUDE)
+    matrices.cache_clear()
 
 
 def family(schedule: str) -> Family:
@@ -57,7 +71,7 @@ def test_a_kernel_that_misses_its_bound_gives_way_to_direct(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Crude points make Winograd's sums far worse than its bound."""
-    monkeypatch.setattr("convgen.winograd.POINTS", CRUDE)
+    crudely(monkeypatch)
     made = build(tmp_path, ROOMY)
     assert family(made.schedule) is Family.DIRECT
     (note,) = made.notes
@@ -74,7 +88,7 @@ def test_a_kernel_that_misses_its_bound_gives_way_to_direct(
 
 def test_the_note_is_printed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr("convgen.winograd.POINTS", CRUDE)
+    crudely(monkeypatch)
     spec = tmp_path / "roomy.yaml"
     spec.write_text(YAML)
     ran = run("build", str(spec), "-o", str(tmp_path / "out"))
@@ -85,7 +99,7 @@ def test_a_pinned_schedule_that_misses_its_bound_fails(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pinned = Schedule.from_text(build(tmp_path, ROOMY).schedule)
-    monkeypatch.setattr("convgen.winograd.POINTS", CRUDE)
+    crudely(monkeypatch)
     layer: Layer = replace(ROOMY, schedule=pinned)
     with pytest.raises(MismatchError, match="failed its verification"):
         build(tmp_path, layer, use_cache=False)
@@ -96,7 +110,7 @@ def test_other_faults_are_never_papered_over(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kernel that writes where it may not is a bug, whatever else it gets wrong."""
-    monkeypatch.setattr("convgen.winograd.POINTS", CRUDE)
+    crudely(monkeypatch)
     monkeypatch.setattr("convgen.package.library.VALUES", ("exact fill",))
     with pytest.raises(MismatchError, match="bounded fill"):
         build(tmp_path, ROOMY)
