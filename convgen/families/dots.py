@@ -32,8 +32,13 @@ def most_pixels(isa: VectorIsa, vectors: int) -> int:
     """Registers left for accumulators beside weights, an input, and the constant added to it.
 
     Halves that are multiplied apart leave room for two products, and a tile of fewer pixels than
-    vectors holds its inputs in place of the weights.
+    vectors holds its inputs in place of the weights. Where inputs or weights are unpacked compilers
+    fetch all inputs of a step before its products, and with fewer than a quarter of the registers
+    to spare they move and spill (gcc 12).
     """
+    if any(isa.unpacking):
+        free = isa.registers * 3 // 4 - isa.weight_registers * vectors
+        return max(1, free // (vectors + 1))
     if isa.halves == 1:
         return max(1, (isa.registers - 3 - vectors) // vectors)
     free = isa.registers - 2 - isa.halves  # what streams through beside what is held

@@ -13,12 +13,14 @@ def limits(
     ``load_cost``: of one load, in loads from the first cache.
     """
     loads = load_cost * _loads(isa, pixels, vectors)
+    unpacking = pixels * isa.unpacking[0] + vectors * isa.unpacking[1]  # in the units of products
     instructions = _instructions(isa, pixels, vectors)
     # Where inputs and weights are taken apart, nearly all is arithmetic, for which there are fewer
     # units than instructions can start.
     width = target.issue if isa.halves == 1 else min(target.issue, 2 * target.fma_ports)
+    products = pixels * vectors * isa.halves * isa.products
     return {
-        "FMA": pixels * vectors * isa.halves / target.fma_ports,
+        "FMA": (products + unpacking) / target.fma_ports,
         "loads": loads / target.load_ports,
         # A chain advances once per latency; chains that just fill the units leave no slack.
         "FMA latency": 1.1 * latency(target, isa),

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from convgen.plan import AnyBody, KernelPlan
+from convgen.target.arm_dots import HWCAP
 from convgen.target.isa import VectorIsa, model
 from convgen.target.x86 import CPUID
 
@@ -18,7 +19,7 @@ class BodyText:
 
     ``function`` and ``driver``: macros that open an inlined function and one with loops;
     ``sweep``: what the latter stands for. ``features``, ``supports``: whether this CPU can run it,
-    asked now or when the program was loaded; ``everywhere``: any that its condition lets through
+    asked now or when the program was loaded; ``asking``: frame.j2's macro of how; ``everywhere``: any that its condition lets through
     can. ``guard``: the macro under which a vector body is compiled; ``tag``: what the names of its
     functions end in. ``x_type w_type y_type``: C types of the elements that kernels see;
     ``x_vector``, ``w_vector``: of what is multiplied, ``w_load``, ``multiply``: the operations;
@@ -32,6 +33,7 @@ class BodyText:
     condition: str
     words: str
     features: str
+    asking: str
     supports: str
     function: str
     driver: str
@@ -62,6 +64,7 @@ def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
         "condition": isa.condition,
         "words": f"{isa.name}: vectors of {isa.lanes} floats" if isa.lanes > 1 else "plain C99",
         "features": " && ".join(map(_cpu_has, isa.features)),
+        "asking": "hwcap" if set(isa.features) & set(HWCAP) else "cpuid",
         "function": f"{v}_OP",
         "driver": f"{v}_SWEEP",
         # Inlined together, loops over several tiles would fight for registers, and gcc spill.
@@ -84,6 +87,8 @@ def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
 
 def _cpu_has(feature: str) -> str:
     """A call of kernel.c.j2's function, which asks the CPU and the operating system."""
+    if feature in HWCAP:
+        return f"cpu_has({HWCAP[feature]})"
     leaf, part, register, bit, saved = CPUID[feature]
     return f"cpu_has({leaf}, {part}, {register}, {bit}, 0x{saved:02x})"
 

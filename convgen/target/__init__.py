@@ -9,6 +9,7 @@ from typing import TypedDict
 from convgen.errors import UsageError
 from convgen.spec.model import DType
 from convgen.target.arm import MVE, MVE_STEP, NEON, NEON_V7, SMLAD
+from convgen.target.arm_dots import aarch64_neon, aarch64_sdot, armv7_neon
 from convgen.target.core_step import CoreStep
 from convgen.target.cpu import cpu_features, machine_name
 from convgen.target.dots import DotIsa
@@ -104,10 +105,14 @@ DOTS: Mapping[str, Callable[[DType], DotIsa]] = {
     "avxvnni": avx_vnni,
     "avx2": avx2_pairs,
     "sse2": sse2_pairs,
+    "neon-dotprod": aarch64_sdot,
+    "neon": aarch64_neon,
+    "neon-v7": armv7_neon,
 }
 _X86_CACHES = Caches(l1=32 << 10, l2=1 << 20, l3=16 << 20)
 _AVX512_CACHES = Caches(l1=48 << 10, l2=1 << 20, l3=16 << 20)  # from Ice Lake and Zen 5 on
 _X86_MACHINES = ("x86_64", "AMD64", "amd64")
+_AARCH64_MACHINES = ("aarch64", "arm64", "ARM64")
 # A microcontroller's RAM answers in a cycle or two: all of it counts as one cache.
 _MCU = Caches(l1=64 << 10, l2=256 << 10, l3=1 << 20)
 _CORTEX_M = ("-mthumb", "-mfloat-abi=hard")
@@ -134,15 +139,20 @@ TARGETS: Mapping[str, Target] = {
         Target("x86-64", (AVX512, AVX2, AVX2_HALF, PLAIN), **_X86_CACHES,
                fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
                parts=("x86-64-avx512", "x86-64-avx2", "x86-64-sse2"), dots=("sse2",)),
+        Target("aarch64-dotprod", (NEON, PLAIN), l1=32 << 10, l2=512 << 10, l3=4 << 20,
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_AARCH64_MACHINES,
+               dots=("neon-dotprod",)),
         Target("aarch64-neon", (NEON, PLAIN), l1=32 << 10, l2=512 << 10, l3=4 << 20,
-               fma_ports=2, load_ports=2, fma_latency=4, machines=("aarch64", "arm64", "ARM64")),
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_AARCH64_MACHINES,
+               dots=("neon",)),
         Target("riscv64", (PLAIN_32,), l1=32 << 10, l2=512 << 10, l3=2 << 20,
                fma_ports=1, load_ports=1, fma_latency=5, machines=("riscv64",)),
         Target("generic", (PORTABLE, PLAIN), l1=16 << 10, l2=256 << 10, l3=1 << 20,
                fma_ports=2, load_ports=2, fma_latency=4),
         Target("armv7-neon", (NEON_V7, PLAIN), l1=32 << 10, l2=512 << 10, l3=1 << 20,
                fma_ports=1, load_ports=1, fma_latency=8, machines=("armv7l", "armv8l"),
-               flags=("-march=armv7-a", "-mfpu=neon-vfpv4", "-mfloat-abi=hard")),
+               flags=("-march=armv7-a", "-mfpu=neon-vfpv4", "-mfloat-abi=hard"),
+               dots=("neon-v7",)),
         Target("riscv64-rvv", (RVV, PLAIN_32), l1=32 << 10, l2=512 << 10, l3=2 << 20,
                fma_ports=1, load_ports=1, fma_latency=5, machines=("riscv64",),
                flags=("-march=rv64gcv",)),

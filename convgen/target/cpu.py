@@ -1,4 +1,4 @@
-"""What this machine's CPU can do, in the names of GCC's ``__builtin_cpu_supports``."""
+"""What this machine's CPU can do, in GCC's names of instruction set extensions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from functools import cache
 from pathlib import Path
 
 _X86_MACHINES = frozenset({"x86_64", "AMD64", "amd64"})
+_AARCH64_MACHINES = frozenset({"aarch64", "arm64", "ARM64"})
 _ALIASES = {
+    "asimddp": "dotprod",
     "avx512_vnni": "avx512vnni", "avx_vnni": "avxvnni", "sse4_1": "sse4.1", "sse4_2": "sse4.2",
 }  # fmt: skip
 
@@ -19,20 +21,22 @@ def machine_name() -> str:
 
 @cache
 def cpu_features() -> frozenset[str]:
-    """Feature names of this CPU that the operating system has switched on; empty off x86-64.
+    """Feature names of this CPU that the operating system has switched on; empty off x86-64
+    and AArch64.
 
     Linux lists them in /proc/cpuinfo. Elsewhere NumPy's own detection is asked, which every
     machine that runs convgen has.
     """
-    if platform.machine() not in _X86_MACHINES:
+    x86 = platform.machine() in _X86_MACHINES
+    if not x86 and platform.machine() not in _AARCH64_MACHINES:
         return frozenset()
     listing = Path("/proc/cpuinfo")
     if listing.exists():
         for line in listing.read_text().splitlines():
-            if line.startswith("flags"):
+            if line.startswith("flags" if x86 else "Features"):
                 flags = line.partition(":")[2].split()
                 return frozenset(_ALIASES.get(flag, flag) for flag in flags)
-    return _numpy_features() | {"sse2"}
+    return _numpy_features() | ({"sse2"} if x86 else set())
 
 
 def _numpy_features() -> frozenset[str]:
@@ -40,8 +44,8 @@ def _numpy_features() -> frozenset[str]:
         from numpy._core._multiarray_umath import __cpu_features__ as found
     except ImportError:
         return frozenset()
-    names = {"FMA3": "fma"}
-    return frozenset(names.get(k, k.lower()) for k, v in found.items() if v)
+    names = {"fma3": "fma", **_ALIASES}
+    return frozenset(names.get(k.lower(), k.lower()) for k, v in found.items() if v)
 
 
 def cpu_name() -> str:

@@ -53,6 +53,8 @@ class VectorIsa:
     ``halves``: registers that an input or a vector of weights takes, each of which is multiplied
     and added apart; where there are several, ``taking_apart`` instructions make them of one.
     ``operands``: 2 where a result overwrites one of its factors, else 3.
+    ``products``: instructions of a multiply-add; ``unpacking``: those that make an input and a
+    vector of weights out of what was loaded; ``weight_registers``: those that the latter then takes.
     """
 
     name: str
@@ -73,6 +75,9 @@ class VectorIsa:
     halves: int = 1
     taking_apart: int = 0
     operands: int = 3
+    products: int = 1
+    unpacking: tuple[int, int] = (0, 0)
+    weight_registers: int = 1
 
     @property
     def keeps(self) -> bool:

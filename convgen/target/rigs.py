@@ -76,6 +76,11 @@ def _x86(name: str) -> Rig:
     return Rig(name, name, compilers, EMULATED_X86, ("-static",))
 
 
+def _aarch64(name: str) -> Rig:
+    compilers = (("aarch64-linux-gnu-gcc",), *_zig("aarch64-linux-musl"))
+    return Rig(name, name, compilers, (("qemu-aarch64",), ("qemu-aarch64-static",)), ("-static",))
+
+
 _RVV_CPU = "rv64,v=true,vlen=128,vext_spec=v1.0"
 _WASM = _clang("--target=wasm32-wasi")
 
@@ -86,9 +91,8 @@ RIGS: tuple[Rig, ...] = (
     _x86("x86-64-avxvnni"),
     _x86("x86-64-avx2"),
     _x86("x86-64-sse2"),
-    Rig("aarch64-neon", "aarch64-neon",
-        (("aarch64-linux-gnu-gcc",), *_zig("aarch64-linux-musl")),
-        (("qemu-aarch64",), ("qemu-aarch64-static",)), ("-static",)),
+    _aarch64("aarch64-dotprod"),
+    _aarch64("aarch64-neon"),
     Rig("armv7-neon", "armv7-neon",
         (("arm-linux-gnueabihf-gcc",),),
         (("qemu-arm",), ("qemu-arm-static",)), ("-static",)),
