@@ -38,7 +38,9 @@ def _shared(signed: bool) -> dict[str, str]:
     bytes_ = "vqmovn_s16(vcombine_s16(h, h))"
     if not signed:
         bytes_ = "vreinterpret_s8_u8(vqmovun_s16(vcombine_s16(h, h)))"
-    four = f"{halves}const int32_t four = vget_lane_s32(\n      vreinterpret_s32_s8({bytes_}), 0);\n  "
+    four = (
+        f"{halves}const int32_t four = vget_lane_s32(\n      vreinterpret_s32_s8({bytes_}), 0);\n  "
+    )
     return {
         "sums": "vreinterpretq_s32_s8(vld1q_s8(p))",
         "sub": "vsubq_s32(a, b)",
