@@ -65,7 +65,7 @@ def c_files(spec: ConvSpec, target: str) -> dict[str, str]:
     return {name: text for name, text in files.items() if name.endswith((".c", ".h"))}
 
 
-@pytest.mark.parametrize(("turn", "target"), enumerate(ARM))
+@pytest.mark.parametrize(("turn", "target"), list(enumerate(ARM)))
 def test_self_tests(turn: int, target: str, tmp_path: Path) -> None:
     """All shapes in one program; every one on the vectors' kernel."""
     files, calls, rig = {}, "", BY_NAME[target]
@@ -160,7 +160,8 @@ int main(void)
     int64_t t[4];
     float f[4];
     for (int i = 0; i < 4; ++i) {
-      x[i] = (@x)(turn % 3 ? (int32_t)(next() % 256) + (@low) : extremes[next() % 2] + (@low) + 128);
+      x[i] = (@x)(turn % 3 ? (int32_t)(next() % 256) + (@low)
+        : extremes[next() % 2] + (@low) + 128);
       a[i] = sum(), b[i] = sum();
       by[i] = (int32_t)(next() % 21);
       t[i] = (int64_t)(next() % UINT32_C(2147483647)) << by[i];

@@ -157,8 +157,27 @@ def test_what_a_layer_lacks_is_that_of_its_elements(monkeypatch: pytest.MonkeyPa
     assert missing_features(TARGETS["generic"], DType.UINT8) == ()
 
 
-def test_features_off_x86_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_host_with_dot_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("convgen.target.machine_name", lambda: "aarch64")
+    monkeypatch.setattr("convgen.target.cpu_features", lambda: frozenset({"asimd", "dotprod"}))
+    assert host_target().name == "aarch64-dotprod"
+
+
+def test_linux_lists_the_features_of_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
+    text = "processor\t: 0\nFeatures\t: fp asimd crc32 atomics asimddp\n"
+    monkeypatch.setattr("convgen.target.cpu.Path.exists", lambda _: True)
+    monkeypatch.setattr("convgen.target.cpu.Path.read_text", lambda _: text)
+    cpu_features.cache_clear()
+    try:
+        assert cpu_features() == {"fp", "asimd", "crc32", "atomics", "dotprod"}
+    finally:
+        monkeypatch.undo()
+        cpu_features.cache_clear()
+
+
+def test_features_of_other_machines_are_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
     cpu_features.cache_clear()
     try:
         assert cpu_features() == frozenset()

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from convgen.cross.trial import Outcome, Trial
-from convgen.target import TARGETS
+from convgen.spec.model import DType
+from convgen.target import TARGETS, Target
 from convgen.target.rigs import RIGS
 
 KNOWN = (
@@ -56,7 +57,7 @@ def _known() -> list[str]:
         "compiler found (on a",
         "machine of the target's own kind, with its own) and runs the self test, elsewhere under "
         "the emulator. `8-bit`:",
-        "steps of several products that int8 and uint8 layers take where inputs lie side by side.",
+        "steps of several products that int8 and uint8 layers take, and how many they are.",
         "",
         *_line(*KNOWN),
         *_line(*["---"] * len(KNOWN)),
@@ -69,12 +70,19 @@ def _known() -> list[str]:
             isa.name,
             str(isa.lanes),
             str(isa.registers),
-            ", ".join(f"{step.name} {step.depth}" for step in target.core_steps) or "-",
+            _steps(target),
             " ".join(f"`{flag}`" for flag in target.flags) or "none",
             _first_of(rig.compilers),
             rig.board.machine + " in QEMU" if rig.board else _first_of(rig.emulators) or "itself",
         )
     return lines
+
+
+def _steps(target: Target) -> str:
+    """The 8-bit steps of a target, each with its products."""
+    dots = [(dot.name, dot.lanes * dot.depth) for dot in target.dot_isas(DType.INT8)]
+    named = dots + [(step.name, step.depth) for step in target.core_steps]
+    return ", ".join(f"{name} {count}" for name, count in named) or "-"
 
 
 def _tried(trials: Sequence[Trial]) -> list[str]:

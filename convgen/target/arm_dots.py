@@ -99,7 +99,8 @@ _NEAREST_V7 = (
     "  const uint32x4_t odd = vtstq_s32(q, vdupq_n_s32(1));\n"
     "  const uint32x4_t more = vorrq_u32(vcgtq_f32(rest, vdupq_n_f32(0.5f)),\n"
     "      vandq_u32(odd, vceqq_f32(rest, vdupq_n_f32(0.5f))));\n"
-    "  const int32x4_t away = vorrq_s32(vshrq_n_s32(vreinterpretq_s32_f32(r), 31), vdupq_n_s32(1));\n"
+    "  const int32x4_t sign = vshrq_n_s32(vreinterpretq_s32_f32(r), 31);\n"
+    "  const int32x4_t away = vorrq_s32(sign, vdupq_n_s32(1));\n"
     "  return vaddq_s32(q, vandq_s32(vreinterpretq_s32_u32(more), away));"
 )
 
@@ -137,8 +138,8 @@ def aarch64_sdot(dtype: DType) -> DotIsa:
     )
 
 
-# Weights by their places in a step: the first of four lanes in one half of a register and the second
-# in the other, the third and the fourth likewise.
+# Weights by their places in a step: the first of four lanes in one half of a register and the
+# second in the other, the third and the fourth likewise.
 _BY_PLACE = (
     "const int16x8_t q = vreinterpretq_s16_s8(vld1q_s8(p));\n"
     "  const int16x8_t even = vshrq_n_s16(vshlq_n_s16(q, 8), 8), odd = vshrq_n_s16(q, 8);\n"

@@ -53,8 +53,8 @@ class VectorIsa:
     ``halves``: registers that an input or a vector of weights takes, each of which is multiplied
     and added apart; where there are several, ``taking_apart`` instructions make them of one.
     ``operands``: 2 where a result overwrites one of its factors, else 3.
-    ``products``: instructions of a multiply-add; ``unpacking``: those that make an input and a
-    vector of weights out of what was loaded; ``weight_registers``: those that the latter then takes.
+    ``products``: instructions of a multiply-add; ``unpacking``: those that make an input, and a
+    vector of weights, of what was loaded; ``weight_registers``: what the latter then takes.
     """
 
     name: str
