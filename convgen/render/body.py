@@ -20,8 +20,9 @@ class BodyText:
     ``function`` and ``driver``: macros that open an inlined function and one with loops;
     ``sweep``: what the latter stands for. ``features``, ``supports``: whether this CPU can run it,
     asked now or when the program was loaded; ``asking``: frame.j2's macro of how; ``everywhere``:
-    any that its condition lets through can. ``guard``: the macro under which a vector body is compiled; ``tag``: what the names of its
-    functions end in. ``x_type w_type y_type``: C types of the elements that kernels see;
+    any that its condition lets through can. ``guard``: the macro under which a vector body is
+    compiled; ``tag``: what the names of its functions end in. ``x_type w_type
+    y_type``: C types of the elements that kernels see;
     ``x_vector``, ``w_vector``: of what is multiplied, ``w_load``, ``multiply``: the operations;
     ``more_params``: what microkernels are given besides.
     """
