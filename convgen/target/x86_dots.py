@@ -15,6 +15,7 @@ _512 = {
     "weights": "_mm512_loadu_si512(p)",
     # The intrinsic would copy accumulators: gcc does not see that they may be overwritten.
     "dot": '__asm__("vpdpbusd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));\n  return c;',
+    "deep": '__asm__("vpdpbusd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));\n  return c;',
     "taps": "_mm512_and_si512(\n      _mm512_cvtepi8_epi32(_mm_loadu_si128((const __m128i *)p)), "
     "_mm512_set1_epi32(0xffff))",
     "product": '__asm__("vpdpwssd %2, %1, %0" : "+v"(c) : "v"(a), "v"(b));\n  return c;',
@@ -52,6 +53,45 @@ def _reduce_512(signed: bool) -> str:
     )
 
 
+def _tall_512(load: str, signed: bool) -> str:
+    """Four rows one after another, then the four bytes of each channel side by side."""
+    rows = [load.format(p) for p in "pqrs"]
+    flip = "  v = _mm512_xor_si512(v, _mm512_set1_epi8(-128));\n" if signed else ""
+    inserted = "".join(
+        f"  v = _mm512_inserti32x4(v, {row}, {i});\n" for i, row in enumerate(rows[1:], 1)
+    )
+    return (
+        "const __m512i columns = _mm512_setr_epi32(\n"
+        "      0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);\n"
+        "  const __m512i bytes = _mm512_set4_epi32(0x0f0b0703, 0x0e0a0602, 0x0d090501, 0x0c080400);\n"
+        f"  __m512i v = _mm512_castsi128_si512({rows[0]});\n{inserted}{flip}"
+        "  return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(columns, v), bytes);"
+    )
+
+
+def _narrow_512(signed: bool) -> str:
+    """Packing takes four lanes of each vector in turn; the last step brings them together."""
+    pack, kind = ("packs", "epi8") if signed else ("packus", "epu8")
+    low, high = (-128, 127) if signed else (0, 255)
+    stores = "".join(
+        f"\n  _mm_storeu_si128((__m128i *){p}, _mm512_extracti32x4_epi32(v, {i}));"
+        for i, p in enumerate("pqrs")
+    )
+    return (
+        "__m512i v = _mm512_packs_epi32(a, b), w = _mm512_packs_epi32(c, d);\n"
+        "  const __m512i columns = _mm512_setr_epi32(\n"
+        "      0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);\n"
+        "  if (zero != 0) {\n"
+        "    v = _mm512_adds_epi16(v, _mm512_set1_epi16((short)zero));\n"
+        "    w = _mm512_adds_epi16(w, _mm512_set1_epi16((short)zero));\n"
+        "  }\n"
+        f"  v = _mm512_{pack}_epi16(v, w);\n"
+        f"  if (low > {low}) v = _mm512_max_{kind}(v, _mm512_set1_epi8((char)low));\n"
+        f"  if (high < {high}) v = _mm512_min_{kind}(v, _mm512_set1_epi8((char)high));\n"
+        f"  v = _mm512_permutexvar_epi32(columns, v);{stores}"
+    )
+
+
 def avx512_vnni(dtype: DType) -> DotIsa:
     """AVX-512 with VNNI: Ice Lake, Zen 4 and later."""
     signed = dtype is DType.INT8
@@ -71,6 +111,9 @@ def avx512_vnni(dtype: DType) -> DotIsa:
         "each_part": f"{widen}({part})",
         "reduce": _reduce_512(signed=False),
         "reduce_signed": _reduce_512(signed=True),
+        "tall": _tall_512("_mm_loadu_si128((const __m128i *){})", signed),
+        "tall_part": _tall_512("_mm_maskz_loadu_epi8((__mmask16)((1u << n) - 1u), {})", signed),
+        "narrow4": _narrow_512(signed),
         "narrow": f"_mm_storeu_si128((__m128i *)p, {narrow})",
         "narrow_part": f"_mm_mask_storeu_epi8(p, (__mmask16)((1u << n) - 1u), {narrow})",
     }
