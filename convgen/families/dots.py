@@ -22,8 +22,13 @@ from convgen.spec.requantize import requantization
 from convgen.target import Target, VectorIsa
 from convgen.target.dots import DotIsa
 
-
 MOST_OUTPUTS = 2**62  # no area is so small that its windows are not unrolled
+
+
+END = 4.0  # cycles from a vector of sums to bytes
+# Four rows made one vector, and a vector of sums stored with three others, in instructions; cycles
+# for one of them: measured on Zen 5.
+_QUAD, _STORED, _SHARE = 6, 8, 0.38
 
 
 def carried(spec: ConvSpec) -> bool:
@@ -110,6 +115,19 @@ def depthwise_plan(
 def tall(spec: ConvSpec, isa: VectorIsa, view: View) -> bool:
     """Whether inputs come four rows at a time: windows of several rows, unrolled."""
     return isa.has("tall") and view.windows and spec.kh > 1 and isa.lanes > PLAIN_TILE[2]
+
+
+def tall_cycles(plan: KernelPlan, region: Region) -> float:
+    """Of a tile whose inputs come four rows at a time: all its instructions share the core."""
+    spec, tile, area = plan.spec, region.tile, region.area
+    quads, patterns = quads_of(tile.h, area.kh_taps, spec.sh, spec.dh)
+    reach = {c * spec.sw + k * spec.dw for c in range(tile.w) for k in range(area.kw_taps)}
+    products = sum(len(quad.uses) for quad in quads) * tile.w * area.kw_taps
+    alone = tile.pixels % 4 if tile.full and "narrow4" in plan.body.operations else tile.pixels
+    weights = len(patterns) * area.kw_taps
+    rare = max(0, weights + min(tile.pixels, tile.h * area.kw_taps) - 22)  # of registers
+    work = _QUAD * len(quads) * len(reach) + products + weights + 2 * rare * tile.w
+    return _SHARE * (work + _STORED * tile.pixels) + (END - _SHARE * _STORED) * alone
 
 
 def _tall_plan(
@@ -257,7 +275,10 @@ def scaling(spec: ConvSpec) -> Scaling:
 
 
 def _operations(
-    spec: ConvSpec, regions: tuple[Region, ...], packing: DotPacking, single: bool,
+    spec: ConvSpec,
+    regions: tuple[Region, ...],
+    packing: DotPacking,
+    single: bool,
     batches: bool = False,
 ) -> tuple[str, ...]:
     """Vector operations that the kernel's text calls; a compiler warns of any other."""

@@ -229,15 +229,15 @@ def _tall_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
                 for row, pattern in quad.uses:
                     m, name = row * tile.w + column, f"{row}_{column}"
                     first = done[m] == 0
-                    products.append(SimpleNamespace(acc=name, weight=f"{pattern}_{kw}", first=first))
+                    products.append(
+                        SimpleNamespace(acc=name, weight=f"{pattern}_{kw}", first=first)
+                    )
                     done[m] += 1
                     if done[m] == wanted[row]:
                         finished.append(SimpleNamespace(name=name, y=base.pixels[m].y))
             at = ", ".join(f"x{plus(r * view.x_row + place * view.x_pixel)}" for r in quad.rows)
             load = f"{v}_tall({at})" if tile.full else f"{v}_tall_part({at}, {tile.tail})"
-            steps.append(
-                SimpleNamespace(load=load, products=products, finished=finished, fours=())
-            )
+            steps.append(SimpleNamespace(load=load, products=products, finished=finished, fours=()))
     weights = tuple(
         SimpleNamespace(name=f"{i}_{kw}", place=plus((i * spec.kw + kw) * 4 * tile.lanes))
         for i in range(len(patterns))

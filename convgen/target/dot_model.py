@@ -116,12 +116,16 @@ def _stores(lanes: int, dtype: DType) -> dict[str, str]:
     """What happens to sums that are scaled, up to the bytes of y."""
     low, high = ELEMENTS[dtype].limits
     each = _each(lanes)
-    four = f"{each} {{\n" + "".join(
-        f"    int64_t {v} = (int64_t)(int32_t){a}.lane[i] + zero;\n"
-        f"    {v} = {v} < low ? low : {v} > high ? high : {v};\n"
-        f"    {p}[i] = ({dtype}_t){v};\n"
-        for p, a, v in zip("pqrs", "abcd", "tuvw", strict=True)
-    ) + "  }"
+    four = (
+        f"{each} {{\n"
+        + "".join(
+            f"    int64_t {v} = (int64_t)(int32_t){a}.lane[i] + zero;\n"
+            f"    {v} = {v} < low ? low : {v} > high ? high : {v};\n"
+            f"    {p}[i] = ({dtype}_t){v};\n"
+            for p, a, v in zip("pqrs", "abcd", "tuvw", strict=True)
+        )
+        + "  }"
+    )
     saturated = (
         "{\n    const int32_t q = (int32_t)a.lane[i];\n"
         f"    p[i] = ({dtype}_t)(q < {low} ? {low} : q > {high} ? {high} : q);\n  }}"

@@ -39,7 +39,6 @@ from dataclasses import dataclass
 
 from convgen.target.isa import Operation, VectorIsa
 
-
 OPTIONAL = {"tall", "tall_part", "deep", "narrow4"}
 
 

@@ -63,7 +63,8 @@ def _tall_512(load: str, signed: bool) -> str:
     return (
         "const __m512i columns = _mm512_setr_epi32(\n"
         "      0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);\n"
-        "  const __m512i bytes = _mm512_set4_epi32(0x0f0b0703, 0x0e0a0602, 0x0d090501, 0x0c080400);\n"
+        "  const __m512i bytes = _mm512_set4_epi32(\n"
+        "      0x0f0b0703, 0x0e0a0602, 0x0d090501, 0x0c080400);\n"
         f"  __m512i v = _mm512_castsi128_si512({rows[0]});\n{inserted}{flip}"
         "  return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(columns, v), bytes);"
     )
