@@ -116,8 +116,10 @@ def test_shapes_climb_the_ladder(target: str, shape: str) -> None:
     prove_right(plans(spec, target)[0], way)
 
 
-@pytest.mark.parametrize(("height", "taps", "stride", "dilation"),
-                         [(2, 3, 1, 1), (1, 3, 2, 1), (3, 3, 2, 1), (4, 5, 1, 1), (3, 2, 1, 4)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("height", "taps", "stride", "dilation"),
+    [(2, 3, 1, 1), (1, 3, 2, 1), (3, 3, 2, 1), (4, 5, 1, 1), (3, 2, 1, 4)],
+)
 def test_fours_of_rows_meet_every_tap_once(
     height: int, taps: int, stride: int, dilation: int
 ) -> None:
@@ -138,7 +140,7 @@ def test_fours_of_rows_meet_every_tap_once(
 def test_depthwise_by_fours_of_rows(rounding: Rounding, model: bool) -> None:
     """Strides, dilations and tails; sums of taps where the input's zero is not its least."""
     way, ran = way_of("x86-64-avx512", model=model), 0
-    for i, (c, k, s, d) in enumerate([(19, 3, 1, 1), (16, 3, 2, 1), (33, 5, 1, 1), (7, 3, 1, 2)]):
+    for i, (c, k, s, d) in enumerate([(19, 3, 1, 1), (16, 3, 2, 1), (33, 5, 1, 1), (9, 3, 1, 2)]):
         pad = Padding(1, 2, 1, 0)
         h, w = (11 + 3 - (k - 1) * d - 1) % s, (13 + 1 - (k - 1) * d - 1) % s
         spec = ConvSpec("edge", 11 - h, 13 - w, c, c, k, k, s, s, d, d, pad, c)
