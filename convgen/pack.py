@@ -68,7 +68,12 @@ def _dots(p: DotPacking, ohwi: npt.NDArray[Any], bias: npt.NDArray[Any]) -> npt.
     """[group][block][bias | sums of taps | run][depth step][lane][depth], as bytes."""
     import numpy as np
 
-    runs = ohwi.reshape(p.groups, p.oc, p.runs, -1).astype(np.int8)
+    rows = ohwi
+    if p.patterns:  # [oc][pattern][kw][4]: rows of taps side by side, the last one zeros
+        zeros = np.zeros_like(ohwi[:, :1])
+        picked = np.concatenate([ohwi, zeros], axis=1)[:, np.array(p.patterns)]
+        rows = picked[..., 0].transpose(0, 1, 3, 2)
+    runs = rows.reshape(p.groups, p.oc, p.runs, -1).astype(np.int8)
     taps = ohwi.reshape(p.groups, p.oc, -1, ohwi.shape[-1]).sum(axis=-1, dtype=np.int64) * p.zero
     starts = bias.astype(np.int64).reshape(p.groups, p.oc)
     if not p.summed:

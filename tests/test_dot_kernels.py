@@ -14,7 +14,7 @@ from quant_layers import CLAMPED, TABLED, Filled, filled, random_layer
 from test_quant_kernels import quantised
 
 from convgen.choose import ranking
-from convgen.dots import DotBody
+from convgen.dots import DotBody, DotPacking, quads_of
 from convgen.oracle_quant import reference
 from convgen.pack import pack_sections
 from convgen.plan import KernelPlan
@@ -116,6 +116,47 @@ def test_shapes_climb_the_ladder(target: str, shape: str) -> None:
     act = (Activation(), Activation(Act.RELU), Activation(Act.RELU6))[len(shape) % 3]
     spec = replace(quantised(spec, rounding), activation=act)
     prove_right(plans(spec, target)[0], way)
+
+
+@pytest.mark.parametrize(
+    ("height", "taps", "stride", "dilation"),
+    [(2, 3, 1, 1), (1, 3, 2, 1), (3, 3, 2, 1), (4, 5, 1, 1), (3, 2, 1, 4)],
+)
+def test_fours_of_rows_meet_every_tap_once(
+    height: int, taps: int, stride: int, dilation: int
+) -> None:
+    quads, patterns = quads_of(height, taps, stride, dilation)
+    met = [
+        (row, patterns[at][i], quad.rows[i])
+        for quad in quads
+        for row, at in quad.uses
+        for i in range(4)
+        if patterns[at][i] >= 0
+    ]
+    want = [(r, k, r * stride + k * dilation) for r in range(height) for k in range(taps)]
+    assert sorted(met) == want
+
+
+@pytest.mark.parametrize("model", [False, True], ids=["real", "model"])
+@pytest.mark.parametrize("rounding", Rounding)
+def test_depthwise_by_fours_of_rows(rounding: Rounding, model: bool) -> None:
+    """Strides, dilations and tails; sums of taps where the input's zero is not its least."""
+    way, ran = way_of("x86-64-avx512", model=model), 0
+    for i, (c, k, s, d) in enumerate([(19, 3, 1, 1), (16, 3, 2, 1), (33, 5, 1, 1), (9, 3, 1, 2)]):
+        pad = Padding(1, 2, 1, 0)
+        h, w = (11 + 3 - (k - 1) * d - 1) % s, (13 + 1 - (k - 1) * d - 1) % s
+        spec = ConvSpec("edge", 11 - h, 13 - w, c, c, k, k, s, s, d, d, pad, c)
+        layer = filled(quantised(spec, rounding), i)
+        found = [
+            plan
+            for plan in plans(layer.spec, "x86-64-avx512")
+            if isinstance(plan.sections, DotPacking) and plan.sections.patterns
+        ]
+        plan = random.Random(i).choice(found)
+        want = reference(layer.spec, layer.x, layer.w, layer.b)
+        np.testing.assert_array_equal(run(layer, plan, way), want, f"{plan.schedule}")
+        ran += 1
+    assert ran == 4
 
 
 @pytest.mark.parametrize("act", [*CLAMPED, TABLED[1]], ids=lambda act: str(act.kind))

@@ -107,7 +107,8 @@ def cost(plan: KernelPlan) -> Cost:
         if weights * depth > target.l1:  # they come from the second cache, over and over
             step += 0.1 * weights / 64
         taps = region.area.kh_taps * region.area.kw_taps
-        start = 12 + 1.5 * mr * nv  # biases, activation, stores, and the loops' own cost
+        # Biases, activation or scaling, stores, and the loops' own cost.
+        start = 12 + (dots.END if plan.spec.quantized and isa.lanes > 1 else 1.5) * mr * nv
         tile = taps * -(-plan.packing.ic // isa.depth) * step + start
         row = 12 + region.col_tiles * tile
         spent = row * region.row_tiles * region.blocks

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from convgen.dots import DotBody, DotPacking, Stage
+from convgen.dots import DotBody, DotPacking, Pattern, Stage, quads_of
 from convgen.errors import ScheduleError
 from convgen.families.base import view_of
-from convgen.families.tiled import packing_of, peel, regions_of
+from convgen.families.tiled import PLAIN_TILE, packing_of, peel, regions_of
 from convgen.plan import KernelPlan, Loop, Rectangle, Region, Tile, View
 from convgen.schedule import Schedule
 from convgen.spec.elements import ELEMENTS
@@ -21,6 +21,14 @@ from convgen.spec.quant import Rounding
 from convgen.spec.requantize import requantization
 from convgen.target import Target, VectorIsa
 from convgen.target.dots import DotIsa
+
+MOST_OUTPUTS = 2**62  # no area is so small that its windows are not unrolled
+
+
+END = 4.0  # cycles from a vector of sums to bytes
+# Four rows made one vector, and a vector of sums stored with three others, in instructions; cycles
+# for one of them: measured on Zen 5.
+_QUAD, _STORED, _SHARE = 6, 8, 0.38
 
 
 def carried(spec: ConvSpec) -> bool:
@@ -111,8 +119,63 @@ def depthwise_plan(
     isa = isa_of(spec, schedule, target)
     _check(isa, schedule, most)
     view, areas = walked
+    if tall(spec, isa, view) and all(area.kh_taps for area in areas):
+        return _tall_plan(spec, schedule, target, isa, most, view, areas)
     packing = _packing(spec, view, isa, 1, False, 1, False)
     return _plan(spec, spec, schedule, target, isa, view, areas, packing, loops, None, most)
+
+
+def tall(spec: ConvSpec, isa: VectorIsa, view: View) -> bool:
+    """Whether inputs come four rows at a time: windows of several rows, unrolled."""
+    return isa.has("tall") and view.windows and spec.kh > 1 and isa.lanes > PLAIN_TILE[2]
+
+
+def tall_cycles(plan: KernelPlan, region: Region) -> float:
+    """Of a tile whose inputs come four rows at a time: all its instructions share the core."""
+    spec, tile, area = plan.spec, region.tile, region.area
+    quads, patterns = quads_of(tile.h, area.kh_taps, spec.sh, spec.dh)
+    reach = {c * spec.sw + k * spec.dw for c in range(tile.w) for k in range(area.kw_taps)}
+    products = sum(len(quad.uses) for quad in quads) * tile.w * area.kw_taps
+    alone = tile.pixels % 4 if tile.full and "narrow4" in plan.body.operations else tile.pixels
+    weights = len(patterns) * area.kw_taps
+    rare = max(0, weights + min(tile.pixels, tile.h * area.kw_taps) - 22)  # of registers
+    work = _QUAD * len(quads) * len(reach) + products + weights + 2 * rare * tile.w
+    return _SHARE * (work + _STORED * tile.pixels) + (END - _SHARE * _STORED) * alone
+
+
+def _tall_plan(
+    spec: ConvSpec,
+    schedule: Schedule,
+    target: Target,
+    isa: DotIsa,
+    most: int,
+    view: View,
+    areas: list[Rectangle],
+) -> KernelPlan:
+    """Weights are packed in the patterns that tiles meet; a region's first tap says which."""
+    packing = _packing(spec, view, isa, 4, False, 4, False)
+    places = replace(packing_of(spec, view, isa.lanes), ic=4)
+    regions = regions_of(
+        spec, view, places, schedule, areas, isa, lambda isa, vectors: most, small=MOST_OUTPUTS
+    )
+    patterns: list[Pattern] = []
+    placed = []
+    for region in regions:
+        area = region.area
+        _, wanted = quads_of(region.tile.h, area.kh_taps, spec.sh, spec.dh)
+        run = [tuple(k + area.kh if k >= 0 else k for k in pattern) for pattern in wanted]
+        starts = range(len(patterns) - len(run) + 1)
+        at = next((i for i in starts if patterns[i : i + len(run)] == run), len(patterns))
+        if at == len(patterns):
+            patterns += run  # type: ignore[arg-type]
+        placed.append(replace(region, w0=(at * spec.kw + area.kw) * 4 * isa.lanes))
+    packing = replace(
+        packing, runs=len(patterns) * spec.kw, patterns=tuple(patterns), taps=spec.kh * spec.kw
+    )
+    strides = packing_of(spec, view, isa.lanes)
+    operations = _operations(spec, tuple(placed), packing, False, isa.has("narrow4"))
+    body = DotBody(isa, schedule.family, tuple(placed), (), operations)
+    return KernelPlan(spec, schedule, target, view, strides, (body,), sections=packing)
 
 
 def _check(isa: DotIsa, schedule: Schedule, most: int) -> None:
@@ -225,14 +288,22 @@ def scaling(spec: ConvSpec) -> Scaling:
 
 
 def _operations(
-    spec: ConvSpec, regions: tuple[Region, ...], packing: DotPacking, single: bool
+    spec: ConvSpec,
+    regions: tuple[Region, ...],
+    packing: DotPacking,
+    single: bool,
+    batches: bool = False,
 ) -> tuple[str, ...]:
     """Vector operations that the kernel's text calls; a compiler warns of any other."""
     tiles: list[Tile] = [region.tile for region in regions]
     partly = not all(t.full for t in tiles)
     fully = any(t.full or t.vectors > 1 for t in tiles)
     used = {"sums"} | ({"sub"} if packing.summed else set())
-    if single:
+    if packing.patterns:
+        fully = any(t.full for t in tiles)
+        used |= {"deep", "weights"} | ({"tall"} if fully else set())
+        used |= {"tall_part"} if partly else set()
+    elif single:
         used |= {"taps", "product"} | ({"each"} if fully else set())
         used |= {"each_part"} if partly else set()
     else:
@@ -241,6 +312,11 @@ def _operations(
     if how.kind in ("sums", "lanes"):
         return tuple(sorted(used | {"spill"}))
     used.add(how.operation)
+    if batches and any(t.full and t.pixels >= 4 for t in tiles):
+        used.add("narrow4")
+        fully = any(t.full and t.pixels % 4 for t in tiles)
+        if not fully and not partly:
+            return tuple(sorted(used))
     used |= {"add1"} if how.zero else set()
     used |= {"max1"} if how.low is not None else set()
     used |= {"min1"} if how.high is not None else set()

@@ -11,12 +11,14 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from convgen.dots import DotPacking
 from convgen.errors import ScheduleError
 from convgen.families import dots
 from convgen.families.base import Cost, isas_of, view_of
 from convgen.families.tiled import packing_of, peel, tiled_plan
 from convgen.plan import KernelPlan, Loop, Packing, Rectangle, Region, Tile, View
 from convgen.schedule import Family, Schedule
+from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import ConvSpec, DType, Layout
 from convgen.target import Target, VectorIsa
 
@@ -32,6 +34,7 @@ _PAGE = 4096  # bytes after which addresses meet the same set of the first cache
 # was evicted before its time, from the first cache and from the second; a line read again from the
 # second cache, row by row.
 _NEAR, _FAR, _FAR_ROWS, _EVICTED, _LOST, _REREAD = 0.012, 0.037, 0.08, 2.7, 100, 2.5
+_BEGINNING = 16  # cycles of a tile that takes several rows at a time
 _AHEAD = 33  # multiply-adds that a core sees ahead, for each instruction it issues in a cycle
 
 
@@ -145,10 +148,14 @@ def _windows(spec: ConvSpec, isa: VectorIsa, vectors: int) -> bool:
 
 def _window_cycles(plan: KernelPlan, region: Region) -> float:
     """Of a tile whose windows are unrolled: products, or loads (each input once)."""
-    tile, target = region.tile, plan.target
+    spec, tile, target = plan.spec, region.tile, plan.target
+    if isinstance(plan.sections, DotPacking) and plan.sections.patterns:
+        core = dots.tall_cycles(plan, region) + _BEGINNING
+        return core + _fetching(plan, region, _FAR) + _evicted(plan, region)
     products = tile.pixels * tile.taps * tile.tap_rows / target.fma_ports
-    loads = _accesses(tile, 1.0) * _inputs(plan, region) + tile.taps * tile.tap_rows
-    core = max(products, loads / target.load_ports) + 0.5 * tile.pixels + 12
+    loads = _accesses(tile, 1.0, _item(plan)) * _inputs(plan, region) + tile.taps * tile.tap_rows
+    end = dots.END if spec.quantized else 0.5
+    core = max(products, loads / target.load_ports) + end * tile.pixels + 12
     return core + _fetching(plan, region, _FAR) + _evicted(plan, region)
 
 
@@ -166,12 +173,14 @@ def _row_cycles(plan: KernelPlan, region: Region) -> float:
     inputs = columns * tile.vectors
     spreads = inputs * (spec.icg if spec.icg > 1 else 0)
     weights = area.kw_taps * spec.icg * tile.vectors
-    loads = (_accesses(tile, 0.3) * inputs + weights) / target.load_ports
+    loads = (_accesses(tile, 0.3, _item(plan)) * inputs + weights) / target.load_ports
     row = max(products / target.fma_ports + spreads / 4, loads)
     seen = min(1.0, area.kh_taps * products / (_AHEAD * target.issue))
     chain = seen * area.kw_taps * spec.icg * target.fma_latency
     lines = max(_reread(plan, region), _evicted(plan, region))
     core = max(area.kh_taps * max(row, chain), lines)
+    if spec.quantized:
+        core += dots.END * tile.pixels * tile.vectors + 0.25 * area.kh_taps * inputs  # widened
     return core + 20 + 0.2 * tile.pixels * tile.vectors + _fetching(plan, region, _FAR_ROWS)
 
 
@@ -183,10 +192,10 @@ def _inputs(plan: KernelPlan, region: Region) -> int:
     return max(0, rows) * max(0, columns)
 
 
-def _accesses(tile: Tile, crossings: float) -> float:
+def _accesses(tile: Tile, crossings: float, item: int) -> float:
     """To the first cache, for one vector: it seldom starts at a line, and then crosses into the
     next one the more often the wider it is. ``crossings``: how many of them make it wait."""
-    return 1 + crossings * 4 * tile.lanes / _LINE
+    return 1 + crossings * item * tile.lanes / _LINE
 
 
 def _fetching(plan: KernelPlan, region: Region, far: float) -> float:
@@ -194,11 +203,12 @@ def _fetching(plan: KernelPlan, region: Region, far: float) -> float:
     input adds to each output while its line comes from beyond the second cache."""
     spec, target, tile = plan.spec, plan.target, region.tile
     inputs = _inputs(plan, region)
-    size = 4 * (math.prod(spec.x_shape) + math.prod(spec.y_shape)) // spec.batch
+    item = _item(plan)
+    size = item * (math.prod(spec.x_shape) + math.prod(spec.y_shape)) // spec.batch
     waits = (_NEAR if size <= target.l2 else far) * inputs * tile.pixels * tile.vectors
     # Which sets of the second cache pages fall on is chance: half full, some overflow.
     lost = inputs + tile.pixels - _room(plan, target.l2, target.l2 // _WAYS) // 2
-    return waits + _LOST * max(0, lost) * (1 + 4 * tile.lanes * tile.vectors / _LINE)
+    return waits * item / 4 + _LOST * max(0, lost) * (1 + item * tile.lanes * tile.vectors / _LINE)
 
 
 def _evicted(plan: KernelPlan, region: Region) -> float:
@@ -207,7 +217,7 @@ def _evicted(plan: KernelPlan, region: Region) -> float:
     hold."""
     tile = region.tile
     pixels = _inputs(plan, region) + tile.pixels - _room(plan, plan.target.l1, _PAGE)
-    return _EVICTED * max(0, pixels) * (1 + 4 * tile.lanes * tile.vectors / _LINE)
+    return _EVICTED * max(0, pixels) * (1 + _item(plan) * tile.lanes * tile.vectors / _LINE)
 
 
 def _reread(plan: KernelPlan, region: Region) -> float:
@@ -218,13 +228,18 @@ def _reread(plan: KernelPlan, region: Region) -> float:
     columns = min(spec.w, (spec.ow - 1) * spec.sw + (spec.kw - 1) * spec.dw + 1)
     over = rows * columns / _room(plan, plan.target.l1, _PAGE) - 1
     gone = min(1.0, max(0.0, 2 * over))
-    lines = max(1.0, 4 * tile.lanes * tile.vectors / _LINE)
+    lines = max(1.0, _item(plan) * tile.lanes * tile.vectors / _LINE)
     return _REREAD * gone * _inputs(plan, region) * lines
+
+
+def _item(plan: KernelPlan) -> int:
+    """Bytes of an input, and of an output."""
+    return ELEMENTS[plan.spec.dtype].size
 
 
 def _room(plan: KernelPlan, size: int, span: int) -> int:
     """Pixels whose first lines a cache holds, when addresses ``span`` bytes apart share a set."""
-    return span // math.gcd(4 * plan.view.x_pixel, span) * max(1, size // span)
+    return span // math.gcd(_item(plan) * plan.view.x_pixel, span) * max(1, size // span)
 
 
 def _most_pixels(spec: ConvSpec, isa: VectorIsa, vectors: int) -> int:

@@ -148,8 +148,12 @@ def regions_of(
     areas: Sequence[Rectangle],
     isa: VectorIsa,
     most: MostPixels,
+    small: int = _SMALL,
 ) -> tuple[Region, ...]:
-    """Every rectangle covered by tiles, for every run of channels; equal tiles stand together."""
+    """Every rectangle covered by tiles, for every run of channels; equal tiles stand together.
+
+    ``small``: what areas have less than that part of all outputs do without unrolled windows.
+    """
     found: list[Region] = []
     for oc, blocks, vectors, tail in channel_runs(view.oc, schedule.lanes, schedule.vectors):
         pixels = schedule.tile_h * schedule.tile_w
@@ -160,7 +164,7 @@ def regions_of(
             most_here, walked = pixels, view
             if (
                 view.windows
-                and area.rows * area.cols * channels * _SMALL < spec.oh * spec.ow * view.oc
+                and area.rows * area.cols * channels * small < spec.oh * spec.ow * view.oc
             ):
                 # So little work is not worth code of its own for each set of taps.
                 most_here, walked = min(pixels, isa.registers - 3), replace(view, windows=False)

@@ -12,10 +12,10 @@ from convgen.dots import DotBody, DotPacking
 from convgen.families.dots import Scaling, scaling
 from convgen.plan import KernelPlan, Region, Tile
 from convgen.render.body import BodyText, common, plus, times
-from convgen.render.lanewise import lanewise_text
+from convgen.render.lanewise import WindowText, batched, lanewise_text
 from convgen.render.scalar import RequantText, requant_text
 from convgen.render.tile import TileText, loop_text, tap_params, tile_text
-from convgen.spec.elements import arrays_of
+from convgen.spec.elements import ELEMENTS, arrays_of
 from convgen.spec.model import ConvSpec, Layout
 from convgen.spec.quant import Requantization, Rounding
 from convgen.spec.requantize import input_reach, requantization
@@ -50,6 +50,8 @@ class DotText(BodyText):
     requant: RequantText
     scale: SimpleNamespace | None
     y_channel: int
+    lowest: int
+    highest: int
     stage: SimpleNamespace | None
     packed: DotPacking
     by_tap: SimpleNamespace
@@ -65,7 +67,7 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
     groups, images = view.groups, 1 if body.stage else spec.batch  # staged ones come one by one
     requant, arrays, v = requant_text(spec), arrays_of(spec), body.isa.prefix
     how = scaling(spec)
-    kind = how.kind
+    kind, limits = how.kind, ELEMENTS[spec.dtype].limits
     scale = _scales(plan, packed, kind)
     extra = (", ptrdiff_t scale" if scale else "") + (
         ", ptrdiff_t channel" if kind == "lanes" else ""
@@ -77,7 +79,7 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
         "x_vector": f"{v}_in",
         "w_vector": f"{v}_w",
         "w_load": "taps" if body.single else "weights",
-        "multiply": "product" if body.single else "dot",
+        "multiply": "product" if body.single else "deep" if packed.patterns else "dot",
         "more_params": extra,
         "words": f"{body.isa.name}: {body.isa.lanes} sums side by side",
     }
@@ -102,6 +104,8 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
         requant=requant,
         scale=scale,
         y_channel=view.y_channel,
+        lowest=limits[0] if how.low is None else how.low,
+        highest=limits[1] if how.high is None else how.high,
         stage=_stage(spec, body),
         packed=packed,
         by_tap=_caller_weights(plan),
@@ -155,7 +159,9 @@ def _tile(
         SimpleNamespace(index=m.index, y=m.y, input=f"{v}_quad(s{plus(m.x)})") for m in text.pixels
     )
     more: dict[str, Any] = {"vectors": vectors, "pixels": pixels}
-    if text.kind == "window":
+    if isinstance(text, WindowText):
+        if body.batches and tile.full:
+            more["steps"] = batched(text.steps)
         more |= {"store": store(0), "store_count": rest(0)}
     args = (", scale" if scale else "") + (", channel" if kind == "lanes" else "")
     more["tap_args"] = text.tap_args + args

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from convgen.dots import DotPacking
+from convgen.dots import DotPacking, quads_of
 from convgen.families.lanewise import strands_of
 from convgen.plan import Body, KernelPlan, Tile
 from convgen.render.body import plus
@@ -162,6 +162,8 @@ def _pair(m: int, kw: int, ic: int, j: int) -> SimpleNamespace:
 
 def window_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
     """A tile that goes over its inputs along the longer side: few outputs are open at a time."""
+    if isinstance(plan.sections, DotPacking) and plan.sections.patterns:
+        return _tall_text(plan, body, tile)
     spec, view, lanes = plan.spec, plan.view, plan.packing.lanes
     base = tile_text(plan, body, tile)
     met: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
@@ -185,12 +187,18 @@ def window_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
                 finished.append(SimpleNamespace(name=name, y=base.pixels[m].y))
         at = f"x{plus(place[0] * view.x_row + place[1] * view.x_pixel)}"
         load = load_text(body.isa, at, tile.tail)
-        steps.append(SimpleNamespace(load=load, products=products, finished=finished))
+        steps.append(SimpleNamespace(load=load, products=products, finished=finished, fours=()))
     weights = tuple(
         SimpleNamespace(name=f"{kh}_{kw}", place=plus((kh * spec.kw + kw) * lanes))
         for kh in range(tile.tap_rows)
         for kw in range(tile.taps)
     )
+    return _window(base, tile, weights, steps)
+
+
+def _window(
+    base: TileText, tile: Tile, weights: tuple[SimpleNamespace, ...], steps: list[SimpleNamespace]
+) -> WindowText:
     vector = base.vectors[0]
     return WindowText(
         **{**vars(base), "tap_args": "", "comment": f"{base.comment.partition(':')[0]}, whole "
@@ -200,3 +208,52 @@ def window_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
         store=vector.store,
         store_count=vector.store_count,
     )  # fmt: skip
+
+
+def _tall_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
+    """A tile that takes its inputs in fours of rows, column by column."""
+    spec, view = plan.spec, plan.view
+    base, v = tile_text(plan, body, tile), body.isa.prefix
+    quads, patterns = quads_of(tile.h, tile.tap_rows, spec.sh, spec.dh)
+    met: dict[int, list[tuple[int, int]]] = {}
+    for column in range(tile.w):
+        for kw in range(tile.taps):
+            met.setdefault(column * spec.sw + kw * spec.dw, []).append((column, kw))
+    wanted = [tile.taps * sum(r in dict(q.uses) for q in quads) for r in range(tile.h)]
+    done = dict.fromkeys(range(tile.pixels), 0)
+    steps = []
+    for place in sorted(met):
+        for quad in quads:
+            products, finished = [], []
+            for column, kw in met[place]:
+                for row, pattern in quad.uses:
+                    m, name = row * tile.w + column, f"{row}_{column}"
+                    first = done[m] == 0
+                    products.append(
+                        SimpleNamespace(acc=name, weight=f"{pattern}_{kw}", first=first)
+                    )
+                    done[m] += 1
+                    if done[m] == wanted[row]:
+                        finished.append(SimpleNamespace(name=name, y=base.pixels[m].y))
+            at = ", ".join(f"x{plus(r * view.x_row + place * view.x_pixel)}" for r in quad.rows)
+            load = f"{v}_tall({at})" if tile.full else f"{v}_tall_part({at}, {tile.tail})"
+            steps.append(SimpleNamespace(load=load, products=products, finished=finished, fours=()))
+    weights = tuple(
+        SimpleNamespace(name=f"{i}_{kw}", place=plus((i * spec.kw + kw) * 4 * tile.lanes))
+        for i in range(len(patterns))
+        for kw in range(tile.taps)
+    )
+    return _window(base, tile, weights, steps)
+
+
+def batched(steps: tuple[SimpleNamespace, ...]) -> tuple[SimpleNamespace, ...]:
+    """The same steps, with outputs that are complete stored four at a time, the rest at the end."""
+    found, waiting = [], []
+    for i, step in enumerate(steps):
+        waiting += step.finished
+        whole = len(waiting) - len(waiting) % 4
+        fours = [waiting[k : k + 4] for k in range(0, whole, 4)]
+        waiting = waiting[whole:]
+        last = waiting if i == len(steps) - 1 else []
+        found.append(SimpleNamespace(**{**vars(step), "fours": fours, "finished": last}))
+    return tuple(found)

@@ -40,7 +40,7 @@ def model(prefix: str, lanes: int, depth: int, dtype: DType, offset: int) -> Vec
         operations=table(prefix, f"{dtype}_t", bodies),
         depth=depth,
         types=(
-            ("in", f"struct {{\n  int16_t value[{max(lanes, depth)}];\n}}"),
+            ("in", f"struct {{\n  int16_t value[{lanes * depth}];\n}}"),
             ("w", f"struct {{\n  int8_t value[{lanes * depth}];\n}}"),
         ),
     )
@@ -60,6 +60,14 @@ def _products(lanes: int, depth: int, offset: int) -> dict[str, str]:
     each = _each(lanes)
     plus = f" + {offset}" if offset > 0 else f" - {-offset}" if offset else ""
     word = "(uint32_t)(uint8_t)p[4 * i + {}]"
+
+    def tall(count: str) -> str:
+        rows = "".join(
+            f"    r.value[4 * i{f' + {d}' if d else ''}] = (int16_t)({p}[i]{plus});\n"
+            for d, p in enumerate("pqrs")
+        )
+        return f"IN r = {{{{0}}}};\n  for (int i = 0; i < {count}; ++i) {{\n{rows}  }}\n  return r;"
+
     return {
         "sums": f"V r = {{{{0}}}};\n  {each} {{\n"
         f"    const uint32_t low = (uint32_t)(uint8_t)p[4 * i] | {word.format(1)} << 8;\n"
@@ -76,6 +84,11 @@ def _products(lanes: int, depth: int, offset: int) -> dict[str, str]:
         "each_part": "IN r = {{0}};\n  for (int i = 0; i < n; ++i) r.value[i] = (int16_t)p[i];\n"
         "  return r;",
         "taps": f"W r = {{{{0}}}};\n  memcpy(r.value, p, {lanes});\n  return r;",
+        "tall": tall(str(lanes)),
+        "tall_part": tall("n"),
+        "deep": f"V r = c;\n  {each} {{\n    for (int d = 0; d < 4; ++d) {{\n"
+        "      r.lane[i] += (uint32_t)(a.value[4 * i + d] * b.value[4 * i + d]);\n"
+        "    }\n  }\n  return r;",
         "product": f"V r = c;\n  {each} r.lane[i] += (uint32_t)(a.value[i] * b.value[i]);\n"
         "  return r;",
     }
@@ -103,6 +116,16 @@ def _stores(lanes: int, dtype: DType) -> dict[str, str]:
     """What happens to sums that are scaled, up to the bytes of y."""
     low, high = ELEMENTS[dtype].limits
     each = _each(lanes)
+    four = (
+        f"{each} {{\n"
+        + "".join(
+            f"    int64_t {v} = (int64_t)(int32_t){a}.lane[i] + zero;\n"
+            f"    {v} = {v} < low ? low : {v} > high ? high : {v};\n"
+            f"    {p}[i] = ({dtype}_t){v};\n"
+            for p, a, v in zip("pqrs", "abcd", "tuvw", strict=True)
+        )
+        + "  }"
+    )
     saturated = (
         "{\n    const int32_t q = (int32_t)a.lane[i];\n"
         f"    p[i] = ({dtype}_t)(q < {low} ? {low} : q > {high} ? {high} : q);\n  }}"
@@ -113,5 +136,6 @@ def _stores(lanes: int, dtype: DType) -> dict[str, str]:
         "min1": _lanewise(lanes, "(int32_t)a.lane[i] < s ? a.lane[i] : (uint32_t)s"),
         "narrow": f"{each} {saturated}",
         "narrow_part": f"for (int i = 0; i < n; ++i) {saturated}",
+        "narrow4": four,
         "spill": f"{each} p[i] = (int32_t)a.lane[i];",
     }

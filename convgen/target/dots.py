@@ -11,6 +11,10 @@ range (``convgen/spec/requantize.py``), so those before it may leave int32 and c
     each(p)            IN: input p[i] for lane i; each_part(p, n): the lanes from n on 0
     taps(p)            W: one weight for each lane
     product(a, b, c)   V: c plus the one product of each lane, of each(p) and taps(p)
+    tall(p, q, r, s)   IN: p[i], q[i], r[i], s[i] for lane i, each plus ``offset``
+    tall_part(p, q, r, s, n)
+                       the same; the lanes from n on any
+    deep(a, b, c)      V: c plus the four products of each lane, of tall(...) and weights(p)
     rescale(a, s)      V: lane i times s[i] in float32, rounded half to even
     rescale_within(a, s, low, high)
                        the same, no less than low and no more than high before it is rounded
@@ -21,7 +25,12 @@ range (``convgen/spec/requantize.py``), so those before it may leave int32 and c
     add1(a, s) max1(a, s) min1(a, s)
                        V: every lane with s
     narrow(p, a)       the lanes as bytes, saturated; narrow_part(p, a, n): n of them
+    narrow4(p, q, r, s, a, b, c, d, zero, low, high)
+                       lanes of a to p, of b to q and so on, each plus zero without overflow, no
+                       less than low and no more than high, which the type holds
     spill(p, a)        the lanes as they are
+
+An instruction set may do without the operations of ``OPTIONAL``.
 """
 
 from __future__ import annotations
@@ -29,6 +38,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convgen.target.isa import Operation, VectorIsa
+
+OPTIONAL = {"tall", "tall_part", "deep", "narrow4"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +51,7 @@ class DotIsa(VectorIsa):
 
 def shapes(x: str) -> dict[str, tuple[str, str]]:
     """Parameters and result of every operation, for inputs of C type ``x``."""
+    four = ", ".join(f"const {x} *{p}" for p in "pqrs")
     return {
         "sums": ("const int8_t *p", "V"),
         "sub": ("V a, V b", "V"),
@@ -50,6 +62,9 @@ def shapes(x: str) -> dict[str, tuple[str, str]]:
         "each_part": (f"const {x} *p, int n", "IN"),
         "taps": ("const int8_t *p", "W"),
         "product": ("IN a, W b, V c", "V"),
+        "tall": (four, "IN"),
+        "tall_part": (f"{four}, int n", "IN"),
+        "deep": ("IN a, W b, V c", "V"),
         "rescale": ("V a, const float *s", "V"),
         "rescale_within": ("V a, const float *s, float low, float high", "V"),
         "reduce": ("V a, const int32_t *f, const int64_t *t, const int32_t *by", "V"),
@@ -59,6 +74,11 @@ def shapes(x: str) -> dict[str, tuple[str, str]]:
         "min1": ("V a, int32_t s", "V"),
         "narrow": (f"{x} *p, V a", "void"),
         "narrow_part": (f"{x} *p, V a, int n", "void"),
+        "narrow4": (
+            ", ".join([f"{x} *{p}" for p in "pqrs"] + [f"V {a}" for a in "abcd"])
+            + ", int zero, int low, int high",
+            "void",
+        ),
         "spill": ("int32_t *p, V a", "void"),
     }
 
@@ -68,6 +88,8 @@ def table(prefix: str, x: str, bodies: dict[str, str]) -> tuple[Operation, ...]:
     names = {"V": prefix, "IN": f"{prefix}_in", "W": f"{prefix}_w"}
     found = []
     for name, (params, result) in shapes(x).items():
+        if name in OPTIONAL and name not in bodies:
+            continue
         text = bodies[name]
         done = text.endswith((";", "}"))
         body = text if done else f"{text};" if result == "void" else f"return {text};"

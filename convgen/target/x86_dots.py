@@ -104,6 +104,46 @@ def _reduce_512(signed: bool) -> str:
     )
 
 
+def _tall_512(load: str, signed: bool) -> str:
+    """Four rows one after another, then the four bytes of each channel side by side."""
+    rows = [load.format(p) for p in "pqrs"]
+    flip = "  v = _mm512_xor_si512(v, _mm512_set1_epi8(-128));\n" if signed else ""
+    inserted = "".join(
+        f"  v = _mm512_inserti32x4(v, {row}, {i});\n" for i, row in enumerate(rows[1:], 1)
+    )
+    return (
+        "const __m512i columns = _mm512_setr_epi32(\n"
+        "      0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);\n"
+        "  const __m512i bytes = _mm512_set4_epi32(\n"
+        "      0x0f0b0703, 0x0e0a0602, 0x0d090501, 0x0c080400);\n"
+        f"  __m512i v = _mm512_castsi128_si512({rows[0]});\n{inserted}{flip}"
+        "  return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(columns, v), bytes);"
+    )
+
+
+def _narrow_512(signed: bool) -> str:
+    """Packing takes four lanes of each vector in turn; the last step brings them together."""
+    pack, kind = ("packs", "epi8") if signed else ("packus", "epu8")
+    low, high = (-128, 127) if signed else (0, 255)
+    stores = "".join(
+        f"\n  _mm_storeu_si128((__m128i *){p}, _mm512_extracti32x4_epi32(v, {i}));"
+        for i, p in enumerate("pqrs")
+    )
+    return (
+        "__m512i v = _mm512_packs_epi32(a, b), w = _mm512_packs_epi32(c, d);\n"
+        "  const __m512i columns = _mm512_setr_epi32(\n"
+        "      0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);\n"
+        "  if (zero != 0) {\n"
+        "    v = _mm512_adds_epi16(v, _mm512_set1_epi16((short)zero));\n"
+        "    w = _mm512_adds_epi16(w, _mm512_set1_epi16((short)zero));\n"
+        "  }\n"
+        f"  v = _mm512_{pack}_epi16(v, w);\n"
+        f"  if (low > {low}) v = _mm512_max_{kind}(v, _mm512_set1_epi8((char)low));\n"
+        f"  if (high < {high}) v = _mm512_min_{kind}(v, _mm512_set1_epi8((char)high));\n"
+        f"  v = _mm512_permutexvar_epi32(columns, v);{stores}"
+    )
+
+
 def _reduce_256(signed: bool) -> str:
     less = ""
     if signed:
@@ -157,11 +197,18 @@ def epilogue_256(dtype: DType) -> dict[str, str]:
 
 def avx512_vnni(dtype: DType) -> DotIsa:
     """AVX-512 with VNNI: Ice Lake, Zen 4 and later."""
+    signed, products = dtype is DType.INT8, _products("", "v")
     bodies = (
         epilogue_512(dtype)
         | singles_512(dtype)
-        | _quads("_mm512", "si512", dtype is DType.INT8)
-        | _products("", "v")
+        | _quads("_mm512", "si512", signed)
+        | products
+        | {
+            "tall": _tall_512("_mm_loadu_si128((const __m128i *){})", signed),
+            "tall_part": _tall_512("_mm_maskz_loadu_epi8((__mmask16)((1u << n) - 1u), {})", signed),
+            "deep": products["dot"],
+            "narrow4": _narrow_512(signed),
+        }
     )
     features = ("avx512f", "avx512bw", "avx512vl", "avx512vnni")
     return _vnni("avx512vnni", 16, bodies, dtype, features, _X86)
