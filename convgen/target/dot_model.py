@@ -63,10 +63,11 @@ def _products(lanes: int, depth: int, offset: int) -> dict[str, str]:
 
     def tall(count: str) -> str:
         rows = "".join(
-            f"    r.value[4 * i{f' + {d}' if d else ''}] = (int16_t)({p}[i]{plus});\n"
+            f"    all.value[4 * i{f' + {d}' if d else ''}] = (int16_t)({p}[i]{plus});\n"
             for d, p in enumerate("pqrs")
         )
-        return f"IN r = {{{{0}}}};\n  for (int i = 0; i < {count}; ++i) {{\n{rows}  }}\n  return r;"
+        start = f"IN all = {{{{0}}}};\n  for (int i = 0; i < {count}; ++i) {{\n"
+        return f"{start}{rows}  }}\n  return all;"
 
     return {
         "sums": f"V r = {{{{0}}}};\n  {each} {{\n"
