@@ -9,6 +9,7 @@ it). e^r is its Taylor polynomial of degree 7 on |r| <= ln(2)/2, whose remainder
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from convgen.spec.model import Act, Activation
@@ -20,15 +21,33 @@ _ERF_Q = (3.8048427e-5, 1.16350176e-3, 1.49803041e-2, 0.11416883, 0.5022123456, 
 _EXP = tuple(1 / math.factorial(k) for k in range(7, -1, -1))
 
 
+# In double precision these have no vector formula: each lane takes a function's call.
+BY_LANE = frozenset({Act.SIGMOID, Act.SILU, Act.TANH, Act.GELU, Act.GELU_TANH})
+
+
+@dataclass(frozen=True)
+class DoubleText:
+    """What templates/activation_double.j2 prints: C double literals; ``above``, ``below``: the
+    limits at the infinities. ``exp``: coefficients from the highest power down."""
+
+    kind: str
+    above: str
+    below: str
+    exp: tuple[str, ...]
+
+
 @dataclass(frozen=True)
 class ActivationText:
     """What the template prints: ``kind`` selects the formula, all numbers are C float literals.
 
+    ``kind`` "lanes": each lane goes through the function of ``double``. ``f``: what ends a literal.
     ``leaky``: the operation that takes the right one of alpha*a and a. ``exp``, ``p``, ``q``:
     coefficients from the highest power down. ``limit``: |z| beyond which tanh or erf is 1.
     """
 
     kind: str
+    f: str = "f"
+    double: DoubleText | None = None
     leaky: str = ""
     alpha: str = ""
     low: str = ""
@@ -50,21 +69,38 @@ def float_literal(value: float) -> str:
     return f"{text}f"
 
 
-def activation_text(act: Activation) -> ActivationText:
-    """The words and numbers of one activation."""
+def double_text(act: Activation) -> ActivationText:
+    """The words and numbers of one activation in double precision."""
+    exp = tuple(repr(1 / math.factorial(k)) for k in range(14, -1, -1))
+    match act.kind:
+        case Act.SIGMOID:
+            limits = ("1.0", "0.0")
+        case Act.TANH:
+            limits = ("1.0", "-1.0")
+        case Act.SILU | Act.GELU | Act.GELU_TANH:
+            limits = ("v", "0.0")
+        case _:
+            return activation_text(act, repr, "")
+    return ActivationText("lanes", f="", double=DoubleText(act.kind, *limits, exp))
+
+
+def activation_text(
+    act: Activation, literal: Callable[[float], str] = float_literal, f: str = "f"
+) -> ActivationText:
+    """The words and numbers of one activation, in float unless ``literal`` and ``f`` say so."""
     match act.kind:
         case Act.NONE | Act.RELU | Act.HARDSWISH:
-            return ActivationText(act.kind)
+            return ActivationText(act.kind, f)
         case Act.LEAKY_RELU:
             # alpha*a is the larger one below 0 exactly when alpha <= 1.
             leaky = "max" if act.alpha <= 1 else "min"
-            return ActivationText(act.kind, leaky=leaky, alpha=float_literal(act.alpha))
+            return ActivationText(act.kind, f, leaky=leaky, alpha=literal(act.alpha))
         case Act.RELU6:
-            return ActivationText("clip", low="0.0f", high="6.0f")
+            return ActivationText("clip", f, low=literal(0.0), high=literal(6.0))
         case Act.CLIP:
-            low = "" if act.low is None else float_literal(act.low)
-            high = "" if act.high is None else float_literal(act.high)
-            return ActivationText("clip", low=low, high=high)
+            low = "" if act.low is None else literal(act.low)
+            high = "" if act.high is None else literal(act.high)
+            return ActivationText("clip", f, low=low, high=high)
         case Act.SIGMOID | Act.SILU:
             return ActivationText(act.kind, exp_limit="87.0f", exp=_literals(_EXP))
         case Act.TANH | Act.GELU_TANH:

@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from convgen.families import FAMILIES, Cost, refuse_dtype, search
+from convgen.families.base import isas_of
 from convgen.families.fat import serves, widest
 from convgen.plan import KernelPlan
 from convgen.schedule import Family, Schedule
-from convgen.spec.model import ConvSpec, DType
+from convgen.spec.model import ConvSpec
 from convgen.target import Target, VectorIsa
 
 
@@ -34,7 +35,7 @@ def costed(spec: ConvSpec, target: Target) -> Iterator[tuple[KernelPlan, Cost]]:
     """
     for family in FAMILIES.values():
         if family.fits(spec) and serves(family, target):
-            machine = widest(target) if spec.dtype is DType.FLOAT32 else target
+            machine = target if spec.quantized else widest(target)
             yield from search.costed(family, spec, machine)
 
 
@@ -82,7 +83,8 @@ def _reason(spec: ConvSpec, target: Target, schedule: Schedule, isa: VectorIsa, 
     if rows * schedule.vectors > isa.registers:  # windows unrolled: an accumulator's life is short
         in_flight = ", each accumulator alive only while its window is under way"
     width = f"{schedule.lanes} lanes ({isa.name})"
-    if schedule.lanes < target.isa.lanes and isa in target.isas:
+    wide = isas_of(spec, target)[0]
+    if schedule.lanes < wide.lanes and isa in isas_of(spec, target):
         outputs = "1 output channel" if spec.ocg == 1 else f"{spec.ocg} output channels"
-        width += f", narrower than {target.isa.name}'s {target.isa.lanes}: a group has {outputs}"
+        width += f", narrower than {wide.name}'s {wide.lanes}: a group has {outputs}"
     return f"least predicted cost of {rivals} schedules: {width}; {tile}{in_flight}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convgen.dots import DotPacking
 from convgen.plan import KernelPlan, Packing
-from convgen.spec.elements import arrays_of, widened
+from convgen.spec.elements import ELEMENTS, Element, widened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,13 +16,16 @@ if TYPE_CHECKING:
     from convgen.spec.weights import Weights
 
 
-def pack(packing: Packing, weights: Weights) -> npt.NDArray[np.float32]:
-    """1-D array [group][block][1 + KH*KW*ic][lanes]; ``weights`` lie in the spec's layout."""
+def pack(
+    packing: Packing, weights: Weights, element: Element = ELEMENTS["float32"]
+) -> npt.NDArray[Any]:
+    """1-D array [group][block][1 + KH*KW*ic][lanes] of the type that sums have; ``weights``, of
+    this element type, lie in the spec's layout."""
     import numpy as np
 
     p = packing
     taps = (p.kh, p.kw) if p.winograd is None else tuple(r for _, r in p.winograd)
-    flat: npt.NDArray[Any] = np.ascontiguousarray(weights.w).reshape(-1)
+    flat: npt.NDArray[Any] = widened(np.ascontiguousarray(weights.w).reshape(-1), element)
     step = flat.itemsize
     hwigo = np.lib.stride_tricks.as_strided(
         flat,
@@ -32,16 +35,16 @@ def pack(packing: Packing, weights: Weights) -> npt.NDArray[np.float32]:
     )
     if p.winograd is not None:
         hwigo = transformed(hwigo, *p.winograd)
-    out = np.zeros((p.groups, p.blocks * p.lanes, 1 + p.depth), dtype=np.float32)
+    out = np.zeros((p.groups, p.blocks * p.lanes, 1 + p.depth), dtype=element.compute)
     out[:, : p.oc, 1:] = hwigo.transpose(3, 4, 0, 1, 2).reshape(p.groups, p.oc, p.depth)
     if weights.b is not None:
-        out[:, : p.oc, 0] = weights.b.reshape(p.groups, p.oc)
+        out[:, : p.oc, 0] = widened(weights.b, element).reshape(p.groups, p.oc)
     blocked = out.reshape(p.groups, p.blocks, p.lanes, 1 + p.depth)
     return np.ascontiguousarray(blocked.transpose(0, 1, 3, 2)).reshape(-1)
 
 
 def pack_sections(plan: KernelPlan, weights: Weights) -> npt.NDArray[Any]:
-    """1-D: every bias, then [oc][KH*KW*ic]; int8 with biases as four bytes each, or floats."""
+    """1-D, int8: every bias as four bytes, then [oc][KH*KW*ic]; or what ``DotPacking`` says."""
     import numpy as np
 
     p, spec = plan.packing, plan.spec
@@ -56,12 +59,7 @@ def pack_sections(plan: KernelPlan, weights: Weights) -> npt.NDArray[Any]:
     bias = np.zeros(spec.oc, flat.dtype) if weights.b is None else weights.b
     if isinstance(plan.sections, DotPacking):
         return _dots(plan.sections, ohwi, bias)
-    if spec.quantized:
-        return np.concatenate([bias.astype("<i4").view(np.int8), ohwi.reshape(-1)])
-    element = arrays_of(spec).w
-    return np.concatenate([widened(bias, element), widened(ohwi.reshape(-1), element)]).astype(
-        element.compute
-    )
+    return np.concatenate([bias.astype("<i4").view(np.int8), ohwi.reshape(-1)])
 
 
 def _dots(p: DotPacking, ohwi: npt.NDArray[Any], bias: npt.NDArray[Any]) -> npt.NDArray[np.int8]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from convgen.errors import ScheduleError
 from convgen.schedule import Family, Schedule
-from convgen.spec.elements import Sections
+from convgen.spec.elements import Sections, packed_element
 from convgen.spec.model import ConvSpec
 from convgen.target import CoreStep, Target, VectorIsa
 
@@ -250,7 +250,7 @@ class KernelPlan:
     """A layer, decided: what ``render`` prints. ``bodies``: the target's own, then plain C.
     ``narrower``: of a fat target, the plans of the other instruction sets, widest first; all read
     one packing. ``tag``: what the names of a body's C functions end in, where a file holds several.
-    ``sections``: how weights are packed that are no float32, else None and ``packing`` says all.
+    ``sections``: how 8-bit weights are packed, else None and ``packing`` says all.
     ``step``: the step of several products of an 8-bit kernel in core registers, else None.
     """
 
@@ -296,7 +296,7 @@ class KernelPlan:
     @property
     def packed_bytes(self) -> int:
         p, s = self.packing, self.sections
-        return s.size(self.spec.oc, p.depth) if s else p.elements * 4
+        return s.size(self.spec.oc, p.depth) if s else p.elements * packed_element(self.spec).size
 
     @property
     def regions(self) -> tuple[Region, ...]:

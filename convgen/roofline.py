@@ -16,6 +16,7 @@ from math import ceil
 from convgen.combination import program
 from convgen.plan import Body, KernelPlan, Region
 from convgen.planar import PlanarBody
+from convgen.spec.elements import arrays_of, packed_element
 from convgen.target import Target
 from convgen.winograd import WinogradBody, matrices, passes
 
@@ -109,16 +110,17 @@ def work_of(plan: KernelPlan, ways: int = 8) -> Work:
             work = _tiled_work(plan, body, ways)
         case body:  # another kind of kernel: the least that any would do
             work = Work(fmas=plan.spec.macs / body.isa.lanes)
-    arrays = _bytes(plan.spec.x_shape) + plan.packed_bytes
-    results = _bytes(plan.spec.y_shape)
+    of = arrays_of(plan.spec)
+    arrays = _bytes(plan.spec.x_shape, of.x.size) + plan.packed_bytes
+    results = _bytes(plan.spec.y_shape, of.y.size)
     everything = arrays + results + plan.workspace_bytes
     # A line of y is fetched before the first store to it, and written back.
     work.streams.append((arrays + 2 * results, everything))
     return work
 
 
-def _bytes(shape: tuple[int, ...]) -> int:
-    count = ITEM
+def _bytes(shape: tuple[int, ...], item: int = ITEM) -> int:
+    count = item
     for size in shape:
         count *= size
     return count
@@ -152,7 +154,7 @@ def _planar_work(plan: KernelPlan, body: PlanarBody) -> Work:
 
 
 def _tiled_work(plan: KernelPlan, body: Body, ways: int) -> Work:
-    work = Work()
+    work, of, weight = Work(), arrays_of(plan.spec), packed_element(plan.spec).size
     repeats = plan.spec.batch * plan.view.groups
     for region in body.regions:
         count = repeats * region.row_tiles * region.col_tiles * region.blocks
@@ -166,9 +168,9 @@ def _tiled_work(plan: KernelPlan, body: Body, ways: int) -> Work:
         work.loads += count * (inputs + weights + tile.vectors)
         # Unrolled windows are many short chains, which run side by side.
         work.chain += 0 if windows else count * depth
-        item = ITEM if broadcast else ITEM * tile.lanes
-        stored = tile.pixels * tile.channels * ITEM
-        work.near += count * (inputs * item + weights * tile.lanes * ITEM + stored)
+        item = of.x.size if broadcast else of.x.size * tile.lanes
+        stored = tile.pixels * tile.channels * of.y.size
+        work.near += count * (inputs * item + weights * tile.lanes * weight + stored)
         if taps and _most_in_a_set(plan, region) > ways:
             work.crowded += count * inputs * LINE
         work.streams += _again(plan, region, repeats)
@@ -199,7 +201,8 @@ def _most_in_a_set(plan: KernelPlan, region: Region) -> int:
         rows = (tile.h - 1) * spec.sh + (tile.tap_rows - 1) * spec.dh + 1
         columns = (tile.w - 1) * spec.sw + (area.kw_taps - 1) * spec.dw + 1
         places = {(r * view.x_row, c * view.x_pixel) for r in range(rows) for c in range(columns)}
-    lines = {(row + column) * ITEM // LINE for row, column in places}
+    item = arrays_of(spec).x.size
+    lines = {(row + column) * item // LINE for row, column in places}
     return max(Counter(line % (PAGE // LINE) for line in lines).values())
 
 
@@ -209,15 +212,16 @@ def _again(plan: KernelPlan, region: Region, repeats: int) -> Iterator[tuple[flo
     taps = area.kh_taps * area.kw_taps
     if not taps:
         return
-    weights = ITEM * (1 + taps * plan.packing.ic) * tile.vectors * tile.lanes
+    item, weight = arrays_of(spec).x.size, packed_element(spec).size
+    weights = weight * (1 + taps * plan.packing.ic) * tile.vectors * tile.lanes
     row_tiles = repeats * region.row_tiles * region.blocks
     channels = tile.vectors * tile.lanes if view.x_lane else view.ic
     width = (tile.w - 1) * spec.sw + (area.kw_taps - 1) * spec.dw + 1
     height = (tile.h - 1) * spec.sh + (area.kh_taps - 1) * spec.dh + 1
-    window = ITEM * height * width * channels
+    window = item * height * width * channels
     yield (row_tiles * region.col_tiles - region.blocks) * weights, weights + window
     # The next row of tiles reads some rows of the input again.
-    line = ITEM * ((area.cols - 1) * spec.sw + (area.kw_taps - 1) * spec.dw + 1) * channels
+    line = item * ((area.cols - 1) * spec.sw + (area.kw_taps - 1) * spec.dw + 1) * channels
     shared = max(0, height - tile.h * spec.sh)
     yield (row_tiles - repeats * region.blocks) * shared * line, height * line + weights
     if not view.x_lane and region.blocks > 1:  # every block of channels reads all the input

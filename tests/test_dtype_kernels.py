@@ -1,4 +1,4 @@
-"""float64, float16 and bfloat16: plain C kernels on the ladder, conversions to the bit."""
+"""float64, float16 and bfloat16: every instruction set on the ladder, conversions to the bit."""
 
 from __future__ import annotations
 
@@ -10,22 +10,35 @@ from pathlib import Path
 import numpy as np
 import pytest
 from edge_layers import ACTIVATIONS, EDGES, with_activation
-from kernels import Way, compiled, planned, prove_right
+from kernels import (
+    COMPILERS,
+    GCC,
+    ISAS,
+    Part,
+    Way,
+    compiled,
+    needs,
+    planned,
+    prove_right,
+    target_of,
+)
 from quant_layers import random_layer
 
 import convgen
 from convgen.oracle import reference
 from convgen.render import render_c
 from convgen.spec.elements import ELEMENTS, stored, widened
-from convgen.spec.model import ConvSpec, DType
+from convgen.spec.model import Act, Activation, ConvSpec, DType
 from convgen.spec.quant import Rounding
 from convgen.target import TARGETS
 
 PLAIN = TARGETS["generic"]
 FLOATS = (DType.FLOAT64, DType.FLOAT16, DType.BFLOAT16)
-STRICT = Way(flags=("-O2", "-Wpedantic"))
+STRICT = Way(part=Part.PLAIN)
 
 
+PORTABLE = Way()
+HARDSWISH = Activation(Act.HARDSWISH)
 FEW = {"relu6", "leaky_relu", "gelu"}  # what 16-bit elements share with float32 is tested there
 
 
@@ -33,7 +46,7 @@ FEW = {"relu6", "leaky_relu", "gelu"}  # what 16-bit elements share with float32
     ("dtype", "act"), [(d, a) for d in FLOATS for a in ACTIVATIONS if d is FLOATS[0] or a in FEW]
 )
 def test_activations(dtype: DType, act: str) -> None:
-    prove_right(planned(replace(with_activation(act), dtype=dtype), PLAIN), STRICT)
+    prove_right(planned(replace(with_activation(act), dtype=dtype), PLAIN), PORTABLE)
 
 
 @pytest.mark.parametrize("name", list(EDGES)[3::20])
@@ -42,14 +55,56 @@ def test_edges(dtype: DType, name: str) -> None:
     prove_right(planned(replace(EDGES[name], dtype=dtype), PLAIN), STRICT)
 
 
+HARD = ("depthwise_wide", "depthwise_7x7", "grouped_by_4", "grouped_by_8", "planes", "primes")
+
+
+@pytest.mark.parametrize("isa", [*ISAS, "fat"])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_every_instruction_set(dtype: DType, isa: str) -> None:
+    """Tails, windows, spreads and planes, two layers each; the two compilers in turns."""
+    needs("avx512" if isa == "fat" else isa)
+    first = FLOATS.index(dtype) + [*ISAS, "fat"].index(isa)
+    for i, name in enumerate(HARD[first % 3 :: 3]):
+        target = TARGETS["x86-64"] if isa == "fat" else target_of(isa)
+        plan = planned(replace(EDGES[name], dtype=dtype, activation=HARDSWISH), target)
+        assert plan.body.isa.lanes > 1
+        way = Way(COMPILERS[i % 2])
+        needs("plain", way)
+        prove_right(plan, way)
+
+
+@pytest.mark.parametrize("part", [Part.PLAIN, Part.MODEL])
+@pytest.mark.parametrize("dtype", FLOATS)
+def test_other_bodies_of_the_file(dtype: DType, part: Part) -> None:
+    """Plain C over the packing of vectors, and the vectors' model."""
+    for name in ("depthwise_wide", "grouped_by_8", "primes"):
+        spec = replace(with_activation("gelu") if name == "primes" else EDGES[name], dtype=dtype)
+        prove_right(planned(spec, target_of("avx512")), Way(part=part))
+
+
+def test_fat_bodies_share_a_packing() -> None:
+    for dtype in FLOATS:
+        plan = planned(replace(EDGES["wide"], dtype=dtype), TARGETS["x86-64"])
+        assert plan.isas == ("avx512", "avx2", "sse2")
+        assert {p.packing for p in plan.narrower} == {plan.packing}
+
+
+WAYS = [("plain", STRICT), *((isa, GCC) for isa in ISAS), ("avx2", Way("clang")),
+        ("sse2", Way("clang"))]  # fmt: skip
+each_way = pytest.mark.parametrize(("isa", "way"), WAYS, ids=lambda v: getattr(v, "cc", v))
+
+
+@each_way
 @pytest.mark.parametrize("dtype", FLOATS[1:])
-def test_every_16_bits(dtype: DType) -> None:
-    """A 1x1 layer with a weight of 1 gives every number back; NaN stays NaN."""
-    spec = ConvSpec("edge", 256, 256, 1, 1, 1, 1, dtype=dtype, bias=False)
-    lib = ctypes.CDLL(str(compiled("edge", render_c(planned(spec, PLAIN)), STRICT)))
-    x = np.arange(2**16, dtype=np.uint16).reshape(spec.x_shape)
-    y, packed = np.zeros_like(x), np.zeros(2, np.float32)
-    w = stored(np.ones(1), ELEMENTS[dtype])
+def test_every_16_bits(dtype: DType, isa: str, way: Way) -> None:
+    """Depthwise 1x1 filters of 1 give every number back; NaN stays NaN. 257 channels: a tail."""
+    needs(isa, way)
+    spec = ConvSpec("edge", 1, 256, 257, 257, 1, 1, groups=257, dtype=dtype, bias=False)
+    plan = planned(spec, target_of(isa))
+    lib = ctypes.CDLL(str(compiled("edge", render_c(plan), way)))
+    x = np.resize(np.arange(2**16, dtype=np.uint16), spec.x_shape)
+    y, packed = np.zeros_like(x), np.zeros(plan.packed_bytes // 4, np.float32)
+    w = stored(np.ones(257), ELEMENTS[dtype])
     at = [a.ctypes.data_as(ctypes.c_void_p) for a in (w, packed, x, y)]
     assert lib.edge_pack(at[0], None, at[1]) == 0
     lib.edge_run(at[2], at[1], at[3], None)
@@ -59,15 +114,24 @@ def test_every_16_bits(dtype: DType) -> None:
     np.testing.assert_array_equal(got, want + np.float32(0))  # -0 + 0 is 0, as the bias makes it
 
 
+@each_way
 @pytest.mark.parametrize("dtype", FLOATS[1:])
-def test_storing_rounds_once(dtype: DType) -> None:
-    """Halfway cases through the C: x * w + b with a sum exact in float32."""
+def test_storing_rounds_once(dtype: DType, isa: str, way: Way) -> None:
+    """Halfway cases through the C, sums exact in float32: numbers of every size, down to the
+    subnormal ones (where halves of the last place are cut) and up to those that overflow."""
+    needs(isa, way)
     element = ELEMENTS[dtype]
-    spec = ConvSpec("edge", 8, 512, 1, 1, 1, 1, dtype=dtype, bias=False)
-    x = stored(np.random.default_rng(0).standard_normal(4096) * 100, element).reshape(spec.x_shape)
-    w = stored(np.array([1 + 2.0**-6]), element).reshape(spec.w_shape)
-    lib = ctypes.CDLL(str(compiled("edge", render_c(planned(spec, PLAIN)), STRICT)))
-    y, packed = np.zeros_like(x), np.zeros(2, np.float32)
+    spec = ConvSpec("edge", 1, 512, 1, 19, 1, 1, dtype=dtype, bias=False)
+    rng = np.random.default_rng(0)
+    most = 16 if dtype is DType.FLOAT16 else 127
+    least = -14 if dtype is DType.FLOAT16 else -125
+    sizes = 2.0 ** rng.integers(least - 10, most + 1, 512)
+    numbers = (1 + rng.integers(0, 2**7, 512) / 2.0**7) * sizes * rng.choice([-1, 1], 512)
+    x = stored(numbers, element).reshape(spec.x_shape)
+    w = stored(1 + rng.integers(0, 2**7, 19) / 2.0**7, element).reshape(spec.w_shape)
+    plan = planned(spec, target_of(isa))
+    lib = ctypes.CDLL(str(compiled("edge", render_c(plan), way)))
+    y, packed = np.zeros(spec.y_shape, x.dtype), np.zeros(plan.packed_bytes // 4, np.float32)
     at = [a.ctypes.data_as(ctypes.c_void_p) for a in (w, packed, x, y)]
     lib.edge_pack(at[0], None, at[1])
     lib.edge_run(at[2], at[1], at[3], None)
@@ -120,11 +184,11 @@ def test_selftest(dtype: DType, act: str) -> None:
     spec = replace(with_activation(act), dtype=dtype)
     plan = planned(spec, PLAIN)
     files, test = render_c(plan), selftest_file(plan, None)
-    program = compiled("edge", files, STRICT, main=test)
+    program = compiled("edge", files, GCC, main=test)
     done = subprocess.run([program], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 0 and ": ok, " in done.stdout, done.stdout
-    files["edge.c"] = files["edge.c"].replace("biases[oc] = ", "biases[oc] = 0 * ")
-    program = compiled("edge", files, STRICT, main=test)
+    files["edge.c"] = files["edge.c"].replace("row[lane] = oc <", "row[lane] = oc + 9 <")
+    program = compiled("edge", files, GCC, main=test)
     done = subprocess.run([program], capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1 and ": FAIL" in done.stdout
 

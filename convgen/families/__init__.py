@@ -29,11 +29,11 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """The plan of a layer under a schedule. Raises ScheduleError where it cannot be carried out."""
     refuse_dtype(spec)
     family = FAMILIES[schedule.family]
-    others = (Family.DIRECT, Family.DEPTHWISE) if spec.quantized else (Family.DIRECT,)
+    others = (Family.DIRECT, Family.DEPTHWISE, *(() if spec.quantized else (Family.GROUPED,)))
     if spec.dtype is not DType.FLOAT32 and schedule.family not in others:
         text = f"schedule: {spec.dtype} layers have no {schedule.family} kernels, only "
-        raise ScheduleError(text + " and ".join(others))
-    if target.parts and spec.dtype is DType.FLOAT32:
+        raise ScheduleError(f"{text}{', '.join(others[:-1])} and {others[-1]}")
+    if target.parts and not spec.quantized:
         return lower_fat(family, spec, schedule, target)
     return family.lower(spec, schedule, target)
 

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
+from convgen.activations import BY_LANE
 from convgen.plan import KernelPlan, View
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import Act, ConvSpec, DType, Layout
 from convgen.target import Target, VectorIsa
+from convgen.target.floats import float_isas
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,15 @@ class AlgorithmFamily(Protocol):
 
 def isas_of(spec: ConvSpec, target: Target) -> tuple[VectorIsa, ...]:
     """What kernels of the layer's element type can take on this target, widest first."""
-    if spec.dtype is DType.FLOAT32:
-        return target.isas
-    plain = target.isas[-1]
+    plain = float_isas(target.isas, spec.dtype)
     if spec.quant is not None and not any(spec.quant.weight.zero_point):
-        return (*target.dot_isas(spec.dtype), plain)
-    return (plain,)
+        return (*target.dot_isas(spec.dtype), *plain)
+    return plain
+
+
+def by_lane(spec: ConvSpec) -> bool:
+    """Whether the activation is one of double precision that takes each lane by itself."""
+    return spec.dtype is DType.FLOAT64 and spec.activation.kind in BY_LANE
 
 
 def is_depthwise(spec: ConvSpec) -> bool:
@@ -90,6 +95,8 @@ _ACTIVATION_OPERATIONS: dict[Act, tuple[str, ...]] = {
 
 def activation_operations(spec: ConvSpec) -> tuple[str, ...]:
     """Vector operations that the epilogue's template calls for this activation."""
+    if by_lane(spec):
+        return ("load", "store")
     operations = _ACTIVATION_OPERATIONS[spec.activation.kind]
     act = spec.activation
     if act.kind is Act.CLIP:

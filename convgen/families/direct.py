@@ -19,20 +19,13 @@ from convgen.families.step import limits as step_limits
 from convgen.families.tiled import packing_of, peel, tiled_plan
 from convgen.plan import KernelPlan, Loop, Packing, Rectangle, View
 from convgen.schedule import Family, Schedule
-from convgen.spec.elements import Sections
-from convgen.spec.model import ConvSpec, DType, Padding
+from convgen.spec.elements import Sections, packed_element
+from convgen.spec.model import ConvSpec, Padding
 from convgen.target import Target
 from convgen.target.core_step import CoreStep
 
 name = Family.DIRECT
 _BYTES = Sections("int8_t", 4, "int8_t", 1)  # a bias takes four of them
-SECTIONS = {
-    DType.INT8: _BYTES,
-    DType.UINT8: _BYTES,
-    DType.FLOAT64: Sections("double", 8, "double", 8),
-    DType.FLOAT16: Sections("float", 4, "float", 4),
-    DType.BFLOAT16: Sections("float", 4, "float", 4),
-}
 
 
 def fits(spec: ConvSpec) -> bool:
@@ -46,7 +39,7 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
         yield from core.candidates(spec, _step(spec, target))
         return
     isas = isas_of(spec, target)
-    most_pixels = tiled.most_pixels if spec.dtype is DType.FLOAT32 else dots.most_pixels
+    most_pixels = dots.most_pixels if spec.quantized else tiled.most_pixels
     for isa in isas:
         narrower = any(1 < i.lanes < isa.lanes for i in isas)
         if isa.lanes > 1 and (spec.ocg == 1 or (narrower and isa.lanes >= 2 * spec.ocg)):
@@ -62,22 +55,22 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """Raises ScheduleError where the tile does not fit the target."""
     if spec.quantized and schedule.lanes > 1:
         return dots.direct_plan(spec, schedule, target)
-    if spec.dtype is not DType.FLOAT32:
+    if spec.quantized:
         return scalar_plan(spec, schedule, target)
     return tiled_plan(spec, schedule, target, walk, _reduce)
 
 
 def scalar_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
-    """The general path of every other element type: plain C, sums in int32, float or double."""
+    """The general path of 8-bit layers: plain C, sums in int32."""
     if schedule.lanes != 1:
         raise ScheduleError(f"schedule: kernels of {spec.dtype} are plain C, with lanes: 1")
     if not core.serves(spec, target):
         plan = tiled_plan(spec, schedule, target, walk, _reduce)
-        return replace(plan, sections=SECTIONS[spec.dtype])
+        return replace(plan, sections=_BYTES)
     step = _step(spec, target)
     most = partial(core.most, step)
     plan = tiled_plan(spec, schedule, core.narrowed(target), walk, _reduce, most)
-    return replace(plan, target=target, sections=SECTIONS[spec.dtype], step=step)
+    return replace(plan, target=target, sections=_BYTES, step=step)
 
 
 def _step(spec: ConvSpec, target: Target) -> CoreStep | None:
@@ -92,9 +85,11 @@ def cost(plan: KernelPlan) -> Cost:
         return core.cost(plan)
     target, isa = plan.target, plan.body.isa
     bounds: dict[str, float] = {}
+    number = 4 if plan.spec.quantized else packed_element(plan.spec).size  # four bytes a product
     for region in plan.regions:
         mr, nv = region.tile.pixels, region.tile.vectors
-        weights, depth = 4 * isa.lanes * nv, plan.packing.depth / isa.depth  # bytes a step, steps
+        weights = number * isa.lanes * nv  # bytes a step
+        depth = plan.packing.depth / isa.depth  # steps
         limits = step_limits(target, isa, mr, nv)
         bound = max(limits, key=lambda key: limits[key])
         free = isa.registers - (mr * nv + min(mr, nv) + 1)

@@ -15,11 +15,11 @@ from convgen.dots import DotPacking
 from convgen.errors import ScheduleError
 from convgen.families import dots
 from convgen.families.base import Cost, isas_of, view_of
-from convgen.families.tiled import packing_of, peel, tiled_plan
+from convgen.families.tiled import check_lanes, packing_of, peel, tiled_plan
 from convgen.plan import KernelPlan, Loop, Packing, Rectangle, Region, Tile, View
 from convgen.schedule import Family, Schedule
 from convgen.spec.elements import ELEMENTS
-from convgen.spec.model import ConvSpec, DType, Layout
+from convgen.spec.model import ConvSpec, Layout
 from convgen.target import Target, VectorIsa
 
 _MOST_TAPS = 7  # of a row that is unrolled; longer rows take a counted loop
@@ -46,7 +46,7 @@ class Lanewise:
     sizes: tuple[int, ...]
 
     def fits(self, spec: ConvSpec) -> bool:
-        if spec.dtype is not DType.FLOAT32 and not (dots.carried(spec) and self.sizes == (1,)):
+        if spec.quantized and not (dots.carried(spec) and self.sizes == (1,)):
             return False
         return (
             spec.groups > 1
@@ -93,8 +93,8 @@ class Lanewise:
             )
         if spec.quantized:
             return self._dots(spec, schedule, target)
-        isa = target.lanes(schedule.lanes)
-        if isa is not None and not self._carries(isa, spec):
+        isa = check_lanes(spec, schedule, target)
+        if not self._carries(isa, spec):
             raise ScheduleError(
                 f"schedule: {isa.lanes} lanes do not hold whole groups of {spec.icg} channels"
             )
@@ -153,9 +153,11 @@ def _window_cycles(plan: KernelPlan, region: Region) -> float:
         core = dots.tall_cycles(plan, region) + _BEGINNING
         return core + _fetching(plan, region, _FAR) + _evicted(plan, region)
     products = tile.pixels * tile.taps * tile.tap_rows / target.fma_ports
-    loads = _accesses(tile, 1.0, _item(plan)) * _inputs(plan, region) + tile.taps * tile.tap_rows
+    inputs = _inputs(plan, region)
+    loads = _accesses(tile, 1.0, _item(plan)) * inputs + tile.taps * tile.tap_rows
     end = dots.END if spec.quantized else 0.5
-    core = max(products, loads / target.load_ports) + end * tile.pixels + 12
+    widened = plan.body.isa.widening * inputs / 2
+    core = max(products, loads / target.load_ports, widened) + end * tile.pixels + 12
     return core + _fetching(plan, region, _FAR) + _evicted(plan, region)
 
 
@@ -174,7 +176,8 @@ def _row_cycles(plan: KernelPlan, region: Region) -> float:
     spreads = inputs * (spec.icg if spec.icg > 1 else 0)
     weights = area.kw_taps * spec.icg * tile.vectors
     loads = (_accesses(tile, 0.3, _item(plan)) * inputs + weights) / target.load_ports
-    row = max(products / target.fma_ports + spreads / 4, loads)
+    widened = plan.body.isa.widening * inputs / 2
+    row = max(products / target.fma_ports + spreads / 4, loads, widened)
     seen = min(1.0, area.kh_taps * products / (_AHEAD * target.issue))
     chain = seen * area.kw_taps * spec.icg * target.fma_latency
     lines = max(_reread(plan, region), _evicted(plan, region))

@@ -80,7 +80,7 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
             f"{_MOST_STEPS} multiply-adds an output and {_MOST_SIZE} padded inputs under a row of "
             "outputs; use family direct"
         )
-    isa = check_lanes(schedule, target)
+    isa = check_lanes(spec, schedule, target)
     if schedule.tile_w * schedule.vectors > isa.registers:
         raise ScheduleError(
             f"schedule: {schedule.tile_w} vectors of pixels x {schedule.vectors} channels do not "

@@ -56,5 +56,5 @@ def _instructions(isa: VectorIsa, pixels: int, vectors: int) -> int:
     held, streamed = sorted((pixels, vectors))
     copies = 0 if isa.fused or isa.operands == 3 else streamed * (held - 1) * isa.halves
     products = pixels * vectors * isa.halves * (1 if isa.fused else 2)
-    inputs = pixels * (2 if isa.shuffled else 1)
+    inputs = pixels * ((2 if isa.shuffled else 1) + isa.widening)
     return products + inputs + vectors + (pixels + vectors) * isa.taking_apart + copies + 3

@@ -7,7 +7,7 @@ from dataclasses import replace
 from functools import lru_cache
 
 from convgen.errors import ScheduleError
-from convgen.families.base import activation_operations
+from convgen.families.base import activation_operations, isas_of
 from convgen.plan import (
     Body,
     KernelPlan,
@@ -23,7 +23,7 @@ from convgen.plan import (
     stretches,
 )
 from convgen.schedule import Schedule
-from convgen.spec.model import ConvSpec, WeightLayout
+from convgen.spec.model import ConvSpec, DType, WeightLayout
 from convgen.target import Target, VectorIsa
 
 Walk = Callable[[ConvSpec, Schedule], tuple[View, list[Rectangle]]]
@@ -60,7 +60,7 @@ def tiled_plan(
     ``some_empty``: there are outputs without any tap, so even a 1x1 filter needs a counted loop.
     ``most(isa, vectors)``: how many pixels the registers hold.
     """
-    isa = check(schedule, target, most)
+    isa = check(spec, schedule, target, most)
     view, areas = walk(spec, schedule)
     packing = packing_of(spec, view, target.block or isa.lanes)
     check_blocks(packing, schedule)
@@ -76,24 +76,26 @@ def tiled_plan(
         height, width, vectors = PLAIN_TILE
         together = view.ic if view.x_lane and view.ic > 1 else isa.lanes  # channels of one input
         plain = Schedule(schedule.family, 1, height, width, min(vectors, together))
-        bodies.append(body(target.isas[-1], plain, areas))
+        bodies.append(body(isas_of(spec, target)[-1], plain, areas))
     return KernelPlan(spec, schedule, target, view, packing, tuple(bodies))
 
 
-def check_lanes(schedule: Schedule, target: Target) -> VectorIsa:
+def check_lanes(spec: ConvSpec, schedule: Schedule, target: Target) -> VectorIsa:
     """The instruction set of this vector width. Raises ScheduleError where there is none."""
-    isa = target.lanes(schedule.lanes)
+    isas = isas_of(spec, target)
+    isa = next((isa for isa in isas if isa.lanes == schedule.lanes), None)
     if isa is None:
-        widths = ", ".join(str(i.lanes) for i in target.isas)
+        widths = ", ".join(str(i.lanes) for i in isas)
+        of = "" if spec.dtype is DType.FLOAT32 else f" of {spec.dtype} layers"
         raise ScheduleError(
-            f"schedule: {target.name} has no vectors of {schedule.lanes} lanes, only {widths}"
+            f"schedule: {target.name} has no vectors of {schedule.lanes} lanes{of}, only {widths}"
         )
     return isa
 
 
-def check(schedule: Schedule, target: Target, fitting: MostPixels) -> VectorIsa:
+def check(spec: ConvSpec, schedule: Schedule, target: Target, fitting: MostPixels) -> VectorIsa:
     """The instruction set that carries the schedule. Raises ScheduleError where none can."""
-    isa = check_lanes(schedule, target)
+    isa = check_lanes(spec, schedule, target)
     most = fitting(isa, schedule.vectors)
     if schedule.tile_h * schedule.tile_w > most:
         raise ScheduleError(
@@ -210,16 +212,19 @@ def _operations(
     # Vectors whose channels lie far apart in y are stored lane by lane.
     scattered = view.y_channel != 1 and tiles[0].lanes > 1
     used = {"load", "fma", *activation_operations(spec)}
+    reads = "each" if isa.has("each") else "load"
     if scattered or any(t.full or t.vectors > 1 for t in tiles):
         used.add("store")
     if not all(t.full for t in tiles):
         used |= set() if scattered else {"store_part"}
-        used |= {"load_part"} if view.x_lane else set()
+        used |= {f"{reads}_part"} if view.x_lane else set()
     if not view.x_lane:
-        used.add("set1")
-    elif view.ic > 1 and tiles[0].lanes > 1:
+        used.add("repeat" if isa.has("repeat") else "set1")
+    elif any(t.full or t.vectors > 1 for t in tiles):
+        used.add(reads)
+    if view.x_lane and view.ic > 1 and tiles[0].lanes > 1:
         used |= {f"spread_{view.ic}_{i}" for i in range(view.ic)}
-    if view.x_lane and isa.keeps:
+    if view.x_lane and isa.keeps and reads == "load":
         used.add("keep")
     return tuple(sorted(used))
 

@@ -104,7 +104,7 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     if (schedule.tile_h, schedule.tile_w) not in tiles:
         sizes = ", ".join(f"[{h}, {w}]" for h, w in tiles)
         raise ScheduleError(f"schedule: winograd's tile for this filter is one of {sizes}")
-    isa = check_lanes(schedule, target)
+    isa = check_lanes(spec, schedule, target)
     most = most_pixels(isa, schedule.vectors)
     if schedule.rows > most:
         raise ScheduleError(

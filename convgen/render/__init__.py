@@ -86,10 +86,10 @@ def _source(plan: KernelPlan, text: PlanText) -> str:
     env = environment()
     if isinstance(plan.body, DotBody):
         return env.get_template("dots.c.j2").render(plan=text, body=dot_text(plan, plan.body))
-    if plan.sections is not None:  # elements that are no float32: plain C alone
+    if plan.sections is not None:  # 8-bit plain C
         (body,) = plan.bodies
         assert not isinstance(body, WinogradBody | PlanarBody)
         words = scalar_text(plan, body)
-        return env.get_template("scalar.c.j2").render(plan=text, body=words, act=text.act)
+        return env.get_template("scalar.c.j2").render(plan=text, body=words)
     bodies = [body_text(part, body) for part, body in parts_of(plan)]
     return env.get_template("kernel.c.j2").render(plan=text, bodies=bodies, plain=bodies[-1])

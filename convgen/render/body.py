@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from convgen.plan import AnyBody, KernelPlan
+from convgen.spec.elements import arrays_of, packed_element
 from convgen.target.arm_dots import HWCAP
 from convgen.target.isa import VectorIsa, model
 from convgen.target.x86 import CPUID
 
 BASELINE = frozenset({"sse2"})  # part of x86-64 itself
+# clang 14 refuses to ask for it by name. No CPU has AVX2 without it, which is asked for as well.
+IMPLIED = frozenset({"f16c"})
 
 
 @dataclass(frozen=True)
@@ -56,34 +59,42 @@ class BodyText:
 def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
     """The fields of BodyText."""
     isa = body.isa
-    v = isa.prefix.upper()
+    v, arrays = isa.prefix.upper(), arrays_of(plan.spec)
     return {
         "isa": isa,
         "model": model(isa),
         "prefix": isa.prefix,
         "header": isa.header,
         "condition": isa.condition,
-        "words": f"{isa.name}: vectors of {isa.lanes} floats" if isa.lanes > 1 else "plain C99",
+        "words": _words(isa),
         "features": " && ".join(map(_cpu_has, isa.features)),
         "asking": "hwcap" if set(isa.features) & set(HWCAP) else "cpuid",
         "function": f"{v}_OP",
         "driver": f"{v}_SWEEP",
         # Inlined together, loops over several tiles would fight for registers, and gcc spill.
         "sweep": isa.apart,
-        "supports": " && ".join(f'__builtin_cpu_supports("{f}") != 0' for f in isa.features),
+        "supports": " && ".join(
+            f'__builtin_cpu_supports("{f}") != 0'
+            for f in isa.features
+            if f not in IMPLIED
+        ),
         "guard": f"{plan.spec.name.upper()}_{isa.name.upper() if plan.tag else 'SIMD'}",
         "everywhere": set(isa.features) <= BASELINE,
         "tag": plan.tag,
         "operations": body.operations,
-        "x_type": "float",
-        "w_type": "float",
-        "y_type": "float",
+        "x_type": arrays.x.c,
+        "w_type": packed_element(plan.spec).c,
+        "y_type": arrays.y.c,
         "x_vector": isa.prefix,
         "w_vector": isa.prefix,
         "w_load": "load",
         "multiply": "fma",
         "more_params": "",
     }
+
+
+def _words(isa: VectorIsa) -> str:
+    return f"{isa.name}: vectors of {isa.lanes} {isa.number}s" if isa.lanes > 1 else "plain C99"
 
 
 def _cpu_has(feature: str) -> str:

@@ -11,13 +11,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from convgen import __version__
-from convgen.activations import ActivationText, activation_text, float_literal
+from convgen.activations import ActivationText, activation_text, double_text, float_literal
 from convgen.dots import DotBody
 from convgen.plan import Body, KernelPlan, Packing
 from convgen.planar import PlanarBody
 from convgen.render.parts import parts_of
-from convgen.spec.elements import arrays_of
-from convgen.spec.model import Act, ConvSpec
+from convgen.spec.elements import arrays_of, packed_element
+from convgen.spec.model import Act, ConvSpec, DType
+from convgen.target.halves import WIDEN
 from convgen.winograd import IDENTITY, WinogradBody, matrices
 
 if TYPE_CHECKING:
@@ -64,6 +65,9 @@ class PlanText:
     packed_type: str
     packed_per: str
     pack_words: str
+    widen: str
+    zero: str
+    items: str
 
     @property
     def header_id(self) -> str:
@@ -89,10 +93,8 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     if plan.workspace_bytes:
         aligned = "any alignment" if spec.quantized else "aligned to a float at least"
         workspace = f"{macro}_WORKSPACE_BYTES bytes, {aligned}; contents void"
-    arrays, sections, scattered = arrays_of(spec), plan.sections, plan.view.y_channel
-    packed_type, packed_size = "float", 4
-    if sections is not None:
-        packed_type, packed_size = sections.weight, sections.weight_size
+    arrays, scattered = arrays_of(spec), plan.view.y_channel
+    element, double = packed_element(spec), arrays.x.compute is DType.FLOAT64
     packed = f"what {spec.name}_pack wrote"
     if weights is not None:
         packed = f"{spec.name}_packed, or {packed}"
@@ -106,7 +108,7 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         target=plan.target.name,
         story=story(plan),
         macros=macros(plan, weights),
-        act=activation_text(spec.activation),
+        act=double_text(spec.activation) if double else activation_text(spec.activation),
         packing=plan.packing,
         bias=spec.bias,
         groups=plan.view.groups,
@@ -130,11 +132,14 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         w_type=arrays.w.c,
         b_type=arrays.b.c,
         y_type=arrays.y.c,
-        packed_type=packed_type,
+        packed_type=element.c,
         pack_words="0, or\n * 1 + the first channel whose sums could leave int32"
         if spec.quantized
         else "0",
-        packed_per="" if packed_size == 1 else f" / {packed_size}",
+        widen=WIDEN.get(spec.dtype, ""),
+        zero="0.0" if double else "0.0f",
+        items="doubles" if double else "16-bit numbers" if arrays.x.size == 2 else "floats",
+        packed_per="" if element.size == 1 else f" / {element.size}",
     )
 
 
@@ -200,11 +205,6 @@ def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], 
     found = [(name, str(value)) for name, value in numbers.items()]
     found.append(("SPEC_ID", f'"{spec_id(plan, weights)}"'))
     return tuple(found)
-
-
-def literal(value: float, ctype: str) -> str:
-    """A number as C reads it back exactly."""
-    return float_literal(value) if ctype == "float" else repr(value)
 
 
 def story(plan: KernelPlan) -> tuple[str, ...]:
@@ -316,10 +316,11 @@ def baked_lines(plan: KernelPlan, weights: Weights) -> tuple[str, ...]:
     """The packed weights as the shortest decimals that read back exactly, eight to a line."""
     from convgen.pack import pack, pack_sections
 
-    if plan.sections is None:
-        literals = [float_literal(v) for v in pack(plan.packing, weights).tolist()]
-    else:
-        values = pack_sections(plan, weights).tolist()
-        text = ", ".join(literal(v, plan.sections.weight) for v in values)
+    if plan.sections is not None:
+        text = ", ".join(map(str, pack_sections(plan, weights).tolist()))
         return tuple(textwrap.wrap(f"{text},", 96))
+    values = pack(plan.packing, weights, arrays_of(plan.spec).w).tolist()
+    if plan.spec.dtype is DType.FLOAT64:
+        return tuple(textwrap.wrap(f"{', '.join(map(repr, values))},", 96))
+    literals = [float_literal(v) for v in values]
     return tuple(", ".join(literals[i : i + 8]) + "," for i in range(0, len(literals), 8))

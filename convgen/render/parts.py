@@ -37,10 +37,12 @@ def renamed(isa: VectorIsa, prefix: str) -> VectorIsa:
     """The same instructions under another prefix, which is also the name of the vector type."""
 
     def words(text: str) -> str:
-        return re.sub(rf"\b{isa.prefix}\b", prefix, text)
+        # The type, and operations that call one another; no lane's type has a name of its own.
+        return re.sub(rf"\b{isa.prefix}(?=\b|_)", prefix, text)
 
     operations = tuple(
         Operation(op.name, words(op.params), words(op.result), words(op.body))
         for op in isa.operations
     )
-    return replace(isa, prefix=prefix, operations=operations)
+    modelled = None if isa.modelled is None else renamed(isa.modelled, prefix)
+    return replace(isa, prefix=prefix, operations=operations, modelled=modelled)

@@ -1,8 +1,7 @@
-"""Words of the plain C kernels of every element type beside float32."""
+"""Words of the plain C kernels of 8-bit layers."""
 
 from __future__ import annotations
 
-import math
 import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -10,14 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 from convgen.activations import float_literal
-from convgen.families.base import activation_operations
 from convgen.families.core import serves
 from convgen.plan import Body, KernelPlan, Region
 from convgen.render.body import plus, times
 from convgen.render.core_step import StepText, step_sum_zero, step_text
 from convgen.render.tile import TileText, counted, loop_text, tap_params, tile_text
 from convgen.spec.elements import arrays_of
-from convgen.spec.model import Act, Activation, ConvSpec, DType
+from convgen.spec.model import Act, ConvSpec
 from convgen.spec.quant import Rounding
 from convgen.spec.requantize import input_reach, requantization
 from convgen.target.isa import VectorIsa
@@ -68,27 +66,12 @@ class RequantText:
 
 
 @dataclass(frozen=True)
-class DoubleText:
-    """What templates/activation_double.j2 prints: C double literals; ``above``, ``below``: the
-    limits at the infinities. ``exp``: coefficients from the highest power down."""
-
-    kind: str
-    alpha: str = ""
-    low: str = ""
-    high: str = ""
-    above: str = ""
-    below: str = ""
-    exp: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
 class ScalarText:
     """What templates/scalar.c.j2 prints. ``load_*``, ``pack_w`` and ``finish`` are formats: of an
     offset, a value, or an accumulator and its channel. ``limit``: how pack bounds sums, or None."""
 
     isa: VectorIsa
     prefix: str
-    operations: tuple[str, ...]
     table: str
     regions: tuple[Region, ...]
     runs: tuple[tuple[str, int, int], ...]
@@ -106,17 +89,11 @@ class ScalarText:
     bias: str
     start: str
     y: str
-    acc: str
     load_x: str
     load_w: str
     load_bias: str
-    pack_w: str
     finish: str
-    requant: RequantText | None
-    double: DoubleText | None
-    widen: str
-    narrow: str
-    half: bool
+    requant: RequantText
     w_zero: str
     oc_param: str
     oc_arg: str
@@ -133,7 +110,7 @@ class ScalarText:
     packed_words: str
     w_tap: str
     packed_tap: str
-    limit: SimpleNamespace | None
+    limit: SimpleNamespace
 
 
 def scalar_text(plan: KernelPlan, body: Body) -> ScalarText:
@@ -142,12 +119,10 @@ def scalar_text(plan: KernelPlan, body: Body) -> ScalarText:
     assert plan.sections is not None
     groups, images = view.groups, spec.batch
     arrays, depth = arrays_of(spec), plan.packing.depth
-    requant = requant_text(spec) if spec.quantized else None
-    eight, rows = spec.quantized, times("kh", plan.packing.kw)
+    requant, rows = requant_text(spec), times("kh", plan.packing.kw)
     return ScalarText(
         isa=body.isa,
         prefix=body.isa.prefix,
-        operations=() if eight or spec.dtype is DType.FLOAT64 else activation_operations(spec),
         table=f"{spec.name}_regions",
         regions=body.regions,
         runs=tuple((tile.name, a, b) for tile, a, b in body.runs),
@@ -160,16 +135,15 @@ def scalar_text(plan: KernelPlan, body: Body) -> ScalarText:
         x=arrays.x.c,
         w=plan.sections.weight,
         bias=plan.sections.bias,
-        start="int32_t" if eight else plan.sections.bias,
+        start="int32_t",
         y=arrays.y.c,
-        acc="int32_t" if eight else plan.sections.weight,
-        **(_integer_words(plan, body, requant) if requant else _float_words(spec, body.isa)),
+        **_integer_words(plan, body, requant),
         unit_factor=f"{groups * images} * " if groups * images > 1 else "",
         channel=f"{times('group', view.oc)} + oc" if groups > 1 else "oc",
         channels=spec.oc,
         depth=depth,
-        bias_step=" * 4" if eight else "",
-        weights_at=f"{4 * spec.oc if eight else spec.oc}",
+        bias_step=" * 4",
+        weights_at=f"{4 * spec.oc}",
         x_unit=(f" + {times('image', view.x_image)}" if images > 1 else "")
         + (f" + {times('group', view.x_group)}" if groups > 1 else ""),
         y_unit=(f" + {times('image', view.y_image)}" if images > 1 else "")
@@ -191,12 +165,11 @@ def scalar_text(plan: KernelPlan, body: Body) -> ScalarText:
 
 def _tile(plan: KernelPlan, tile: TileText) -> SimpleNamespace:
     """The tile's words, its channels' weights one filter apart."""
-    bias = 4 if plan.spec.quantized else 1
     vectors = [
         SimpleNamespace(
             index=j.index,
             bias=j.index,
-            bias_at=plus(j.index * bias),
+            bias_at=plus(4 * j.index),
             packed_at=plus(j.index * plan.packing.depth),
             packed=j.index * plan.packing.depth,
             y=j.y,
@@ -237,17 +210,12 @@ def _integer_words(plan: KernelPlan, body: Body, requant: RequantText) -> dict[s
     passed = by_channel or bool(w_zero)
     return {
         "requant": requant,
-        "double": None,
-        "widen": "",
-        "narrow": "",
-        "half": False,
         "w_zero": w_zero,
         "load_x": "s[{0}]" if sum_zero else f"s[{{0}}]{_less(spec.quant.x_zero)}",
         "starts": starts,
         "sum_zero": f"({sum_zero})" if sum_zero < 0 else str(sum_zero) if sum_zero else "",
         "load_w": load_w,
         "load_bias": "b[{0}]",
-        "pack_w": "{0}",
         "finish": f"{spec.name}_output({{0}}{', oc + {1}' if by_channel else ''})",
         "oc_param": ", ptrdiff_t oc" if passed else "",
         "oc_arg": ", channel" if passed else "",
@@ -256,57 +224,6 @@ def _integer_words(plan: KernelPlan, body: Body, requant: RequantText) -> dict[s
             reach=input_reach(spec),
         ),
     }
-
-
-def _float_words(spec: ConvSpec, isa: VectorIsa) -> dict[str, Any]:
-    """Sums in float or double; 16-bit elements are widened on their way in."""
-    element = arrays_of(spec).x
-    half = element.size == 2
-    widen = f"{spec.name}_widen" if half else ""
-    narrow = f"{spec.name}_narrow" if half else ""
-    double = element.compute is DType.FLOAT64
-    act = f"{spec.name}_act({{0}})" if double else f"{isa.prefix}_act({{0}})"
-    return {
-        "requant": None,
-        "double": double_text(spec.activation) if double else None,
-        "widen": widen,
-        "narrow": narrow,
-        "half": element.digits == 11,
-        "w_zero": "",
-        "load_x": f"{widen}(s[{{0}}])" if half else "s[{0}]",
-        "load_w": "v[{0}]",
-        "load_bias": "b[{0}]",
-        "starts": "",
-        "sum_zero": "",
-        "pack_w": f"{widen}({{0}})" if half else "{0}",
-        "finish": f"{narrow}({act})" if half else act,
-        "oc_param": "",
-        "oc_arg": "",
-        "limit": None,
-    }
-
-
-def double_text(act: Activation) -> DoubleText:
-    """The words of an activation in double precision."""
-    exp = tuple(repr(1 / math.factorial(k)) for k in range(14, -1, -1))
-    match act.kind:
-        case Act.RELU:
-            return DoubleText("clip", low="0.0")
-        case Act.RELU6:
-            return DoubleText("clip", low="0.0", high="6.0")
-        case Act.CLIP:
-            low, high = ("" if x is None else repr(x) for x in (act.low, act.high))
-            return DoubleText("clip", low=low, high=high)
-        case Act.LEAKY_RELU:
-            return DoubleText("leaky_relu", alpha=repr(act.alpha))
-        case Act.NONE | Act.HARDSWISH:
-            return DoubleText(act.kind)
-        case Act.SIGMOID:
-            return DoubleText(act.kind, above="1.0", below="0.0", exp=exp)
-        case Act.TANH:
-            return DoubleText(act.kind, above="1.0", below="-1.0", exp=exp)
-        case _:
-            return DoubleText(act.kind, above="v", below="0.0", exp=exp)
 
 
 def requant_text(spec: ConvSpec) -> RequantText:

@@ -79,7 +79,8 @@ def tile_text(plan: KernelPlan, body: Body, tile: Tile) -> TileText:
         row, col = tile.pixel(index)
         x = row * spec.sh * view.x_row + col * spec.sw * view.x_pixel
         y = row * view.y_row + col * view.y_pixel
-        pixels.append(SimpleNamespace(index=index, x=x, y=plus(y), input=f"{v}_set1(s[{x}])"))
+        read = f"{v}_repeat(s{plus(x)})" if body.isa.has("repeat") else f"{v}_set1(s[{x}])"
+        pixels.append(SimpleNamespace(index=index, x=x, y=plus(y), input=read))
     return TileText(
         name=tile.name + plan.tag,
         comment=f"{comment}, {accumulators} multiply-add{'s' if accumulators > 1 else ''} a step.",

@@ -9,6 +9,7 @@ from convgen.plan import Body, KernelPlan, Packing, Region
 from convgen.render.body import BodyText, block_of, common, times
 from convgen.render.lanewise import lanewise_text
 from convgen.render.tile import TileText, loop_text, tap_params, tile_text
+from convgen.spec.elements import packed_element
 
 
 @dataclass(frozen=True)
@@ -51,7 +52,7 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
         x_lane=view.x_lane,
         **loop_text(body.loops),
         input_words="one input of each pixel",
-        bias_param="const float *b, ",
+        bias_param=f"const {packed_element(plan.spec).c} *b, ",
         finish=f"{isa.prefix}_act({{}})",
         finish_words="Activation and store.",
         tap_params=tap_params(body.loops),

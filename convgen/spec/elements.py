@@ -55,6 +55,11 @@ ELEMENTS: Mapping[str, Element] = MappingProxyType(
 )
 
 
+def packed_element(spec: ConvSpec) -> Element:
+    """What packed weights are: of the type that sums have, bytes for 8-bit layers."""
+    return ELEMENTS[ELEMENTS[spec.dtype].compute or DType.INT8]
+
+
 @dataclass(frozen=True)
 class Arrays:
     """The element types of a layer's four arrays."""
@@ -67,8 +72,8 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Sections:
-    """Packed weights of layers whose elements are no float32: every bias, then every filter's
-    weights in the order of taps. C types and bytes of one bias and one weight.
+    """Packed weights of 8-bit plain C: every bias, then every filter's weights in the order of
+    taps. C types and bytes of one bias and one weight.
     """
 
     bias: str

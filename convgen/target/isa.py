@@ -18,12 +18,20 @@ never a new template. The meaning of each operation, lane by lane:
     exp2i(t)          2^n, where t = n + 1.5 * 2^23 and n is an integer in -126..127
     keep(a)           a, in a register: gcc would rather read memory again for each use
 
+Layers of 16-bit elements have vectors of floats, and these operations beside them; ``load`` is for
+packed weights, which are floats, and ``store`` and ``store_part`` round to 16 bits:
+
+    repeat(p)         p[0] in every lane
+    each(p)           p[0 .. lanes-1]; each_part(p, n) as load_part
+
 The spreads, join and pick are there where the instruction set has a quick way; a family that wants
 them asks with ``has``.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 
@@ -55,6 +63,7 @@ class VectorIsa:
     ``operands``: 2 where a result overwrites one of its factors, else 3.
     ``products``: instructions of a multiply-add; ``unpacking``: those that make an input, and a
     vector of weights, of what was loaded; ``weight_registers``: what the latter then takes.
+    ``number``: the C type of a lane. ``widening``: instructions that bring an input to it.
     """
 
     name: str
@@ -78,6 +87,8 @@ class VectorIsa:
     products: int = 1
     unpacking: tuple[int, int] = (0, 0)
     weight_registers: int = 1
+    number: str = "float"
+    widening: int = 0
 
     @property
     def keeps(self) -> bool:
@@ -86,6 +97,21 @@ class VectorIsa:
 
     def operation(self, name: str) -> Operation:
         return next(op for op in self.operations if op.name == name)
+
+    def closed(self, names: Iterable[str]) -> tuple[Operation, ...]:
+        """These operations, behind those that their bodies call."""
+        found: dict[str, Operation] = {}
+
+        def add(name: str) -> None:
+            op = self.operation(name)
+            for callee in re.findall(rf"\b{self.prefix}_(\w+)\(", op.body):
+                if callee not in found:
+                    add(callee)
+            found.setdefault(name, op)
+
+        for name in names:
+            add(name)
+        return tuple(found.values())
 
     @property
     def inlined(self) -> str:
@@ -107,7 +133,7 @@ class VectorIsa:
         return any(op.name == name for op in self.operations)
 
 
-_SHAPES = {
+SHAPES = {
     "load": ("const float *p", "V"),
     "load_part": ("const float *p, int n", "V"),
     "store": ("float *p, V a", "void"),
@@ -126,15 +152,22 @@ _OPTIONAL = {
     "join": ("V a, V b, int n", "V"),
     "pick": ("V a, V b, const int32_t *from", "V"),
 }
-OPERATIONS = tuple(_SHAPES)
+OPERATIONS = tuple(SHAPES)
 
 
-def table(prefix: str, bodies: dict[str, str]) -> tuple[Operation, ...]:
+def table(prefix: str, bodies: Mapping[str, str]) -> tuple[Operation, ...]:
     """Operations by name and body: an expression, or statements that end with ; or }."""
-    assert set(_SHAPES) <= set(bodies)
+    assert set(SHAPES) <= set(bodies)
+    return shaped(prefix, bodies, {**SHAPES, **_OPTIONAL})
+
+
+def shaped(
+    prefix: str, bodies: Mapping[str, str], shapes: Mapping[str, tuple[str, str]] = SHAPES
+) -> tuple[Operation, ...]:
+    """The same with other parameters and results by name; of one vector where none are given."""
     found = []
     for name in bodies:
-        params, result = {**_SHAPES, **_OPTIONAL}.get(name, ("V a", "V"))
+        params, result = shapes.get(name, ("V a", "V"))
         text = bodies[name]
         body = text if text.endswith((";", "}")) else f"return {text};"
         if result == "void" and body != text:

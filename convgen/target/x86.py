@@ -10,6 +10,7 @@ from convgen.target.isa import VectorIsa, spread_groups, table
 CPUID = {
     "sse2": (1, 0, 3, 26, 0),
     "fma": (1, 0, 2, 12, 0x06),
+    "f16c": (1, 0, 2, 29, 0x06),
     "avx2": (7, 0, 1, 5, 0x06),
     "avx512f": (7, 0, 1, 16, 0xE6),
     "avx512bw": (7, 0, 1, 30, 0xE6),
@@ -19,7 +20,7 @@ CPUID = {
 }
 
 
-def _x86(mm: str, ps: str, si: str, part: dict[str, str], fma: str) -> dict[str, str]:
+def x86_bodies(mm: str, ps: str, si: str, part: dict[str, str], fma: str) -> dict[str, str]:
     """The snippets that the x86 widths share; ``mm``: _mm, _mm256 or _mm512."""
     whole = "__m128i" if mm == "_mm" else f"__m{mm[3:]}i"
     exp2i = (
@@ -92,7 +93,7 @@ def _spreads(lanes: int, within_four: str, within_eight: str) -> dict[str, str]:
 
 # clang would make the spreads of many inputs early, and spill accumulators to keep them: half as
 # slow again. It does not move them over this.
-_KEPT = 'V e = {};\n  __asm__("" : "+v"(e));\n  return e;'
+KEPT = 'V e = {};\n  __asm__("" : "+v"(e));\n  return e;'
 _X86 = "defined(__GNUC__) && defined(__x86_64__)"
 
 AVX512 = VectorIsa(
@@ -107,7 +108,7 @@ AVX512 = VectorIsa(
     registers=32,
     operations=table(
         "v16",
-        _x86(
+        x86_bodies(
             "_mm512",
             "ps",
             "si512",
@@ -118,8 +119,8 @@ AVX512 = VectorIsa(
                 "pick": "_mm512_permutex2var_ps(a, _mm512_loadu_si512(from), b)",
                 **_spreads(
                     16,
-                    _KEPT.format("_mm512_permute_ps(a, {imm})"),
-                    _KEPT.format("_mm512_permutexvar_ps(\n      _mm512_setr_epi32({indices}), a)"),
+                    KEPT.format("_mm512_permute_ps(a, {imm})"),
+                    KEPT.format("_mm512_permutexvar_ps(\n      _mm512_setr_epi32({indices}), a)"),
                 ),
             },
             "_mm512_fmadd_ps(a, b, c)",
@@ -139,7 +140,7 @@ AVX2 = VectorIsa(
     registers=16,
     operations=table(
         "v8",
-        _x86(
+        x86_bodies(
             "_mm256",
             "ps",
             "si256",
@@ -173,7 +174,7 @@ AVX2_HALF = VectorIsa(
     registers=16,
     operations=table(
         "v4",
-        _x86(
+        x86_bodies(
             "_mm",
             "ps",
             "si128",
@@ -201,7 +202,7 @@ SSE2 = VectorIsa(
     registers=16,
     operations=table(
         "v4",
-        _x86(
+        x86_bodies(
             "_mm",
             "ps",
             "si128",

@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 
 from convgen.bench.measure import pinned
+from convgen.spec.elements import ELEMENTS, Element, arrays_of, stored
 from convgen.tune.task import NAME, Entrant, Task
 from convgen.verify.kernel import Kernel, load_kernel
 
@@ -43,11 +44,12 @@ def turns_of(task: Task, say: Callable[[Any], None]) -> list[Turn]:
     rng = np.random.default_rng(7)
     spec, spare = task.spec, _Memory(task.number)
     scale = (spec.kh * spec.kw * spec.icg) ** -0.5
-    x = spare.array(spec.x_shape)
-    x[...] = rng.uniform(-1, 1, spec.x_shape)
-    w = (rng.uniform(-1, 1, spec.w_shape) * scale).astype(np.float32)
-    b = rng.uniform(-0.2, 0.2, spec.oc).astype(np.float32)
-    y = spare.array(spec.y_shape)
+    of = arrays_of(spec)
+    x = spare.array(spec.x_shape, of.x)
+    x[...] = _random(rng, 1.0, spec.x_shape, of.x)
+    w = _random(rng, scale, spec.w_shape, of.w)
+    b = _random(rng, 0.2, (spec.oc,), of.b)
+    y = spare.array(spec.y_shape, of.y)
     workspace = spare.array(max(e.workspace_bytes for e in task.entrants) // 4 + 1)
     wall = np.zeros(task.cold_bytes, np.uint8)
     packed: dict[int, Any] = {}
@@ -57,7 +59,7 @@ def turns_of(task: Task, say: Callable[[Any], None]) -> list[Turn]:
         sizes = entrant.packed_bytes, entrant.workspace_bytes, entrant.align
         kernel = load_kernel(Path(entrant.library), spec, *sizes, False)
         if entrant.packing not in packed:
-            packed[entrant.packing] = spare.array(entrant.packed_bytes // 4)
+            packed[entrant.packing] = spare.array(-(-entrant.packed_bytes // 4))
             _pack(kernel, w, b, packed[entrant.packing])
         arrays = (x, packed[entrant.packing], y, workspace)
         turns.append(_cold_turn(kernel, arrays, wall) if len(wall) else _turn(entrant, arrays))
@@ -85,18 +87,27 @@ def race(turns: list[Turn], task: Task, say: Callable[[Any], None]) -> None:
             break
 
 
+def _random(
+    rng: np.random.Generator, reach: float, shape: tuple[int, ...], element: Element
+) -> np.ndarray[Any, Any]:
+    """Numbers up to ``reach`` in size; integers small enough that no sum leaves int32."""
+    if element.is_float:
+        return stored(rng.uniform(-reach, reach, shape), element)
+    return rng.integers(0, 8, shape, np.dtype(element.storage))
+
+
 class _Memory:
     """Arrays that start at a line of the cache, in every pass at another place in their page."""
 
     def __init__(self, number: int) -> None:
         self._next = 1 + 7 * number
 
-    def array(self, shape: Any) -> Any:
-        size = 4 * int(np.prod(shape))
+    def array(self, shape: Any, element: Element = ELEMENTS["float32"]) -> Any:
+        size = element.size * int(np.prod(shape))
         raw = np.zeros(size + 2 * 4096, np.uint8)
         first = -raw.ctypes.data % 4096 + LINE * (self._next % 61)
         self._next += 13
-        return raw[first : first + size].view(np.float32).reshape(shape)
+        return raw[first : first + size].view(element.storage).reshape(shape)
 
 
 def _pack(kernel: Kernel, w: Any, b: Any, packed: Any) -> None:

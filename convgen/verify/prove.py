@@ -19,7 +19,7 @@ from pathlib import Path
 from convgen.dots import DotBody
 from convgen.errors import ToolchainError
 from convgen.plan import KernelPlan
-from convgen.spec.elements import arrays_of
+from convgen.spec.elements import arrays_of, packed_element
 from convgen.toolchain.command import Processes, shell_line
 from convgen.winograd import WinogradBody
 
@@ -106,8 +106,8 @@ def driver(plan: KernelPlan) -> str:
     spec, name = plan.spec, plan.spec.name
     of = arrays_of(spec)
     x, w, b, y = of.x.c, of.w.c, of.b.c, of.y.c
-    packed = plan.sections.weight if plan.sections else "float"
-    size = plan.sections.weight_size if plan.sections else 4
+    element = packed_element(spec)
+    packed, size = element.c, element.size
     bias = f"static {b} b[{spec.oc}];" if spec.bias else f"static {b} *const b = 0;"
     fill_b = f"  for (int i = 0; i < {spec.oc}; ++i) b[i] = any_b;\n" if spec.bias else ""
     work = plan.workspace_bytes // 4
