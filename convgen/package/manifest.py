@@ -11,6 +11,7 @@ from pathlib import Path
 from convgen.verify.report import Report
 
 NAME = "manifest.json"
+CERTIFICATE = "certificate.json"  # of `convgen prove`: beside the manifest, none of its files
 FORMAT = 2
 
 
