@@ -64,11 +64,24 @@ def evidence(
     ``baked``: the C carries its weights. Raises ``ToolchainError`` as ``prove`` does.
     """
     for reading, isa in readings(plan):
-        name = plan.plain.isa.name if reading is Reading.PLAIN else isa or plan.body.isa.name
-        first = prove(plan, files, reading, isa=isa, timeout=timeout)
-        proofs, sums = _sums(plan, files, reading, isa, baked, timeout, first)
-        alarms = tuple(alarm for alarm in first.alarms if alarm not in first.sums)
-        yield BodyProof(name, proofs, sums, alarms)
+        yield prove_body(plan, files, reading, isa, baked=baked, timeout=timeout)
+
+
+def prove_body(
+    plan: KernelPlan,
+    files: Mapping[str, str],
+    reading: Reading,
+    isa: str | None = None,
+    *,
+    baked: bool = False,
+    timeout: float = SECONDS,
+) -> BodyProof:
+    """One of ``readings``; raises ``ToolchainError`` as ``prove`` does."""
+    name = plan.plain.isa.name if reading is Reading.PLAIN else isa or plan.body.isa.name
+    first = prove(plan, files, reading, isa=isa, timeout=timeout)
+    proofs, sums = _sums(plan, files, reading, isa, baked, timeout, first)
+    alarms = tuple(alarm for alarm in first.alarms if alarm not in first.sums)
+    return BodyProof(name, proofs, sums, alarms)
 
 
 def readings(plan: KernelPlan) -> tuple[tuple[Reading, str | None], ...]:
