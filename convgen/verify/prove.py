@@ -173,7 +173,9 @@ def _kept_apart(plan: KernelPlan, tag: str) -> tuple[str, ...]:
     if not isinstance(plan.body, WinogradBody):
         entry = f"body{tag}" if plan.sections is None else "run_part"
         return "-eva-slevel-function", f"{name}_{entry}:{rounds}"
-    functions = (f"{name}_body{tag}", f"transform_block{tag}", f"finish_block{tag}")
+    functions = [f"finish_block{tag}"]
+    if plan.spec.dh > 1 or plan.spec.dw > 1:  # what a tile reads hangs on its phase as well
+        functions += [f"{name}_body{tag}", f"transform_block{tag}"]
     levels = ",".join(f"{function}:{rounds}" for function in functions)
     return "-eva-slevel-function", levels, "-eva-auto-loop-unroll", str(plan.body.along.alpha)
 
