@@ -6,21 +6,32 @@ is shown with seeded bugs.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from edge_layers import EDGES, LAYER, layer
+from edge_layers import EDGES, LAYER, depthwise, layer
 from kernels import ISAS, planned, target_of
+from provable import KINDS, PUSH, provable
+from quant_layers import filled
+from test_quant_kernels import quantised
 
 from convgen.errors import ToolchainError
 from convgen.families import lower
+from convgen.package.emit import decide, kernel_files
 from convgen.plan import KernelPlan
 from convgen.render import render_c
 from convgen.schedule import Family, Schedule
-from convgen.spec.model import ConvSpec, Padding
+from convgen.spec import Weights, parse_file
+from convgen.spec.model import Act, Activation, ConvSpec, DType, Layer, Padding
+from convgen.spec.quant import Affine, Quant, Rounding
+from convgen.spec.requantize import weight_room
 from convgen.verify import prove as module
-from convgen.verify.prove import Proof, Reading, driver, find_frama_c, prove
+from convgen.verify.evidence import Sums, assumptions, evidence, prove_body, readings
+from convgen.verify.harness import Content, bias_limit, driver, largest_products
+from convgen.verify.prove import Proof, Reading, find_frama_c, prove
 
 needs_frama_c = pytest.mark.skipif(find_frama_c() is None, reason="frama-c is not on this machine")
 
@@ -107,6 +118,120 @@ def test_a_planar_layer_is_proved(reading: Reading) -> None:
     assert found.proved, "\n".join(found.alarms)
 
 
+# -- 8-bit layers: what their sums rest on --------------------------------------------------------
+
+BYTE = replace(
+    layer("6x5x4", 6, "3x3", "1 1 1 1"),
+    dtype=DType.INT8,
+    activation=Activation(Act.RELU),
+    quant=Quant(
+        Affine((0.02,), (-3,)), Affine((0.01,) * 6, (1, 0, 2, -4, 5, 6)), Affine((0.06,), (4,))
+    ),
+)
+
+
+@needs_frama_c
+@pytest.mark.parametrize("rounding", Rounding)
+def test_sums_of_8_bit_layers_are_shown_to_stay_within_int32(rounding: Rounding) -> None:
+    assert BYTE.quant is not None
+    spec = replace(BYTE, quant=replace(BYTE.quant, rounding=rounding))
+    plan = planned(spec, target_of("plain"))
+    (found,) = evidence(plan, render_c(plan))
+    assert found.proved, "\n".join(found.alarms)
+    assert found.sums is Sums.BOUNDED
+    first, second = found.proofs
+    assert first.sums and set(first.sums) == set(first.alarms)  # any bias: the sums alone
+    assert second.content is Content.BOUNDED and not second.alarms
+    words = " ".join(assumptions(plan, frozenset({found.sums})))
+    assert f"-{bias_limit(plan)} .." in words and "check of edge_pack" in words
+
+
+@needs_frama_c
+def test_baked_8_bit_weights_need_no_assumption_about_sums() -> None:
+    plan = planned(BYTE, target_of("plain"))
+    made = filled(BYTE, 5)
+    files = render_c(plan, Weights(made.w, made.b))
+    (found,) = evidence(plan, files, baked=True)
+    assert (found.proved, found.sums) == (True, Sums.SHOWN)
+    assert not any("2147483647" in words for words in assumptions(plan, frozenset({found.sums})))
+
+
+@needs_frama_c
+def test_sums_that_only_pack_bounds_are_named_as_an_assumption() -> None:
+    """More steps than any weights' worst case allows: pack's check is what is left."""
+    spec = replace(BYTE, h=3, w=3, c=8000, padding=Padding(), oc=1, quant=Quant(
+        Affine((0.02,), (-128,)), Affine((0.01,), (0,)), Affine((0.06,), (4,))
+    ))  # fmt: skip
+    plan = planned(spec, target_of("plain"))
+    assert bias_limit(plan) is None
+    (found,) = evidence(plan, render_c(plan))
+    assert found.proved, "\n".join(found.alarms)
+    assert found.sums is Sums.CONTRACT and len(found.proofs) == 1
+    words = " ".join(assumptions(plan, frozenset({found.sums})))
+    assert "takes no overflow of these sums for granted" in words
+
+
+@needs_frama_c
+def test_a_sum_that_overflows_is_no_matter_of_assumption_elsewhere() -> None:
+    """Only the accumulators' additions may rest on pack; its own sum may not."""
+    plan = planned(BYTE, target_of("plain"))
+    room = f"if (sum > {weight_room(BYTE)}) return (int)oc + 1;"
+    files = render_c(plan)
+    assert room in files["edge.c"]
+    (found,) = evidence(plan, patched(files, room, ""))
+    assert not found.proved
+    assert all("sum" in alarm for alarm in found.alarms)
+
+
+def test_the_limit_of_biases_leaves_room_for_the_worst_weights() -> None:
+    plan = planned(BYTE, target_of("plain"))
+    assert largest_products(plan) == 3 * 3 * 4 * 130 * 134
+    limit = bias_limit(plan)
+    assert limit is not None and limit % 2**24 == 0
+    assert limit + largest_products(plan) <= 2**31 - 1
+
+
+@needs_frama_c
+@pytest.mark.parametrize("dtype", [DType.FLOAT64, DType.FLOAT16, DType.BFLOAT16])
+def test_other_floats_are_proved(dtype: DType) -> None:
+    spec = replace(EDGES["groups_and_batch"], dtype=dtype, activation=Activation(Act.SIGMOID))
+    plan = planned(spec, target_of("plain"))
+    (found,) = evidence(plan, render_c(plan))
+    assert found.proved, "\n".join(found.alarms)
+    assert found.sums is Sums.FLOAT
+
+
+# -- what every push proves, and what `make prove` does -------------------------------------------
+
+SHIPPED = [
+    item
+    for path in sorted((Path(__file__).parents[1] / "specs").glob("*.yaml"))
+    for item in parse_file(str(path))
+]
+
+
+@needs_frama_c
+@pytest.mark.parametrize("shipped", SHIPPED, ids=[item.spec.name for item in SHIPPED])
+def test_a_shipped_spec_is_proved(shipped: Layer) -> None:
+    """Its vector body for AVX2, the README's target of older machines; all of it: `make prove`."""
+    decided = decide(shipped, target_of("avx2"))
+    reading, isa = readings(decided.plan)[0]
+    baked = decided.weights is not None
+    found = prove_body(decided.plan, kernel_files(decided), reading, isa, baked=baked)
+    assert found.proved, "\n".join(found.alarms)
+    assert found.seconds < 10 or os.getloadavg()[0] > 2
+
+
+@needs_frama_c
+@pytest.mark.parametrize(
+    "seed", [pytest.param(seed, id=KINDS[seed % 10] + str(seed)) for seed in PUSH]
+)
+def test_a_generated_layer_is_proved(seed: int) -> None:
+    case = provable(seed)
+    found = case.proof()
+    assert found.proved, f"{case.label}\n{case.plan.schedule}\n" + "\n".join(found.alarms)
+
+
 # -- EVA speaks up --------------------------------------------------------------------------------
 
 # One mistake each: the text and what replaces it, and a word of the alarm.
@@ -132,6 +257,44 @@ def test_a_seeded_bug_is_reported(bug: str) -> None:
     found = prove(plan, patched(files, good, bad), Reading.SIMD)
     assert found.alarms and not found.proved
     assert all(alarm.startswith("layer.c:") for alarm in found.alarms[:1])
+
+
+# One mistake in each other template: the layer and its schedule, the text and what replaces it.
+FAMILY_BUGS: dict[str, tuple[ConvSpec, Schedule, str, str, str]] = {
+    "depthwise": (
+        depthwise("9x11x19", "3x3", "1 1 1 1"), Schedule(Family.DEPTHWISE, 8, 1, 4, 1), "avx2",
+        "row = u % a->row_tiles;", "row = u % a->row_tiles + 1;",
+    ),
+    "grouped": (
+        EDGES["grouped_by_4"], Schedule(Family.GROUPED, 8, 1, 2, 1), "avx2",
+        "group = u /", "group = 1 + u /",
+    ),
+    "planar": (
+        layer("9x19x3", 5, "3x3", "1 1 1 1", sh=2, sw=2), Schedule(Family.PLANAR, 16, 2, 2, 5),
+        "avx512", "float *const to = y +", "float *const to = y + 1 +",
+    ),
+    "winograd": (
+        ConvSpec("edge", 2, 5, 17, 18, 1, 3, padding=Padding(0, 1, 0, 1)),
+        Schedule(Family.WINOGRAD, 16, 1, 2, 1, 2, 1), "avx512",
+        "ow = tile % 3 * 2;", "ow = tile % 3 * 2 + 1;",
+    ),
+    "scalar": (
+        quantised(EDGES["groups_and_batch"], Rounding.TFLITE), Schedule(Family.DIRECT, 1, 1, 2, 1),
+        "plain", "image = u /", "image = 1 + u /",
+    ),
+}  # fmt: skip
+
+
+@needs_frama_c
+@pytest.mark.parametrize("family", FAMILY_BUGS)
+def test_a_bug_in_a_family_s_template_is_reported(family: str) -> None:
+    spec, schedule, isa, good, bad = FAMILY_BUGS[family]
+    plan = lower(spec, schedule, target_of(isa))
+    files = render_c(plan)
+    assert good in files["edge.c"], files["edge.c"]
+    reading = readings(plan)[0][0]
+    found = prove(plan, patched(files, good, bad), reading)
+    assert found.alarms and found.alarms[0].startswith("edge.c:"), found.alarms
 
 
 def patched(files: Mapping[str, str], good: str, bad: str) -> dict[str, str]:

@@ -66,8 +66,8 @@ def remove_package(folder: Path, name: str) -> list[str]:
     The manifest goes last: until then an interrupted clean can be started again. A running build
     of the layer is waited for.
     """
-    from convgen.package.commit import Place, locked
-    from convgen.package.manifest import NAME, read_manifest
+    from convgen.package.commit import Place, forget_own, locked
+    from convgen.package.manifest import CERTIFICATE, NAME, read_manifest
 
     place = Place(folder, name)
     with locked(place):
@@ -78,6 +78,7 @@ def remove_package(folder: Path, name: str) -> list[str]:
         for path in place.package.iterdir():
             if path.name in known or earlier.fullmatch(path.name):
                 path.unlink()
+        forget_own(place.package / CERTIFICATE)
         shutil.rmtree(place.package / "__pycache__", ignore_errors=True)
         (place.package / NAME).unlink(missing_ok=True)
         left = sorted(path.name for path in place.package.iterdir())

@@ -124,7 +124,7 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
     ``<name>_weights.c`` that the layer no longer has goes: its array stands in the C now.
     """
     from convgen.package.commit import Place, forget_own, refuse_foreign, write_together, writing
-    from convgen.package.manifest import NAME
+    from convgen.package.manifest import CERTIFICATE, NAME
 
     found = {name: _content(place / name) for name in files}
     changed = [name for name, text in files.items() if found[name] != text.encode()]
@@ -136,6 +136,8 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
         )
     with writing(place):
         refuse_foreign(Place(place.parent, place.name), files)
+    if {f"{place.name}.c", f"{place.name}.h"} & set(changed):
+        forget_own(place / CERTIFICATE)  # it is about other C
     write_together(place, {name: files[name].encode() for name in changed})
     weights = f"{place.name}_weights.c"
     if weights not in files:

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convgen.errors import UsageError
+from convgen.package.manifest import CERTIFICATE
 from convgen.package.manifest import NAME as MANIFEST
 from convgen.toolchain.leftover import part_of, sweep_parts
 
@@ -184,6 +185,11 @@ def commit(
         for name, data in files.items():
             (stage / name).write_bytes(data)
         package.mkdir(exist_ok=True)
+        if any(
+            _content(package / f"{place.name}.{end}") != files.get(f"{place.name}.{end}")
+            for end in "ch"
+        ):
+            forget_own(package / CERTIFICATE)  # it is about other C
         order = sorted(files, key=lambda name: (name == MODULE, extension not in name, name))
         for name in order:
             if _content(package / name) != files[name]:

@@ -12,6 +12,7 @@ from convgen.spec.sqnr import Sqnr
 from convgen.verify.report import Report
 
 NAME = "manifest.json"
+CERTIFICATE = "certificate.json"  # of `convgen prove`: beside the manifest, none of its files
 FORMAT = 2
 
 

@@ -74,9 +74,7 @@ def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
         # Inlined together, loops over several tiles would fight for registers, and gcc spill.
         "sweep": isa.apart,
         "supports": " && ".join(
-            f'__builtin_cpu_supports("{f}") != 0'
-            for f in isa.features
-            if f not in IMPLIED
+            f'__builtin_cpu_supports("{f}") != 0' for f in isa.features if f not in IMPLIED
         ),
         "guard": f"{plan.spec.name.upper()}_{isa.name.upper() if plan.tag else 'SIMD'}",
         "everywhere": set(isa.features) <= BASELINE,

@@ -17,7 +17,7 @@ from convgen.render.tile import TileText, counted, loop_text, tap_params, tile_t
 from convgen.spec.elements import arrays_of
 from convgen.spec.model import Act, ConvSpec
 from convgen.spec.quant import Rounding
-from convgen.spec.requantize import input_reach, requantization
+from convgen.spec.requantize import input_reach, requantization, weight_room
 from convgen.target.isa import VectorIsa
 
 COLUMNS = 96  # of a table's lines
@@ -222,6 +222,7 @@ def _integer_words(plan: KernelPlan, body: Body, requant: RequantText) -> dict[s
         "limit": SimpleNamespace(
             zero=f"{spec.name}_w_zero[oc]" if w_zero else f"({zeros[0]})",
             reach=input_reach(spec),
+            room=weight_room(spec),
         ),
     }
 

@@ -177,9 +177,7 @@ _NEON_BRAIN = _neon("vreinterpretq_f32_u32(vshll_n_u16({}, 16))", "v4_shrink(a)"
 
 # -- by instruction set and lanes ----------------------------------------------------------------
 
-_HALF_PART_4 = (
-    "uint16_t t[4] = {{0}};\n  memcpy(t, p, (size_t)n * sizeof *p);\n  return {};"
-)
+_HALF_PART_4 = "uint16_t t[4] = {{0}};\n  memcpy(t, p, (size_t)n * sizeof *p);\n  return {};"
 QUICK: Mapping[tuple[str, DType], Quick] = MappingProxyType(
     {
         ("avx512x16", DType.FLOAT16): Quick(
