@@ -263,11 +263,11 @@ def test_a_seeded_bug_is_reported(bug: str) -> None:
 FAMILY_BUGS: dict[str, tuple[ConvSpec, Schedule, str, str, str]] = {
     "depthwise": (
         depthwise("9x11x19", "3x3", "1 1 1 1"), Schedule(Family.DEPTHWISE, 8, 1, 4, 1), "avx2",
-        "row = u % a->row_tiles;", "row = u % a->row_tiles + 1;",
+        "row = u / chunks", "row = 1 + u / chunks",
     ),
     "grouped": (
         EDGES["grouped_by_4"], Schedule(Family.GROUPED, 8, 1, 2, 1), "avx2",
-        "group = u /", "group = 1 + u /",
+        "row = u / chunks", "row = 1 + u / chunks",
     ),
     "planar": (
         layer("9x19x3", 5, "3x3", "1 1 1 1", sh=2, sw=2), Schedule(Family.PLANAR, 16, 2, 2, 5),
