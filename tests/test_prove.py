@@ -276,7 +276,7 @@ FAMILY_BUGS: dict[str, tuple[ConvSpec, Schedule, str, str, str]] = {
     "winograd": (
         ConvSpec("edge", 2, 5, 17, 18, 1, 3, padding=Padding(0, 1, 0, 1)),
         Schedule(Family.WINOGRAD, 16, 1, 2, 1, 2, 1), "avx512",
-        "ow = tile % 3 * 2;", "ow = tile % 3 * 2 + 1;",
+        "image = x + tile / 6", "image = x + tile / 5",
     ),
     "scalar": (
         quantised(EDGES["groups_and_batch"], Rounding.TFLITE), Schedule(Family.DIRECT, 1, 1, 2, 1),
