@@ -141,6 +141,8 @@ def test_fours_of_rows_meet_every_tap_once(
 @pytest.mark.parametrize("rounding", Rounding)
 def test_depthwise_by_fours_of_rows(rounding: Rounding, model: bool) -> None:
     """Strides, dilations and tails; sums of taps where the input's zero is not its least."""
+    if model and rounding is not Rounding.ONNX:
+        pytest.skip("compilers take half a minute for it; the model of roundings is tested above")
     way, ran = way_of("x86-64-avx512", model=model), 0
     for i, (c, k, s, d) in enumerate([(19, 3, 1, 1), (16, 3, 2, 1), (33, 5, 1, 1), (9, 3, 1, 2)]):
         pad = Padding(1, 2, 1, 0)
