@@ -103,11 +103,11 @@ BUGS = {
         "part + 1, parts)", "part + 2 < parts ? part + 2 : parts, parts)", "ThreadSanitizer",
     ),
     "a bias that nobody wrote": (
-        Tool.MEMORY, "clang", "float64", "biases[oc] = ", "if (oc) biases[oc] = ",
+        Tool.MEMORY, "clang", "float64", "row[lane] = oc ", "if (oc) row[lane] = oc ",
         "MemorySanitizer",
     ),
     "weights that nobody wrote": (
-        Tool.VALGRIND, "gcc", "float64", "biases[oc] = ", "if (oc) biases[oc] = ",
+        Tool.VALGRIND, "gcc", "float64", "row[lane] = oc ", "if (oc) row[lane] = oc ",
         "depends on uninitialised value",
     ),
 }  # fmt: skip
