@@ -173,11 +173,13 @@ def _kept_apart(plan: KernelPlan, tag: str) -> tuple[str, ...]:
     if not isinstance(plan.body, WinogradBody):
         entry = f"body{tag}" if plan.sections is None else "run_part"
         return "-eva-slevel-function", f"{name}_{entry}:{rounds}"
-    functions = [f"finish_block{tag}"]
-    if plan.spec.dh > 1 or plan.spec.dw > 1:  # what a tile reads hangs on its phase as well
-        functions += [f"{name}_body{tag}", f"transform_block{tag}"]
+    unrolled = ("-eva-auto-loop-unroll", str(plan.body.along.alpha))
+    if plan.spec.dh == 1 and plan.spec.dw == 1:
+        return unrolled
+    # What a tile reads hangs on its phase as well as on its row and its column.
+    functions = (f"{name}_body{tag}", f"transform_block{tag}", f"finish_block{tag}")
     levels = ",".join(f"{function}:{rounds}" for function in functions)
-    return "-eva-slevel-function", levels, "-eva-auto-loop-unroll", str(plan.body.along.alpha)
+    return "-eva-slevel-function", levels, *unrolled
 
 
 def _sums(plan: KernelPlan, content: Content) -> tuple[str, ...]:
