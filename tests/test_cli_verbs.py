@@ -33,8 +33,8 @@ def write(name: str, text: str) -> str:
 
 def test_the_verbs_are_those_of_the_contract() -> None:
     assert [verb.__name__ for verb in VERBS] == [
-        "init", "check", "explain", "build", "emit", "cross", "size", "verify", "bench", "tune",
-        "schema", "doctor", "clean",
+        "init", "check", "explain", "build", "emit", "cross", "size", "verify", "prove", "bench",
+        "tune", "schema", "doctor", "clean",
     ]  # fmt: skip
 
 

@@ -100,7 +100,6 @@ def test_a_flat_winograd_layer_is_proved(row: bool) -> None:
 @needs_frama_c
 @pytest.mark.parametrize("m", [2, pytest.param(4, marks=pytest.mark.deep)])
 def test_a_winograd_layer_is_proved(m: int) -> None:
-    """The SIMD body; the plain one takes minutes."""
     spec = ConvSpec("wino", 4, 5, 17, 18, 3, 3, padding=Padding(1, 1, 1, 1))
     plan = lower(spec, Schedule(Family.WINOGRAD, 16, m, m, 1, 2, 1), target_of("avx512"))
     found = proof(plan, Reading.SIMD)
@@ -262,11 +261,11 @@ def test_a_seeded_bug_is_reported(bug: str) -> None:
 FAMILY_BUGS: dict[str, tuple[ConvSpec, Schedule, str, str, str]] = {
     "depthwise": (
         depthwise("9x11x19", "3x3", "1 1 1 1"), Schedule(Family.DEPTHWISE, 8, 1, 4, 1), "avx2",
-        "row = u % a->row_tiles;", "row = u % a->row_tiles + 1;",
+        "row = u / chunks;", "row = u / chunks + 1;",
     ),
     "grouped": (
         EDGES["grouped_by_4"], Schedule(Family.GROUPED, 8, 1, 2, 1), "avx2",
-        "group = u /", "group = 1 + u /",
+        "row = u / chunks;", "row = u / chunks + 1;",
     ),
     "planar": (
         layer("9x19x3", 5, "3x3", "1 1 1 1", sh=2, sw=2), Schedule(Family.PLANAR, 16, 2, 2, 5),
@@ -275,11 +274,12 @@ FAMILY_BUGS: dict[str, tuple[ConvSpec, Schedule, str, str, str]] = {
     "winograd": (
         ConvSpec("edge", 2, 5, 17, 18, 1, 3, padding=Padding(0, 1, 0, 1)),
         Schedule(Family.WINOGRAD, 16, 1, 2, 1, 2, 1), "avx512",
-        "ow = tile % 3 * 2;", "ow = tile % 3 * 2 + 1;",
+        "image = x + tile / 6", "image = x + tile / 5",
     ),
     "scalar": (
-        replace(EDGES["groups_and_batch"], dtype=DType.FLOAT16), Schedule(Family.DIRECT, 1, 1, 2, 1),
-        "plain", "image = u /", "image = 1 + u /",
+        replace(EDGES["groups_and_batch"], dtype=DType.FLOAT16),
+        Schedule(Family.DIRECT, 1, 1, 2, 1), "plain",
+        "image = u /", "image = 1 + u /",
     ),
 }  # fmt: skip
 
