@@ -74,8 +74,8 @@ def test_a_case_is_its_number_and_a_spec_file_can_say_it() -> None:
 
 
 # A mistake in a template, and the least layer that has it: a second group's bias.
-RIGHT = 'b[{{ times("g", plan.packing.oc) }} + oc]'
-WRONG = "b[oc]"
+RIGHT = '"b[%s + oc]" % times("g", plan.packing.oc)'
+WRONG = '"b[oc]"'
 
 
 def test_a_seeded_bug_is_found_and_shrunk_to_a_spec_that_build_refuses(tmp_path: Path) -> None:

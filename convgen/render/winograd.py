@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from convgen.activations import float_literal
 from convgen.combination import Combination, program
 from convgen.plan import KernelPlan, Packing, Tile
-from convgen.render.body import BodyText, block_of, common, plus
+from convgen.render.body import BodyText, block_of, common, plus, times
 from convgen.winograd import IDENTITY, Matrix, WinogradBody, Work, matrices
 
 _WIDTH = 74  # columns left for a sum beside its name
@@ -22,7 +22,8 @@ class WinogradText(BodyText):
     ``mh`` x ``mw``, ``ah`` x ``aw``: outputs and inputs of a tile. ``..._steps``: elements
     from row to row and column to column, or only along the axis that a ``flat`` kernel transforms:
     of x, of y, and of patches with a tile's inputs and outputs. ``k_row``, ``k_col``: what takes
-    row and column of a ``flat`` tile's first place to its k-th.
+    row and column of a ``flat`` tile's first place to its k-th; ``apart``: what a number of a
+    tile's rows or columns is multiplied with. ``last_...``: where the last tile lies that is whole.
     """
 
     packing: Packing
@@ -56,12 +57,11 @@ class WinogradText(BodyText):
     pt: int
     pl: int
     d: int
-    rows_in: str
-    cols_in: str
-    rows_out: str
-    cols_out: str
-    phase_params: str
-    phase_args: str
+    last_ih: int
+    last_iw: int
+    last_oh: int
+    last_ow: int
+    apart: str
     x_image: int
     x_row: int
     x_pixel: int
@@ -95,6 +95,11 @@ class WinogradText(BodyText):
     finish_words: str
     tap_params: str
 
+    @property
+    def inside(self) -> bool:
+        """Whether the image is large enough for a tile that needs no zeros around it."""
+        return self.last_ih >= 0 and self.last_iw >= 0
+
 
 def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
     """The words of one body of a Winograd plan."""
@@ -113,19 +118,19 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
         oc_blocks=-(-spec.oc // m_pitch), work=body.work,
         v_pitch=body.v_pitch, v_plane=body.v_plane, m_pitch=m_pitch, m_plane=body.m_plane,
         h=spec.h, w=spec.w, c=spec.c, oh=spec.oh, ow=spec.ow, oc=spec.oc,
-        pt=spec.padding.top // d, pl=spec.padding.left // d, d=d,
-        rows_in="rows" if d > 1 else str(spec.h), cols_in="cols" if d > 1 else str(spec.w),
-        rows_out="rows" if d > 1 else str(spec.oh), cols_out="cols" if d > 1 else str(spec.ow),
-        phase_params="ptrdiff_t rows, ptrdiff_t cols, " if d > 1 else "",
-        phase_args="rows, cols, " if d > 1 else "",
-        x_image=view.x_image, x_row=d * view.x_row, x_pixel=d * view.x_pixel,
-        y_image=view.y_image, y_row=d * view.y_row, y_pixel=d * view.y_pixel,
+        pt=spec.padding.top, pl=spec.padding.left, d=d,
+        last_ih=spec.h - 1 - (high.alpha - 1) * d, last_iw=spec.w - 1 - (wide.alpha - 1) * d,
+        last_oh=spec.oh - 1 - (high.m - 1) * d, last_ow=spec.ow - 1 - (wide.m - 1) * d,
+        apart=f" * {d}" if d > 1 else "",
+        x_image=view.x_image, x_row=view.x_row, x_pixel=view.x_pixel,
+        y_image=view.y_image, y_row=view.y_row, y_pixel=view.y_pixel,
         x_steps=_steps(body, d * view.x_row, d * view.x_pixel),
         y_steps=_steps(body, d * view.y_row, d * view.y_pixel),
         in_steps=_steps(body, wide.alpha * isa.lanes, isa.lanes),
         out_steps=_steps(body, wide.m * isa.lanes, isa.lanes),
         outputs=high.m * wide.m,
-        k_row="" if high == IDENTITY else " + k", k_col="" if wide == IDENTITY else " + k",
+        k_row="" if high == IDENTITY else " + " + times("k", d),
+        k_col="" if wide == IDENTITY else " + " + times("k", d),
         t_param="" if flat else "float *t, ", t_arg="" if flat else "t, ",
         fetch_in=body.fetch_in, fetch_out=body.fetch_out,
         inward=_combinations(isa.prefix, mats.bt),

@@ -162,24 +162,15 @@ def _kept_apart(plan: KernelPlan, tag: str) -> tuple[str, ...]:
     """The loops whose rounds EVA must not merge, for its intervals to be exact enough.
 
     Tiled: the rows of the table of regions; everything inside a region is an interval. Winograd:
-    blocks and tiles, since which pixels a tile reads hangs on its row and its column together, and
-    the small loops of the filters' transform.
+    the small loops of the transforms.
     """
-    name = plan.spec.name
-    rounds = SPARE + max(
-        body.count + body.blocks if isinstance(body, WinogradBody) else len(body.regions)
-        for part in (plan, *plan.narrower)
-        for body in part.bodies
-    )
-    if not isinstance(plan.body, WinogradBody):
-        own = plan.sections is None or isinstance(plan.body, DotBody)
-        entry = f"body{tag}" if own else "run_part"
-        return "-eva-slevel-function", f"{name}_{entry}:{rounds}"
-    functions = [f"finish_block{tag}"]
-    if plan.spec.dh > 1 or plan.spec.dw > 1:  # what a tile reads hangs on its phase as well
-        functions += [f"{name}_body{tag}", f"transform_block{tag}"]
-    levels = ",".join(f"{function}:{rounds}" for function in functions)
-    return "-eva-slevel-function", levels, "-eva-auto-loop-unroll", str(plan.body.along.alpha)
+    if isinstance(plan.body, WinogradBody):
+        return "-eva-auto-loop-unroll", str(plan.body.along.alpha)
+    bodies = (body for part in (plan, *plan.narrower) for body in part.bodies)
+    rounds = SPARE + max(len(body.regions) for body in bodies)
+    own = plan.sections is None or isinstance(plan.body, DotBody)
+    entry = f"body{tag}" if own else "run_part"
+    return "-eva-slevel-function", f"{plan.spec.name}_{entry}:{rounds}"
 
 
 def _sums(plan: KernelPlan, content: Content) -> tuple[str, ...]:
