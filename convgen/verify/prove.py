@@ -162,10 +162,10 @@ def _kept_apart(plan: KernelPlan, tag: str) -> tuple[str, ...]:
     """The loops whose rounds EVA must not merge, for its intervals to be exact enough.
 
     Tiled: the rows of the table of regions; everything inside a region is an interval. Winograd:
-    the small loops of the transforms.
+    none, places in the image and in the workspace are intervals that its tests cut to size.
     """
     if isinstance(plan.body, WinogradBody):
-        return "-eva-auto-loop-unroll", str(plan.body.along.alpha)
+        return ()
     bodies = (body for part in (plan, *plan.narrower) for body in part.bodies)
     rounds = SPARE + max(len(body.regions) for body in bodies)
     own = plan.sections is None or isinstance(plan.body, DotBody)
