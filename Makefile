@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: test lint deep faults mutants campaign hostile bench bench8 golden clean
+.PHONY: test lint deep faults prove mutants campaign hostile bench bench8 golden clean
 
 # Every test of a push, on two cores.
 test:
@@ -26,6 +26,13 @@ campaign:
 # Random, damaged and malicious spec files for the front end, within bounds of time and memory.
 hostile:
 	PYTHONPATH=tests $(PYTHON) -m hostile $(HOSTILE)
+
+# frama-c on every spec of specs/, for this machine and for one file with every body of x86-64, and
+# on 250 bodies of generated layers; about ten minutes.
+prove:
+	$(PYTHON) -m convgen prove specs/*.yaml
+	$(PYTHON) -m convgen prove --target x86-64 specs/*.yaml
+	PYTHONPATH=tests $(PYTHON) tests/provable.py 0 250
 
 # Every mutant of tests/mutants.toml in a copy of the tree, killed or not; about 20 minutes. Only
 # some: make mutants MUTANTS="winograd planar".
