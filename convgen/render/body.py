@@ -27,7 +27,8 @@ class BodyText:
     compiled; ``tag``: what the names of its functions end in. ``x_type w_type
     y_type``: C types of the elements that kernels see;
     ``x_vector``, ``w_vector``: of what is multiplied, ``w_load``, ``multiply``: the operations;
-    ``more_params``: what microkernels are given besides.
+    ``more_params``: what microkernels are given besides; ``of_ends``: which parameters only their
+    ends need, and are kept out of the loop's registers.
     """
 
     isa: VectorIsa
@@ -54,6 +55,7 @@ class BodyText:
     w_load: str
     multiply: str
     more_params: str
+    of_ends: tuple[str, ...]
 
 
 def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
@@ -88,6 +90,7 @@ def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
         "w_load": "load",
         "multiply": "fma",
         "more_params": "",
+        "of_ends": (),
     }
 
 

@@ -81,6 +81,7 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
         "w_load": "taps" if body.single else "weights",
         "multiply": "product" if body.single else "deep" if packed.patterns else "dot",
         "more_params": extra,
+        "of_ends": ("b", "scale") if scale else ("b",),
         "words": f"{body.isa.name}: {body.isa.lanes} sums side by side",
     }
     return DotText(
