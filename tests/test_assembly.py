@@ -29,6 +29,8 @@ RELU = Activation(Act.RELU)
 DENSE = ConvSpec("dense", 28, 28, 48, 96, 3, 3, padding=Padding(1, 1, 1, 1), activation=RELU)
 SHORT = ConvSpec("short", 20, 20, 3, 6, 5, 5, activation=RELU)  # few filters, one vector of them
 POINTWISE = ConvSpec("pointwise", 14, 14, 100, 72, 1, 1, activation=RELU)
+# Tiles of five pixels, whose registers gcc once filled with what only their ends need.
+SMALL = ConvSpec("small", 7, 7, 512, 64, 3, 3, padding=Padding(1, 1, 1, 1), activation=RELU)
 # Winograd layers whose products once spilled.
 DEEP = ConvSpec("deep", 64, 64, 128, 32, 3, 3, padding=Padding(1, 1, 1, 1))
 ODD = ConvSpec("odd", 27, 37, 24, 33, 5, 5, padding=Padding(2, 2, 2, 2))
@@ -143,9 +145,12 @@ def dots(step: Step) -> int:
 
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("target", [t for t in TARGETS if t.startswith("x86-64-")])
-def test_the_hot_loops_of_8_bit_layers(target: str, compiler: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("spec", [DENSE, SMALL], ids=lambda spec: spec.name)
+def test_the_hot_loops_of_8_bit_layers(
+    spec: ConvSpec, target: str, compiler: str, tmp_path: Path
+) -> None:
     """One instruction a product with VNNI, else two and their additions; sums in registers."""
-    plan = planned(quantised(DENSE, Rounding.ONNX), TARGETS[target])
+    plan = planned(quantised(spec, Rounding.ONNX), TARGETS[target])
     isa, tile = plan.body.isa, max(plan.body.tiles, key=lambda t: t.pixels * t.vectors)
     assembly = assembly_of(plan, compiler, tmp_path)
     found = [step for step in blocks(assembly) if dots(step) and not step.results]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from test_quant_kernels import quantised
 
 from convgen.bench.machine import Level, Machine, measured_rates
 from convgen.choose import choose
@@ -23,6 +24,7 @@ from convgen.roofline import (
 )
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import Act, Activation, ConvSpec, Padding
+from convgen.spec.quant import Rounding
 from convgen.target import TARGETS
 
 AVX512 = TARGETS["x86-64-avx512"]
@@ -53,6 +55,26 @@ def test_full_tiles_issue_exactly_the_layers_products() -> None:
     work = work_of(direct(spec, 1, 8, 2))
     assert work.fmas * 16 == spec.macs
     assert work.loads == spec.macs / 16 * (8 + 2) / 16 + 32 * 2 * 2  # and a bias for each tile
+
+
+def test_full_tiles_of_8_bits_issue_a_product_for_four_multiply_adds() -> None:
+    spec = quantised(layer(16, 64, 64), Rounding.ONNX)
+    work = work_of(direct(spec, 1, 8, 2))
+    assert work.fmas * 16 * 4 == spec.macs
+    assert work.loads == spec.macs / 64 * (8 + 2) / 16 + 32 * 2 * 2  # and sums for each tile
+
+
+@pytest.mark.parametrize("target", ["x86-64-avx512", "x86-64-avx2", "x86-64-sse2"])
+def test_depthwise_8_bits_ask_for_no_less_than_their_products(target: str) -> None:
+    spec = replace(layer(20, 64, 64, 3), groups=64)
+    layer_of_8_bits = quantised(spec, Rounding.ONNX)
+    plan = lower(
+        layer_of_8_bits, choose(layer_of_8_bits, TARGETS[target]).schedule, TARGETS[target]
+    )
+    most = 4 if plan.sections.patterns else 1  # type: ignore[union-attr]
+    work = work_of(plan)
+    assert spec.macs / most <= work.fmas * plan.body.isa.lanes <= 4 * spec.macs
+    assert work.loads > work.fmas / 9
 
 
 def test_wasted_lanes_count_as_products() -> None:

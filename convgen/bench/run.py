@@ -100,9 +100,7 @@ def bench_layer(
         write_arrays(Path(folder), spec, fill.x, fill.w, fill.b)
         ready, results = _prepared(subject, fill, rivals, plan, Path(folder))
     timings, failed = _turns(timed(call), ready, plan, on_round)
-    # Bounds are counted in float32 multiply-adds: of 8-bit products they say nothing.
-    rates = None if spec.quantized else plan.rates
-    limit = None if rates is None else subject.limit(rates)
+    limit = None if plan.rates is None else subject.limit(plan.rates)
     arrays = (fill.x, fill.w, y) if fill.b is None else (fill.x, fill.w, fill.b, y)
     return LayerResult(
         name=spec.name,

@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from convgen.cli.bounds import Measured
     from convgen.package.emit import Decided
     from convgen.plan import KernelPlan
-    from convgen.target import Target
 
 RULE = 78
 
@@ -102,7 +101,7 @@ def sections(
         ("Cost", [str(step) for step in cost_steps(spec)]),
         ("Bytes", [*map(str, byte_steps(spec)), *_kernel_bytes(plan)]),
         *_quantisation(decided),
-        ("Target", _target_lines(plan.target)),
+        ("Target", _target_lines(plan)),
         ("Schedule", _schedule_lines(decided)),
         ("Bound of one call on one core", bound_lines(plan, cost(plan).cycles, measured)),
         *_kernel_sections(plan, everything),
@@ -132,9 +131,9 @@ def _kernel_bytes(plan: KernelPlan) -> list[str]:
     ]
 
 
-def _target_lines(target: Target) -> list[str]:
-    isa = target.isa
-    needs = ", ".join(isa.features) or "nothing beyond C99"
+def _target_lines(plan: KernelPlan) -> list[str]:
+    target, isa = plan.target, plan.target.isa
+    needs = ", ".join(plan.body.isa.features) or "nothing beyond C99"
     if target.parts:
         parts = ", ".join(target.parts)
         needs = f"nothing beyond x86-64; float32 layers run the widest it can of {parts}"
