@@ -35,6 +35,15 @@ def test_cache_keeps_what_it_is_given(tmp_path: Path) -> None:
     assert (cache.get("ab" * 32), len(cache)) == (None, 0)
 
 
+def test_what_a_killed_build_left_is_swept_by_a_hit(tmp_path: Path) -> None:
+    cache = Cache(tmp_path / "c")
+    cache.put("ab" * 32, Entry(b"library", {}))
+    left = tmp_path / "c" / "builds" / "ab" / f".x.entry.{2**22 + 1}.1.part"  # no such process
+    left.write_bytes(b"half")
+    assert cache.get("ab" * 32) is not None
+    assert not left.exists()
+
+
 @pytest.mark.parametrize("damage", ["truncated", "flipped", "empty", "text"])
 def test_threat_damaged_cache_entry_is_noticed_and_rebuilt(tmp_path: Path, damage: str) -> None:
     build(tmp_path, TINY)

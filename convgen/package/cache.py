@@ -63,6 +63,7 @@ class Cache:
                 path.unlink()
             else:
                 os.utime(path)  # used now: the last to go
+        self._sweep()
         return entry
 
     def put(self, key: str, entry: Entry) -> None:
@@ -109,9 +110,13 @@ class Cache:
                 found.append((status.st_mtime, status.st_size, path))
         return sorted(found)
 
-    def _shrink(self) -> None:
+    def _sweep(self) -> None:
+        """What killed builds left: by every build, whether it finds its entry or stores one."""
         for folder in self._folders():
             sweep_parts(folder)
+
+    def _shrink(self) -> None:
+        self._sweep()
         used = self._used()
         total = sum(size for _, size, _ in used)
         for _, size, path in used:
