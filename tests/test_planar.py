@@ -47,6 +47,9 @@ HARD: dict[str, ConvSpec] = {
     "dilated": layer("12x31x3", 5, "3x3", "2 4 2 4", dh=2, dw=4, sw=3),
     "many_bands": layer("61x60x6", 2, "3x3", "1 1 1 1", sh=2, sw=1),
     "row_gaps": layer("21x40x3", 4, "2x2", sh=5, sw=5),
+    # No vector of outputs is whole: only the zeros of rows outside the image are stored whole.
+    "no_whole_store": layer("1x1x2", 1, "1x1", bias=False),
+    "no_whole_store_wide": layer("17x5x3", 1, "1x3"),
     "no_bias": layer("9x20x3", 4, "3x3", bias=False),
 }  # fmt: skip
 # AVX-512 takes every layer, the others take turns.

@@ -17,7 +17,7 @@ from convgen.plan import KernelPlan, Packing, View
 from convgen.planar import PlanarBody, Run, Segment, Split, Strip
 from convgen.schedule import Family, Schedule
 from convgen.shuffle import interleaved, picks_per_vector, taken_apart
-from convgen.spec.model import ConvSpec, DType, Padding
+from convgen.spec.model import ConvSpec, DType
 from convgen.target import Target, VectorIsa
 
 name = Family.PLANAR
@@ -331,18 +331,13 @@ def _operations(
 ) -> tuple[str, ...]:
     """Vector operations that this body's text calls; a compiler warns of any other."""
     runs = [run for strip in strips for run in strip.runs]
-    used = {"load", "set1", "fma", *activation_operations(spec)}
+    used = {"load", "store", "set1", "fma", *activation_operations(spec)}
     if any(len(segments) > 1 for run in runs for segments in run.vectors):
         used.add("join")
-    if spec.padding != Padding():  # zeros, and sums that are done again one by one
-        used.add("store")
-    if not straight or any(run.stored >= lanes for run in runs):
-        used.add("store")
     if straight and any(run.stored % lanes for run in runs):
         used.add("store_part")
     if split.network is not None:
         used |= {"pick"} if split.network.picks and split.whole + split.rest else set()
-        used.add("store")
         if any(0 < n < lanes for n in split.full):
             used.add("load_part")
     if network is not None:
