@@ -140,7 +140,7 @@ V4_OP v4 v4_act(v4 a)
 /* Lane i goes to p[i * 30], the next channel's plane. */
 V4_OP void v4_scatter(float *p, v4 a, int n)
 {
-  float t[4];
+  float t[4] = { 0 };
   v4_store(t, a);
   for (int i = 0; i < n; ++i) p[i * (ptrdiff_t)30] = t[i];
 }
