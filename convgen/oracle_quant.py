@@ -54,6 +54,11 @@ def _scaled(how: Requantization, sums: Int64s, channels: NDArray[np.intp]) -> In
         product = sums.astype(np.float32) * scale
         nearest: Int64s = np.rint(np.clip(product, -1e6, 1e6)).astype(np.int64)
         return nearest
+    return fixed_point_scaled(how, sums, channels)
+
+
+def fixed_point_scaled(how: Requantization, sums: Int64s, channels: NDArray[np.intp]) -> Int64s:
+    """TFLite's two roundings, or its single one, before the zero point."""
     factor, shift = np.array(how.factors)[channels], np.array(how.shifts)[channels]
     if how.rounding is Rounding.TFLITE_SINGLE:
         right = 31 - shift

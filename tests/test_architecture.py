@@ -21,7 +21,7 @@ LAYERS = (
     ("errors",),
     ("schedule", "toolchain"),
     ("spec", "shuffle"),
-    ("target",),
+    ("target", "float_steps"),
     ("oracle", "activations", "plan"),
     ("combination",),
     ("oracle_quant", "winograd", "planar", "dots"),

@@ -23,6 +23,8 @@ from convgen.target.dots import OPTIONAL, DotIsa
 from convgen.target.isa import model
 
 VECTORS = 512
+BY_LAYERS = OPTIONAL - {"stairs", "stairs_signed"}
+ORDER = ("x", "w", "a", "b", "scale", "rest", "half", "factor", "by", "addend")
 SOURCE = """\
 #include <stdint.h>
 #include <string.h>
@@ -33,7 +35,7 @@ typedef @ctype @v;
 typedef struct {
   const @x *x;
   const int8_t *w, *a, *b;
-  const float *scale;
+  const float *scale, *rest, *half;
   const int32_t *factor, *by;
   const int64_t *addend;
   int32_t *y;
@@ -52,11 +54,16 @@ RUN(rescale, @v_rescale(A, d->scale + i))
 RUN(rescale_within, @v_rescale_within(B, d->scale + i, -100.25f, 91.5f))
 RUN(reduce, @v_reduce(A, d->factor + i, d->addend + i, d->by + i))
 RUN(reduce_signed, @v_reduce_signed(A, d->factor + i, d->addend + i, d->by + i))
+@stairs
 RUN(add1, @v_add1(A, -77))
 RUN(max1, @v_max1(A, 1000))
 RUN(min1, @v_min1(A, -5))
 OPEN(narrow) { @v_narrow(d->bytes + i, A); } }
 @parts
+"""
+STAIRS = """
+RUN(stairs, @v_stairs(B, d->scale + i, d->rest + i, d->half + i))
+RUN(stairs_signed, @v_stairs_signed(B, d->scale + i, d->rest + i, d->half + i))
 """
 PART = """
 RUN(each_part_@n, @v_product(@v_each_part(d->x + i, @n), @v_taps(d->w + i), A))
@@ -70,9 +77,9 @@ def source(isa: VectorIsa, side: str, x: str) -> str:
         f"{attribute} static inline {op.result} {isa.prefix}_{op.name}({op.params})\n"
         f"{{\n  {op.body}\n}}"
         for op in isa.operations
-        if op.name not in OPTIONAL  # test_dot_kernels.py holds those to the oracle, model and all
+        if op.name not in BY_LAYERS  # test_dot_kernels.py holds those to the oracle, model and all
     )
-    text = SOURCE.replace(
+    text = SOURCE.replace("@stairs", STAIRS if isa.has("stairs") else "").replace(
         "@parts", "".join(PART.replace("@n", str(n)) for n in range(1, isa.lanes))
     )
     for mark, value in {
@@ -108,6 +115,8 @@ def arrays(lanes: int, dtype: DType) -> dict[str, NDArray[np.generic]]:
         "x": x.astype(numpy_dtype(ELEMENTS[dtype])), "w": w.astype(np.int8),
         "a": a.astype("<i4"), "b": b.astype("<i4"),
         "scale": rng.choice(np.array([0.5, 0.25, 0.3, 2**-8, 2**-20], np.float32), n),
+        "rest": rng.integers(-2048, 2048, n).astype(np.float32) * np.float32(2**-40),
+        "half": rng.uniform(0.5, 1.0, n).astype(np.float32),
         "factor": rng.integers(2**30, 2**31, n).astype(np.int32),
         "by": by.astype(np.int32).reshape(-1), "addend": addend.reshape(-1),
     }  # fmt: skip
@@ -124,7 +133,7 @@ def runner(isa: DotIsa, dtype: DType, way: Way) -> Run:
     def run(side: str, name: str) -> tuple[NDArray[np.int32], NDArray[np.generic]]:
         given, n = arrays(isa.lanes, dtype), VECTORS * isa.lanes
         y, bytes_ = np.zeros(n, np.int32), np.zeros(n, numpy_dtype(ELEMENTS[dtype]))
-        order = [given[k] for k in ("x", "w", "a", "b", "scale", "factor", "by", "addend")]
+        order = [given[k] for k in ORDER]
         pointers = [array.ctypes.data for array in (*order, y, bytes_)]
         library[f"{side}_{name}"]((ctypes.c_void_p * len(pointers))(*pointers))
         return y, bytes_
@@ -142,7 +151,8 @@ def test_every_operation(target: str, dtype: DType, cc: str) -> None:
     names = ["sub", "dot", "product", "rescale", "rescale_within", "reduce", "reduce_signed",
              "add1", "max1", "min1", "narrow"]  # fmt: skip
     read = {"sums", "spill", "quad", "weights", "each", "taps"}
-    there = {op.name for op in isa.operations} - OPTIONAL
+    there = {op.name for op in isa.operations} - BY_LAYERS
+    names += ["stairs", "stairs_signed"] if isa.has("stairs") else []
     assert {*names, *read, "each_part", "narrow_part"} == there
     for name in [*names, *(f"{k}_{n}" for k in ("each_part", "narrow_part")
                            for n in range(1, isa.lanes))]:  # fmt: skip

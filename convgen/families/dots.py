@@ -13,6 +13,7 @@ from convgen.dots import DotBody, DotPacking, Pattern, Stage, quads_of
 from convgen.errors import ScheduleError
 from convgen.families.base import view_of
 from convgen.families.tiled import PLAIN_TILE, packing_of, peel, regions_of
+from convgen.float_steps import float_steps
 from convgen.plan import KernelPlan, Loop, Rectangle, Region, Tile, View
 from convgen.schedule import Schedule
 from convgen.spec.elements import ELEMENTS
@@ -173,7 +174,7 @@ def _tall_plan(
         packing, runs=len(patterns) * spec.kw, patterns=tuple(patterns), taps=spec.kh * spec.kw
     )
     strides = packing_of(spec, view, isa.lanes)
-    operations = _operations(spec, tuple(placed), packing, False, isa.has("narrow4"))
+    operations = _operations(spec, isa, tuple(placed), packing, False, isa.has("narrow4"))
     body = DotBody(isa, schedule.family, tuple(placed), (), operations)
     return KernelPlan(spec, schedule, target, view, strides, (body,), sections=packing)
 
@@ -242,7 +243,7 @@ def _plan(
     regions = regions_of(seen, view, places, schedule, areas, isa, fitting)
     single = view.x_lane == 1
     body = DotBody(
-        isa, schedule.family, regions, loops, _operations(spec, regions, packing, single),
+        isa, schedule.family, regions, loops, _operations(spec, isa, regions, packing, single),
         stage, single,
     )  # fmt: skip
     room = stage.bytes if stage else 0
@@ -253,9 +254,9 @@ def _plan(
 
 @dataclass(frozen=True)
 class Scaling:
-    """How sums become outputs. ``kind``: ``sums`` as they are, ``float`` or ``fixed`` by vectors
-    through ``operation``, ``lanes`` one by one. ``low``, ``high``: clamps where the type's own
-    saturation does not do; ``zero``: what is added before them."""
+    """How sums become outputs. ``kind``: ``sums`` as they are, ``float``, ``stairs`` or ``fixed``
+    by vectors through ``operation``, ``lanes`` one by one. ``low``, ``high``: clamps where the
+    type's own saturation does not do; ``zero``: what is added before them."""
 
     kind: str
     operation: str = ""
@@ -264,8 +265,9 @@ class Scaling:
     zero: int = 0
 
 
-def scaling(spec: ConvSpec) -> Scaling:
-    """Fixed point takes vectors where every ratio lies between 2^-21 and 1/2, as nearly all do."""
+def scaling(spec: ConvSpec, isa: VectorIsa) -> Scaling:
+    """Fixed point takes vectors where every ratio lies between 2^-21 and 1/2, as nearly all do, and
+    float32 where that is the same and the instruction set has what it takes."""
     how = requantization(spec)
     if how is None:
         plain = spec.layout is Layout.NHWC and spec.activation.kind is Act.NONE
@@ -281,6 +283,10 @@ def scaling(spec: ConvSpec) -> Scaling:
         return Scaling("float", "rescale_within", None, None, how.zero)
     if not all(-21 <= shift <= -1 for shift in how.shifts):
         return Scaling("lanes")
+    steps = float_steps(how) if isa.has("stairs") else None
+    if steps is not None:
+        operation = "stairs_signed" if steps.signed else "stairs"
+        return Scaling("stairs", operation, low, high, how.zero)
     # Halves below 0 go down, which nobody sees after a clamp at the zero point.
     halves_up = how.rounding is Rounding.TFLITE_SINGLE or how.low >= how.zero
     # The zero point is in what is added to the products.
@@ -289,6 +295,7 @@ def scaling(spec: ConvSpec) -> Scaling:
 
 def _operations(
     spec: ConvSpec,
+    isa: VectorIsa,
     regions: tuple[Region, ...],
     packing: DotPacking,
     single: bool,
@@ -308,7 +315,7 @@ def _operations(
         used |= {"each_part"} if partly else set()
     else:
         used |= {"quad", "weights", "dot"}
-    how = scaling(spec)
+    how = scaling(spec, isa)
     if how.kind in ("sums", "lanes"):
         return tuple(sorted(used | {"spill"}))
     used.add(how.operation)

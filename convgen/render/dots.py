@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
 
 from convgen.activations import float_literal
 from convgen.dots import DotBody, DotPacking
 from convgen.families.dots import Scaling, scaling
+from convgen.float_steps import float_steps
 from convgen.plan import KernelPlan, Region, Tile
 from convgen.render.body import BodyText, common, plus, times
 from convgen.render.lanewise import WindowText, batched, lanewise_text
@@ -19,6 +21,14 @@ from convgen.spec.elements import ELEMENTS, arrays_of
 from convgen.spec.model import ConvSpec, Layout
 from convgen.spec.quant import Requantization, Rounding
 from convgen.spec.requantize import input_reach, requantization
+
+T = TypeVar("T")
+# How vectors scale sums, and the types and names of the numbers that it takes, one of each a lane.
+VECTORS = {
+    "float": (("float", "factors"),),
+    "stairs": (("float", "factors"), ("float", "rests"), ("float", "addends")),
+    "fixed": (("int32_t", "factors"), ("int64_t", "addends"), ("int32_t", "shifts")),
+}
 
 
 @dataclass(frozen=True)
@@ -66,7 +76,7 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
     assert isinstance(packed, DotPacking)
     groups, images = view.groups, 1 if body.stage else spec.batch  # staged ones come one by one
     requant, arrays, v = requant_text(spec), arrays_of(spec), body.isa.prefix
-    how = scaling(spec)
+    how = scaling(spec, body.isa)
     kind, limits = how.kind, ELEMENTS[spec.dtype].limits
     scale = _scales(plan, packed, kind)
     extra = (", ptrdiff_t scale" if scale else "") + (
@@ -142,11 +152,11 @@ def _tile(
         at = plus(j * lanes) if scale and scale.count > 1 else ""
         by_scale = f", scale{at}" if scale else ""
         by_lane = f", channel{plus(j * lanes)}" if kind == "lanes" else ""
-        whole = kind in ("fixed", "float") and tile.stored(j) == lanes
+        whole = kind in VECTORS and tile.stored(j) == lanes
         return by_scale + by_lane + ("" if whole else f", {tile.stored(j)}")
 
     def store(j: int) -> str:
-        whole = kind in ("fixed", "float") and tile.stored(j) == lanes
+        whole = kind in VECTORS and tile.stored(j) == lanes
         return f"{v}_out" if whole else f"{v}_out_part"
 
     vectors = tuple(
@@ -173,17 +183,16 @@ def _scales(plan: KernelPlan, packed: DotPacking, kind: str) -> SimpleNamespace 
     """The numbers that scale the sums of each block of channels: one entry where all are alike."""
     spec, lanes = plan.spec, packed.lanes
     how = requantization(spec)
-    if how is None or kind not in ("float", "fixed"):
+    if how is None or kind not in VECTORS:
         return None
     several = how.rounding is Rounding.ONNX and len(set(how.scales)) > 1
     several |= how.rounding is not Rounding.ONNX and (
         len(set(zip(how.factors, how.shifts, strict=True))) > 1
     )
     blocks = range(packed.groups * packed.blocks) if several else range(1)
-    entries = [_entry(how, [_channel(packed, b, i) for i in range(lanes)]) for b in blocks]
-    names = [("float", "factors")] if kind == "float" else [
-        ("int32_t", "factors"), ("int64_t", "addends"), ("int32_t", "shifts"),
-    ]  # fmt: skip
+    entry = {"float": _float_entry, "stairs": _stairs_entry, "fixed": _fixed_entry}[kind]
+    entries = [entry(how, [_channel(packed, b, i) for i in range(lanes)]) for b in blocks]
+    names = VECTORS[kind]
     fields = [
         SimpleNamespace(type=ctype, name=name, lines=[f"{entry[i]}," for entry in entries])
         for i, (ctype, name) in enumerate(names)
@@ -197,26 +206,33 @@ def _channel(packed: DotPacking, block: int, lane: int) -> int:
     return group * packed.oc + min(inside * packed.lanes + lane, packed.oc - 1)
 
 
-def _entry(how: Requantization, channels: list[int]) -> list[str]:
-    """The initialisers of one block.
+def _float_entry(how: Requantization, channels: list[int]) -> list[str]:
+    return [_row(how.scales, channels, float_literal)]
 
-    Of a product, 2^-(31 + right) is wanted: half of that divisor is added to round, and the zero
-    point times it; TFLite's first rounding, to 2^-31, adds half of that as well.
-    """
-    if how.rounding is Rounding.ONNX:
-        scales = how.scales if len(how.scales) > 1 else how.scales * (max(channels) + 1)
-        return [", ".join(float_literal(scales[c]) for c in channels)]
-    count = max(channels) + 1
-    factors = how.factors if len(how.factors) > 1 else how.factors * count
-    shifts = how.shifts if len(how.shifts) > 1 else how.shifts * count
-    right = [-shifts[c] for c in channels]
+
+def _stairs_entry(how: Requantization, channels: list[int]) -> list[str]:
+    steps = float_steps(how)
+    assert steps is not None, "scaling() asked already"
+    rows = (steps.factors, steps.rests, steps.addends)
+    return [_row(values, channels, float_literal) for values in rows]
+
+
+def _fixed_entry(how: Requantization, channels: list[int]) -> list[str]:
+    """Of a product, 2^-(31 + right) is wanted: half of that divisor is added to round, and the zero
+    point times it; TFLite's first rounding, to 2^-31, adds half of that as well."""
+    rights = [-shift for shift in how.shifts]
     first = 0 if how.rounding is Rounding.TFLITE_SINGLE else 2**30
-    addends = [first + 2 ** (30 + r) + how.zero * 2 ** (31 + r) for r in right]
+    addends = [first + 2 ** (30 + r) + how.zero * 2 ** (31 + r) for r in rights]
     return [
-        ", ".join(str(factors[c]) for c in channels),
-        ", ".join(map(str, addends[::2] + addends[1::2])),
-        ", ".join(str(r - 1) for r in right),
+        _row(how.factors, channels, str),
+        _row(addends, channels[::2] + channels[1::2], str),
+        _row([r - 1 for r in rights], channels, str),
     ]
+
+
+def _row(values: Sequence[T], channels: list[int], text: Callable[[T], str]) -> str:
+    """A value per channel; a single one counts for all."""
+    return ", ".join(text(values[c] if len(values) > 1 else values[0]) for c in channels)
 
 
 def _stage(spec: ConvSpec, body: DotBody) -> SimpleNamespace | None:

@@ -102,12 +102,25 @@ def _roundings(lanes: int) -> dict[str, str]:
             f"    {FLOOR.format(half=lanes // 2, less=less)}\n  }}\n  return r;"
         )
 
+    def stairs(addend: str) -> str:
+        return (
+            f"V r = a;\n  {_each(lanes)} {{\n"
+            "    const double s = (double)(float)(int32_t)a.lane[i];\n"
+            f"    const float rest = (float)(s * (double)b[i] + (double){addend});\n"
+            "    const double real = s * (double)f[i] + (double)rest;\n"
+            "    int32_t q = (int32_t)real; /* towards 0; then down */\n"
+            "    if ((double)q > real) --q;\n"
+            "    r.lane[i] = (uint32_t)q;\n  }\n  return r;"
+        )
+
     product = "real = (float)(int32_t)a.lane[i] * s[i];\n"
     clamps = "    if (real < low) real = low;\n    if (real > high) real = high;\n"
     start = f"V r = a;\n  {_each(lanes)} {{\n"
     return {
         "rescale": f"{start}    const float {product}{ROUND}",
         "rescale_within": f"{start}    float {product}{clamps}{ROUND}",
+        "stairs": stairs("t[i]"),
+        "stairs_signed": stairs("(s < 0.0 ? 1.0f - t[i] : t[i])"),
         "reduce": fixed(""),
         "reduce_signed": fixed(" - (s < 0 ? 2147483648 : 0)"),
     }

@@ -22,6 +22,9 @@ range (``convgen/spec/requantize.py``), so those before it may leave int32 and c
                        V: lane i times f[i], plus t of it, in 64 bits; the floor of its 2^-32, then
                        the floor of that times 2^-by[i]. t holds the even lanes' addends first.
                        ``reduce_signed``: 2^31 is taken from what is added to lanes below 0
+    stairs(a, f, b, t) V: the floor of lane i times f[i] plus (it times b[i] plus t[i]), the lane
+                       and the bracket rounded to float32, nothing else, for results within 2^22.
+                       ``stairs_signed``: 1 - t[i] for lanes below 0
     add1(a, s) max1(a, s) min1(a, s)
                        V: every lane with s
     narrow(p, a)       the lanes as bytes, saturated; narrow_part(p, a, n): n of them
@@ -39,7 +42,7 @@ from dataclasses import dataclass
 
 from convgen.target.isa import Operation, VectorIsa
 
-OPTIONAL = {"tall", "tall_part", "deep", "narrow4"}
+OPTIONAL = {"tall", "tall_part", "deep", "narrow4", "stairs", "stairs_signed"}
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,8 @@ def shapes(x: str) -> dict[str, tuple[str, str]]:
         "rescale_within": ("V a, const float *s, float low, float high", "V"),
         "reduce": ("V a, const int32_t *f, const int64_t *t, const int32_t *by", "V"),
         "reduce_signed": ("V a, const int32_t *f, const int64_t *t, const int32_t *by", "V"),
+        "stairs": ("V a, const float *f, const float *b, const float *t", "V"),
+        "stairs_signed": ("V a, const float *f, const float *b, const float *t", "V"),
         "add1": ("V a, int32_t s", "V"),
         "max1": ("V a, int32_t s", "V"),
         "min1": ("V a, int32_t s", "V"),

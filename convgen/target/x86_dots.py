@@ -104,6 +104,26 @@ def _reduce_512(signed: bool) -> str:
     )
 
 
+def _stairs_512(signed: bool) -> str:
+    """Rounded down: what the last sum's 24 bits cannot hold changes no floor."""
+    down = "_MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC"
+    less = ""
+    if signed:
+        less = (
+            "  const __mmask16 below = _mm512_cmplt_epi32_mask(a, _mm512_setzero_si512());\n"
+            "  c = _mm512_mask_sub_ps(c, below, _mm512_set1_ps(1.0f), c);\n"
+        )
+    return (
+        "const __m512 s = _mm512_cvtepi32_ps(a);\n"
+        f"  {'' if signed else 'const '}__m512 c = _mm512_loadu_ps(t);\n"
+        f"{less}"
+        "  const __m512 rest = _mm512_fmadd_ps(s, _mm512_loadu_ps(b), c);\n"
+        f"  const __m512 real = _mm512_fmadd_round_ps(\n"
+        f"      s, _mm512_loadu_ps(f), rest, {down});\n"
+        f"  return _mm512_cvt_roundps_epi32(real, {down});"
+    )
+
+
 def _tall_512(load: str, signed: bool) -> str:
     """Four rows one after another, then the four bytes of each channel side by side."""
     rows = [load.format(p) for p in "pqrs"]
@@ -172,6 +192,8 @@ def epilogue_512(dtype: DType) -> dict[str, str]:
     if dtype is DType.UINT8:
         narrow = "_mm512_cvtusepi32_epi8(_mm512_max_epi32(a, _mm512_setzero_si512()))"
     return _common("_mm512", "si512") | {
+        "stairs": _stairs_512(signed=False),
+        "stairs_signed": _stairs_512(signed=True),
         "reduce": _reduce_512(signed=False),
         "reduce_signed": _reduce_512(signed=True),
         "narrow": f"_mm_storeu_si128((__m128i *)p, {narrow})",

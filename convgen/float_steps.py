@@ -1,0 +1,129 @@
+"""TFLite's fixed-point scaling of 8-bit layers as two multiply-adds in float32, where they agree.
+
+What becomes of a sum is a step function of it: the output rises by one at at most 255 thresholds
+and is level between them. Another function that never falls is the same one for every int32 sum if
+it is right on both sides of each threshold; that is tried here for
+
+    floor(a * factor + (a * rest + addend)),   a: the sum as a float32,
+
+where the bracket is rounded to float32 and nothing else is. So the search below may guess: what it
+returns has been shown, channel by channel, not approximated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import NDArray
+
+from convgen.spec.quant import Requantization, Rounding
+
+_LIMIT = 2**31
+_LEAST = 2.0**-16  # of a factor: from here up float64 holds every sum below without rounding
+_REST_BITS = 12  # of a rest's significand, for the same reason
+
+Reals = NDArray[np.float64]
+Int64s = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class FloatSteps:
+    """One float32 of each kind per entry of the layer's ``factors``. ``signed``: sums below 0 take
+    1 - addend, for their halves go down."""
+
+    factors: tuple[float, ...]
+    rests: tuple[float, ...]
+    addends: tuple[float, ...]
+    signed: bool
+
+
+@lru_cache(maxsize=64)
+def float_steps(how: Requantization) -> FloatSteps | None:
+    """The same outputs for every int32 sum; None where a channel withstands or is out of reach.
+
+    For shifts from -21 to -1. Outputs are the same after the clamp to ``how.low`` .. ``how.high``.
+    """
+    if how.rounding is Rounding.ONNX:
+        return None
+    # Halves below 0 go down, which nobody sees after a clamp at the zero point.
+    signed = how.rounding is Rounding.TFLITE and how.low < how.zero
+    steps = np.arange(how.low - how.zero + 1, how.high - how.zero + 1)
+    factor, right = np.array(how.factors, np.int64), -np.array(how.shifts, np.int64)
+    real = factor * 2.0 ** -(31 + right)
+    if real.min() < _LEAST or not len(steps):
+        return None
+    first = thresholds(factor, right, steps, once=how.rounding is Rounding.TFLITE_SINGLE)
+    found = np.zeros((3, len(real)))
+    open_ = np.arange(len(real))
+    # The middle of what is possible first, then beside it, then with the ratio itself a bit off.
+    for off, share in product((0, 1, -1, 2, -2, 4, -4, 0.5, -0.5), (0.5, 0.25, 0.75)):
+        tried = _guess(real[open_] * (1 + off * 2.0**-27), first[open_], steps, signed, share)
+        found[:, open_] = tried
+        open_ = open_[~_right(tried, first[open_], steps, signed)]
+        if not len(open_):
+            factors, rests, addends = (tuple(row.tolist()) for row in found)
+            return FloatSteps(factors, rests, addends, signed)
+    return None
+
+
+def thresholds(factor: Int64s, right: Int64s, steps: Int64s, *, once: bool) -> Int64s:
+    """[channel][step]: the least sum whose scaled value, before its zero point, is that step.
+
+    ``right``: 1 to 21. ``once``: floor(sum * factor / 2^(31 + right) + 1/2). Else the product is
+    first rounded to floor(it / 2^31 + 1/2) and that to a multiple of 2^right, halves away from 0,
+    as gemmlowp's SaturatingRoundingDoublingHighMul and RoundingDivideByPOT do. All fits int64.
+    """
+    f, r, one = factor[:, None], right[:, None], np.int64(1)
+    found: Int64s
+    if once:
+        found = -((steps * (-one << (31 + r)) + (one << (30 + r))) // f)
+        return found
+    # Step 1 - j is reached where the mirrored sum no longer gives j.
+    j = np.where(steps >= 1, steps, 1 - steps)
+    high = (j << r) - (one << (r - 1))
+    above = -((2**30 - (high << 31)) // f)
+    below = (((1 - high) << 31) - 2**30 - 1) // f + 1
+    found = np.where(steps >= 1, above, below)
+    return found
+
+
+def _guess(real: Reals, first: Int64s, steps: Int64s, signed: bool, share: float) -> Reals:
+    """[3][channel]: factors, rests and the addends ``share`` of the way through what is possible.
+
+    addend + ratio * first >= step > addend + ratio * (first - 1); signed ones are mirrored.
+    """
+    factor = real.astype(np.float32).astype(np.float64)
+    significand, exponent = np.frexp(real - factor)
+    rest = np.ldexp(np.rint(np.ldexp(significand, _REST_BITS)), exponent - _REST_BITS)
+    ratio = (factor + rest)[:, None]
+    least, most = steps - ratio * first, steps - ratio * (first - 1)
+    least = np.where(first >= _LIMIT, -np.inf, least)
+    most = np.where(first <= -_LIMIT, np.inf, most)
+    if signed:
+        mirrored = steps < 1
+        least, most = np.where(mirrored, 1 - most, least), np.where(mirrored, 1 - least, most)
+    low, high = least.max(axis=1), most.min(axis=1)
+    addend = np.nan_to_num(low + (high - low) * share).astype(np.float32).astype(np.float64)
+    return np.stack([factor, rest, addend])
+
+
+def _right(tried: Reals, first: Int64s, steps: Int64s, signed: bool) -> NDArray[np.bool_]:
+    """Per channel: below each step one sum before its threshold, and not below it there."""
+    reached = (first >= _LIMIT) | (evaluated(tried, first, signed) >= steps)
+    level = (first <= -_LIMIT) | (evaluated(tried, first - 1, signed) < steps)
+    return np.asarray((reached & level).all(axis=1))
+
+
+def evaluated(tried: Reals, sums: Int64s, signed: bool) -> Reals:
+    """[channel][...]: the formula at the top. Its products and sums are exact in float64 where the
+    result lies within 2^10."""
+    factor, rest, addend = (row[:, None] for row in tried)
+    if signed:
+        addend = np.where(sums < 0, 1 - addend, addend)
+    a = sums.astype(np.float32).astype(np.float64)
+    bracket = (a * rest + addend).astype(np.float32)
+    result: Reals = np.floor(a * factor + bracket)
+    return result
