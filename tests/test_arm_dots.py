@@ -114,8 +114,8 @@ RUN(product, v4_product(v4_each(x), v4_taps(w), A))
 RUN(each_1, v4_product(v4_each_part(x, 1), v4_taps(w), A))
 RUN(each_2, v4_product(v4_each_part(x, 2), v4_taps(w), A))
 RUN(each_3, v4_product(v4_each_part(x, 3), v4_taps(w), A))
-RUN(rescale, v4_rescale(A, f))
-RUN(rescale_within, v4_rescale_within(A, f, -131.0f, 122.0f))
+RUN(rescale, v4_rescale(A, v4_reals(f)))
+RUN(rescale_within, v4_rescale_within(A, v4_reals(f), -131.0f, 122.0f))
 RUN(reduce, v4_reduce(A, b, t, by))
 RUN(reduce_signed, v4_reduce_signed(A, b, t, by))
 RUN(add1, v4_add1(A, b[0]))
@@ -214,7 +214,8 @@ def test_operations_mean_what_the_model_says(target: str, dtype: DType, tmp_path
     isa = TARGETS[target].dot_isas(dtype)[0]
     assert isa.modelled is not None
     assert {
-        re.sub(r"_\d|_part", "", op) for op in [*NAMES, "quad", "weights", "each", "taps", "spill"]
+        re.sub(r"_\d|_part", "", op)
+        for op in [*NAMES, "quad", "weights", "each", "taps", "reals", "spill"]
     } == {op.replace("_part", "") for op in shapes("") if op not in OPTIONAL}
     sides = ", ".join(f"{kind}_{name}" for kind in ("real", "model") for name in NAMES)
     pairs = "\n".join(f'  {{ "{name}", real_{name}, model_{name} }},' for name in NAMES)

@@ -50,8 +50,8 @@ typedef struct {
 RUN(sub, @v_sub(A, B))
 RUN(dot, @v_dot(@v_quad(d->x + 4 * i), @v_weights(d->w + 4 * i), A))
 RUN(product, @v_product(@v_each(d->x + i), @v_taps(d->w + i), A))
-RUN(rescale, @v_rescale(A, d->scale + i))
-RUN(rescale_within, @v_rescale_within(B, d->scale + i, -100.25f, 91.5f))
+RUN(rescale, @v_rescale(A, @v_reals(d->scale + i)))
+RUN(rescale_within, @v_rescale_within(B, @v_reals(d->scale + i), -100.25f, 91.5f))
 RUN(reduce, @v_reduce(A, d->factor + i, d->addend + i, d->by + i))
 RUN(reduce_signed, @v_reduce_signed(A, d->factor + i, d->addend + i, d->by + i))
 @stairs
@@ -62,8 +62,9 @@ OPEN(narrow) { @v_narrow(d->bytes + i, A); } }
 @parts
 """
 STAIRS = """
-RUN(stairs, @v_stairs(B, d->scale + i, d->rest + i, d->half + i))
-RUN(stairs_signed, @v_stairs_signed(B, d->scale + i, d->rest + i, d->half + i))
+#define REALS @v_reals(d->scale + i), @v_reals(d->rest + i), @v_reals(d->half + i)
+RUN(stairs, @v_stairs(B, REALS))
+RUN(stairs_signed, @v_stairs_signed(B, REALS))
 """
 PART = """
 RUN(each_part_@n, @v_product(@v_each_part(d->x + i, @n), @v_taps(d->w + i), A))
@@ -150,7 +151,7 @@ def test_every_operation(target: str, dtype: DType, cc: str) -> None:
     run = runner(isa, dtype, way)
     names = ["sub", "dot", "product", "rescale", "rescale_within", "reduce", "reduce_signed",
              "add1", "max1", "min1", "narrow"]  # fmt: skip
-    read = {"sums", "spill", "quad", "weights", "each", "taps"}
+    read = {"sums", "spill", "quad", "weights", "each", "taps", "reals"}
     there = {op.name for op in isa.operations} - BY_LAYERS
     names += ["stairs", "stairs_signed"] if isa.has("stairs") else []
     assert {*names, *read, "each_part", "narrow_part"} == there

@@ -318,7 +318,7 @@ def _operations(
     how = scaling(spec, isa)
     if how.kind in ("sums", "lanes"):
         return tuple(sorted(used | {"spill"}))
-    used.add(how.operation)
+    used |= {how.operation} | ({"reals"} if how.kind != "fixed" else set())
     if batches and any(t.full and t.pixels >= 4 for t in tiles):
         used.add("narrow4")
         fully = any(t.full and t.pixels % 4 for t in tiles)

@@ -28,7 +28,8 @@ class BodyText:
     y_type``: C types of the elements that kernels see;
     ``x_vector``, ``w_vector``: of what is multiplied, ``w_load``, ``multiply``: the operations;
     ``more_params``: what microkernels are given besides; ``of_ends``: which parameters only their
-    ends need, and are kept out of the loop's registers.
+    ends need, and are kept out of the loop's registers; ``by_vector``: what outputs are scaled by
+    is read once for each vector of channels, which then is stored for all pixels.
     """
 
     isa: VectorIsa
@@ -56,6 +57,7 @@ class BodyText:
     multiply: str
     more_params: str
     of_ends: tuple[str, ...]
+    by_vector: bool
 
 
 def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
@@ -91,6 +93,7 @@ def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
         "multiply": "fma",
         "more_params": "",
         "of_ends": (),
+        "by_vector": False,
     }
 
 

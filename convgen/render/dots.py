@@ -78,7 +78,7 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
     requant, arrays, v = requant_text(spec), arrays_of(spec), body.isa.prefix
     how = scaling(spec, body.isa)
     kind, limits = how.kind, ELEMENTS[spec.dtype].limits
-    scale = _scales(plan, packed, kind)
+    scale = _scales(plan, packed, kind, v)
     extra = (", ptrdiff_t scale" if scale else "") + (
         ", ptrdiff_t channel" if kind == "lanes" else ""
     )
@@ -92,6 +92,7 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
         "multiply": "product" if body.single else "deep" if packed.patterns else "dot",
         "more_params": extra,
         "of_ends": ("b", "scale") if scale else ("b",),
+        "by_vector": bool(scale),
         "words": f"{body.isa.name}: {body.isa.lanes} sums side by side",
     }
     return DotText(
@@ -149,8 +150,7 @@ def _tile(
     assert isinstance(packed, DotPacking)
 
     def rest(j: int) -> str:
-        at = plus(j * lanes) if scale and scale.count > 1 else ""
-        by_scale = f", scale{at}" if scale else ""
+        by_scale = f", s_{j}" if scale else ""
         by_lane = f", channel{plus(j * lanes)}" if kind == "lanes" else ""
         whole = kind in VECTORS and tile.stored(j) == lanes
         return by_scale + by_lane + ("" if whole else f", {tile.stored(j)}")
@@ -163,6 +163,7 @@ def _tile(
         SimpleNamespace(
             index=j.index, start=f"b[{j.index}]", packed=plus(j.index * packed.block_stride),
             y=j.y, store=store(j.index), store_count=rest(j.index),
+            scale="scale" + (plus(j.index * lanes) if scale and scale.count > 1 else ""),
         )
         for j in text.vectors
     )  # fmt: skip
@@ -179,7 +180,7 @@ def _tile(
     return type(text)(**{**vars(text), **more})
 
 
-def _scales(plan: KernelPlan, packed: DotPacking, kind: str) -> SimpleNamespace | None:
+def _scales(plan: KernelPlan, packed: DotPacking, kind: str, v: str) -> SimpleNamespace | None:
     """The numbers that scale the sums of each block of channels: one entry where all are alike."""
     spec, lanes = plan.spec, packed.lanes
     how = requantization(spec)
@@ -194,10 +195,18 @@ def _scales(plan: KernelPlan, packed: DotPacking, kind: str) -> SimpleNamespace 
     entries = [entry(how, [_channel(packed, b, i) for i in range(lanes)]) for b in blocks]
     names = VECTORS[kind]
     fields = [
-        SimpleNamespace(type=ctype, name=name, lines=[f"{entry[i]}," for entry in entries])
+        _field(ctype, name, f"{spec.name}_{name}", v, [f"{entry[i]}," for entry in entries])
         for i, (ctype, name) in enumerate(names)
     ]
     return SimpleNamespace(count=len(entries), fields=fields)
+
+
+def _field(ctype: str, name: str, table: str, v: str, lines: list[str]) -> SimpleNamespace:
+    """A table of the file, and how a vector's scale holds its part: floats as a register."""
+    held = (f"{v}_r {name}", f"{v}_reals({table} + at)") if ctype == "float" else (
+        f"const {ctype} *{name}", f"{table} + at",
+    )  # fmt: skip
+    return SimpleNamespace(type=ctype, name=name, lines=lines, member=held[0], read=held[1])
 
 
 def _channel(packed: DotPacking, block: int, lane: int) -> int:

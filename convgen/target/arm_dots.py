@@ -55,7 +55,7 @@ def _shared(signed: bool) -> dict[str, str]:
     }
 
 
-_SCALED = "vmulq_f32(vcvtq_f32_s32(a), vld1q_f32(s))"
+_SCALED = "vmulq_f32(vcvtq_f32_s32(a), s)"
 _WITHIN = "vminq_f32(vmaxq_f32({}, vdupq_n_f32(low)), vdupq_n_f32(high))"
 
 
@@ -83,6 +83,7 @@ def _reduce(signed: bool) -> str:
 def _scaling(rounded: str) -> dict[str, str]:
     """``rounded``: of a vector r of floats, to the nearest int32, halves to the even one."""
     return {
+        "reals": "vld1q_f32(p)",
         "rescale": f"const float32x4_t r = {_SCALED};\n  {rounded}",
         "rescale_within": f"const float32x4_t r = {_WITHIN.format(_SCALED)};\n  {rounded}",
         "reduce": _reduce(signed=False),
@@ -131,7 +132,7 @@ def aarch64_sdot(dtype: DType) -> DotIsa:
         registers=32,
         operations=table("v4", f"{dtype}_t", bodies),
         depth=4,
-        types=(("in", "int16x4_t"), ("w", "int8x16_t")),
+        types=(("in", "int16x4_t"), ("w", "int8x16_t"), ("r", "float32x4_t")),
         modelled=model("v4", 4, 4, dtype, offset),
         unpacking=(0 if signed else 1, 0),
         offset=offset,
@@ -186,7 +187,11 @@ def _neon(
         registers=registers,
         operations=table("v4", f"{dtype}_t", bodies),
         depth=4,
-        types=(("in", "int16x4_t"), ("w", "struct {\n  int16x8_t first, second;\n}")),
+        types=(
+            ("in", "int16x4_t"),
+            ("w", "struct {\n  int16x8_t first, second;\n}"),
+            ("r", "float32x4_t"),
+        ),
         modelled=model("v4", 4, 4, dtype, 0),
         products=4,
         unpacking=(1, 5),

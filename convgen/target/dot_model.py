@@ -42,6 +42,7 @@ def model(prefix: str, lanes: int, depth: int, dtype: DType, offset: int) -> Vec
         types=(
             ("in", f"struct {{\n  int16_t value[{lanes * depth}];\n}}"),
             ("w", f"struct {{\n  int8_t value[{lanes * depth}];\n}}"),
+            ("r", f"struct {{\n  float value[{lanes}];\n}}"),
         ),
     )
 
@@ -106,21 +107,22 @@ def _roundings(lanes: int) -> dict[str, str]:
         return (
             f"V r = a;\n  {_each(lanes)} {{\n"
             "    const double s = (double)(float)(int32_t)a.lane[i];\n"
-            f"    const float rest = (float)(s * (double)b[i] + (double){addend});\n"
-            "    const double real = s * (double)f[i] + (double)rest;\n"
+            f"    const float rest = (float)(s * (double)b.value[i] + (double){addend});\n"
+            "    const double real = s * (double)f.value[i] + (double)rest;\n"
             "    int32_t q = (int32_t)real; /* towards 0; then down */\n"
             "    if ((double)q > real) --q;\n"
             "    r.lane[i] = (uint32_t)q;\n  }\n  return r;"
         )
 
-    product = "real = (float)(int32_t)a.lane[i] * s[i];\n"
+    product = "real = (float)(int32_t)a.lane[i] * s.value[i];\n"
     clamps = "    if (real < low) real = low;\n    if (real > high) real = high;\n"
     start = f"V r = a;\n  {_each(lanes)} {{\n"
     return {
+        "reals": "R r;\n  memcpy(r.value, p, sizeof r.value);\n  return r;",
         "rescale": f"{start}    const float {product}{ROUND}",
         "rescale_within": f"{start}    float {product}{clamps}{ROUND}",
-        "stairs": stairs("t[i]"),
-        "stairs_signed": stairs("(s < 0.0 ? 1.0f - t[i] : t[i])"),
+        "stairs": stairs("t.value[i]"),
+        "stairs_signed": stairs("(s < 0.0 ? 1.0f - t.value[i] : t.value[i])"),
         "reduce": fixed(""),
         "reduce_signed": fixed(" - (s < 0 ? 2147483648 : 0)"),
     }

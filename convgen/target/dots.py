@@ -15,16 +15,17 @@ range (``convgen/spec/requantize.py``), so those before it may leave int32 and c
     tall_part(p, q, r, s, n)
                        the same; the lanes from n on any
     deep(a, b, c)      V: c plus the four products of each lane, of tall(...) and weights(p)
-    rescale(a, s)      V: lane i times s[i] in float32, rounded half to even
+    reals(p)           R: a float32 for every lane
+    rescale(a, s)      V: lane i times its s in float32, rounded half to even
     rescale_within(a, s, low, high)
                        the same, no less than low and no more than high before it is rounded
     reduce(a, f, t, by)
                        V: lane i times f[i], plus t of it, in 64 bits; the floor of its 2^-32, then
                        the floor of that times 2^-by[i]. t holds the even lanes' addends first.
                        ``reduce_signed``: 2^31 is taken from what is added to lanes below 0
-    stairs(a, f, b, t) V: the floor of lane i times f[i] plus (it times b[i] plus t[i]), the lane
-                       and the bracket rounded to float32, nothing else, for results within 2^22.
-                       ``stairs_signed``: 1 - t[i] for lanes below 0
+    stairs(a, f, b, t) V: the floor of a lane times f plus (it times b plus t), the lane and the
+                       bracket rounded to float32, nothing else, for results within 2^22.
+                       ``stairs_signed``: 1 - t for lanes below 0
     add1(a, s) max1(a, s) min1(a, s)
                        V: every lane with s
     narrow(p, a)       the lanes as bytes, saturated; narrow_part(p, a, n): n of them
@@ -68,12 +69,13 @@ def shapes(x: str) -> dict[str, tuple[str, str]]:
         "tall": (four, "IN"),
         "tall_part": (f"{four}, int n", "IN"),
         "deep": ("IN a, W b, V c", "V"),
-        "rescale": ("V a, const float *s", "V"),
-        "rescale_within": ("V a, const float *s, float low, float high", "V"),
+        "reals": ("const float *p", "R"),
+        "rescale": ("V a, R s", "V"),
+        "rescale_within": ("V a, R s, float low, float high", "V"),
         "reduce": ("V a, const int32_t *f, const int64_t *t, const int32_t *by", "V"),
         "reduce_signed": ("V a, const int32_t *f, const int64_t *t, const int32_t *by", "V"),
-        "stairs": ("V a, const float *f, const float *b, const float *t", "V"),
-        "stairs_signed": ("V a, const float *f, const float *b, const float *t", "V"),
+        "stairs": ("V a, R f, R b, R t", "V"),
+        "stairs_signed": ("V a, R f, R b, R t", "V"),
         "add1": ("V a, int32_t s", "V"),
         "max1": ("V a, int32_t s", "V"),
         "min1": ("V a, int32_t s", "V"),
@@ -90,7 +92,7 @@ def shapes(x: str) -> dict[str, tuple[str, str]]:
 
 def table(prefix: str, x: str, bodies: dict[str, str]) -> tuple[Operation, ...]:
     """Operations by name and body: an expression, or statements that end with ; or }."""
-    names = {"V": prefix, "IN": f"{prefix}_in", "W": f"{prefix}_w"}
+    names = {"V": prefix, "IN": f"{prefix}_in", "W": f"{prefix}_w", "R": f"{prefix}_r"}
     found = []
     for name, (params, result) in shapes(x).items():
         if name in OPTIONAL and name not in bodies:

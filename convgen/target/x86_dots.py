@@ -18,7 +18,7 @@ def _common(mm: str, si: str) -> dict[str, str]:
     """What both widths share: sums, rounding in float32, clamps."""
     bits = mm.removeprefix("_mm")
     whole, real = f"__m{bits}i", f"__m{bits}"
-    product = f"{mm}_mul_ps({mm}_cvtepi32_ps(a), {mm}_loadu_ps(s))"
+    product = f"{mm}_mul_ps({mm}_cvtepi32_ps(a), s)"
     nearest = f"{mm}_cvtps_epi32(f)"
     if bits == "512":
         nearest = f"{mm}_cvt_roundps_epi32(f, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC)"
@@ -26,6 +26,7 @@ def _common(mm: str, si: str) -> dict[str, str]:
         "sums": f"{mm}_loadu_{si}((const {whole} *)p)",
         "sub": f"{mm}_sub_epi32(a, b)",
         "weights": f"{mm}_loadu_{si}((const {whole} *)p)",
+        "reals": f"{mm}_loadu_ps(p)",
         "rescale": f"const {real} f = {product};\n  return {nearest};",
         "rescale_within": f"{real} f = {product};\n"
         f"  f = {mm}_min_ps({mm}_max_ps(f, {mm}_set1_ps(low)), {mm}_set1_ps(high));\n"
@@ -111,15 +112,13 @@ def _stairs_512(signed: bool) -> str:
     if signed:
         less = (
             "  const __mmask16 below = _mm512_cmplt_epi32_mask(a, _mm512_setzero_si512());\n"
-            "  c = _mm512_mask_sub_ps(c, below, _mm512_set1_ps(1.0f), c);\n"
+            "  t = _mm512_mask_sub_ps(t, below, _mm512_set1_ps(1.0f), t);\n"
         )
     return (
         "const __m512 s = _mm512_cvtepi32_ps(a);\n"
-        f"  {'' if signed else 'const '}__m512 c = _mm512_loadu_ps(t);\n"
         f"{less}"
-        "  const __m512 rest = _mm512_fmadd_ps(s, _mm512_loadu_ps(b), c);\n"
-        f"  const __m512 real = _mm512_fmadd_round_ps(\n"
-        f"      s, _mm512_loadu_ps(f), rest, {down});\n"
+        "  const __m512 rest = _mm512_fmadd_ps(s, b, t);\n"
+        f"  const __m512 real = _mm512_fmadd_round_ps(s, f, rest, {down});\n"
         f"  return _mm512_cvt_roundps_epi32(real, {down});"
     )
 
@@ -272,7 +271,7 @@ def _vnni(
         registers=2 * lanes,
         operations=table(prefix, f"{dtype}_t", bodies),
         depth=4,
-        types=(("in", whole), ("w", whole)),
+        types=(("in", whole), ("w", whole), ("r", f"__m{32 * lanes}")),
         modelled=model(prefix, lanes, 4, dtype, offset),
         offset=offset,
     )

@@ -98,7 +98,7 @@ def _isa(
         fused=False,
         shuffled=operands == 2,
         depth=4,
-        types=(("in", halves), ("w", halves)),
+        types=(("in", halves), ("w", halves), ("r", f"__m{32 * lanes}")),
         modelled=model(prefix, lanes, 4, dtype, 0),
         halves=2,
         taking_apart=3,
@@ -150,7 +150,7 @@ def sse2_pairs(dtype: DType) -> DotIsa:
 
 
 def _epilogue_128(signed: bool) -> dict[str, str]:
-    product = "_mm_mul_ps(_mm_cvtepi32_ps(a), _mm_loadu_ps(s))"
+    product = "_mm_mul_ps(_mm_cvtepi32_ps(a), s)"
     packed = "_mm_pack{}_epi16(b, b)".format("s" if signed else "us")
     narrow = (
         "const __m128i b = _mm_packs_epi32(a, a);\n"
@@ -165,6 +165,7 @@ def _epilogue_128(signed: bool) -> dict[str, str]:
         "sub": "_mm_sub_epi32(a, b)",
         "add1": "_mm_add_epi32(a, _mm_set1_epi32(s))",
         "spill": "_mm_storeu_si128((__m128i *)p, a)",
+        "reals": "_mm_loadu_ps(p)",
         "rescale": f"_mm_cvtps_epi32({product})",
         "rescale_within": f"__m128 f = {product};\n"
         "  f = _mm_min_ps(_mm_max_ps(f, _mm_set1_ps(low)), _mm_set1_ps(high));\n"
