@@ -13,7 +13,6 @@ from convgen.dots import DotBody, DotPacking, Pattern, Stage, quads_of
 from convgen.errors import ScheduleError
 from convgen.families.base import view_of
 from convgen.families.tiled import PLAIN_TILE, packing_of, peel, regions_of
-from convgen.float_steps import float_steps
 from convgen.plan import KernelPlan, Loop, Rectangle, Region, Tile, View
 from convgen.schedule import Schedule
 from convgen.spec.elements import ELEMENTS
@@ -283,10 +282,13 @@ def scaling(spec: ConvSpec, isa: VectorIsa) -> Scaling:
         return Scaling("float", "rescale_within", None, None, how.zero)
     if not all(-21 <= shift <= -1 for shift in how.shifts):
         return Scaling("lanes")
-    steps = float_steps(how) if isa.has("stairs") else None
-    if steps is not None:
-        operation = "stairs_signed" if steps.signed else "stairs"
-        return Scaling("stairs", operation, low, high, how.zero)
+    if isa.has("stairs"):
+        from convgen.float_steps import float_steps  # with NumPy, which few layers need here
+
+        steps = float_steps(how)
+        if steps is not None:
+            operation = "stairs_signed" if steps.signed else "stairs"
+            return Scaling("stairs", operation, low, high, how.zero)
     # Halves below 0 go down, which nobody sees after a clamp at the zero point.
     halves_up = how.rounding is Rounding.TFLITE_SINGLE or how.low >= how.zero
     # The zero point is in what is added to the products.

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 from convgen.activations import float_literal
 from convgen.dots import DotBody, DotPacking
 from convgen.families.dots import Scaling, scaling
-from convgen.float_steps import float_steps
 from convgen.plan import KernelPlan, Region, Tile
 from convgen.render.body import BodyText, common, plus, times
 from convgen.render.lanewise import WindowText, batched, lanewise_text
@@ -220,6 +219,8 @@ def _float_entry(how: Requantization, channels: list[int]) -> list[str]:
 
 
 def _stairs_entry(how: Requantization, channels: list[int]) -> list[str]:
+    from convgen.float_steps import float_steps  # with NumPy, which few layers need here
+
     steps = float_steps(how)
     assert steps is not None, "scaling() asked already"
     rows = (steps.factors, steps.rests, steps.addends)
