@@ -8,6 +8,15 @@ it is right on both sides of each threshold; that is tried here for
 
 where the bracket is rounded to float32 and nothing else is. So the search below may guess: what it
 returns has been shown, channel by channel, not approximated.
+
+It never falls: from one float32 a to the next, d more, a * factor grows by d * factor, 2^-16 or
+more. The bracket falls by d * |rest|, which is under 2^-23 of that, and by an ulp of its own: by
+2^-23 at most while |a * factor| < 2^24, and by 2^-22 of d * factor beyond. At 0, where ``signed``
+ones change their addend, they rise because it is no less than 1/2.
+
+Near the thresholds float64 holds all of it exactly: |a| < 2^25 and |a * factor| < 2^9 there. The
+addend and the rest are multiples of 2^-50, so a * rest + addend is one, and below 2. The bracket,
+no less than 1/16, is then a multiple of 2^-28, a * factor one of 2^-40, and so is their sum.
 """
 
 from __future__ import annotations
@@ -21,9 +30,8 @@ from numpy.typing import NDArray
 
 from convgen.spec.quant import Requantization, Rounding
 
-_LIMIT = 2**31
-_LEAST = 2.0**-16  # of a factor: from here up float64 holds every sum below without rounding
-_REST_BITS = 12  # of a rest's significand, for the same reason
+_LEAST = 2.0**-16  # of a factor
+_GRID = 50  # rests are multiples of 2^-50
 
 Reals = NDArray[np.float64]
 Int64s = NDArray[np.int64]
@@ -96,30 +104,28 @@ def _guess(real: Reals, first: Int64s, steps: Int64s, signed: bool, share: float
     addend + ratio * first >= step > addend + ratio * (first - 1); signed ones are mirrored.
     """
     factor = real.astype(np.float32).astype(np.float64)
-    significand, exponent = np.frexp(real - factor)
-    rest = np.ldexp(np.rint(np.ldexp(significand, _REST_BITS)), exponent - _REST_BITS)
+    rest = np.ldexp(np.rint(np.ldexp(real - factor, _GRID)), -_GRID)
     ratio = (factor + rest)[:, None]
     least, most = steps - ratio * first, steps - ratio * (first - 1)
-    least = np.where(first >= _LIMIT, -np.inf, least)
-    most = np.where(first <= -_LIMIT, np.inf, most)
     if signed:
         mirrored = steps < 1
         least, most = np.where(mirrored, 1 - most, least), np.where(mirrored, 1 - least, most)
     low, high = least.max(axis=1), most.min(axis=1)
-    addend = np.nan_to_num(low + (high - low) * share).astype(np.float32).astype(np.float64)
+    addend = (low + (high - low) * share).astype(np.float32).astype(np.float64)
     return np.stack([factor, rest, addend])
 
 
 def _right(tried: Reals, first: Int64s, steps: Int64s, signed: bool) -> NDArray[np.bool_]:
     """Per channel: below each step one sum before its threshold, and not below it there."""
-    reached = (first >= _LIMIT) | (evaluated(tried, first, signed) >= steps)
-    level = (first <= -_LIMIT) | (evaluated(tried, first - 1, signed) < steps)
-    return np.asarray((reached & level).all(axis=1))
+    reached = (evaluated(tried, first, signed) >= steps).all(axis=1)
+    level = (evaluated(tried, first - 1, signed) < steps).all(axis=1)
+    addend = tried[2]
+    held = (addend >= (0.5 if signed else 0.125)) & (addend <= 0.875)
+    return np.asarray(reached & level & held)
 
 
 def evaluated(tried: Reals, sums: Int64s, signed: bool) -> Reals:
-    """[channel][...]: the formula at the top. Its products and sums are exact in float64 where the
-    result lies within 2^10."""
+    """[channel][...]: the formula at the top."""
     factor, rest, addend = (row[:, None] for row in tried)
     if signed:
         addend = np.where(sums < 0, 1 - addend, addend)
