@@ -12,8 +12,8 @@ model of the same operations stands in for a compiler without the instructions, 
     part_s8(p, n)        load_s8 of p[0 .. n-1], and of zeros behind them; touches nothing beyond
     part_u8(p, n)        likewise
     tail_s8(p, n)        load_s8, but zeros before the last n; 0 < n < depth
-    dot(acc, a, b)       acc + the sum of a[i] * b[i]
-    total(acc, a)        acc + the sum of a[i]
+    dot(acc, a, b)       acc + the sum of a[i] * b[i], which wraps
+    total(acc, a)        acc + the sum of a[i], which wraps
 
 ``zeros``, ``tail_s8`` and the loads that subtract are there where ``centred``, ``part_*`` and
 ``total`` where not: then the zero point of the inputs goes through the sum of the weights.
@@ -93,7 +93,11 @@ def model(step: CoreStep) -> CoreStep:
         return f"D r = {{{{0}}}};\n  {each} r.value[i] = {value};\n  return r;"
 
     def summed(value: str) -> str:
-        return f"{each} acc += {value};\n  return acc;"
+        # It wraps, as the instructions do; a layer's weights promise that the last sum is right.
+        return (
+            "uint32_t sum = (uint32_t)acc;\n"
+            f"  {each} sum += (uint32_t)({value});\n  return (int32_t)sum;"
+        )
 
     bodies = {
         "zeros": "z",
