@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: test lint deep faults prove mutants campaign hostile bench bench8 golden clean
+.PHONY: test lint deep faults prove mutants campaign hostile bench bench8 bench16 golden clean
 
 # Every test of a push, on two cores.
 test:
@@ -51,6 +51,12 @@ bench8:
 	$(PYTHON) -m convgen bench benchmarks/layers_int8.yaml --against all --save benchmarks/results_int8.json $(BENCH)
 	$(PYTHON) benchmarks/publish.py
 	$(PYTHON) benchmarks/rounding.py --markdown benchmarks/rounding.md
+
+# The same layers in bfloat16 beside PyTorch, and element types beside float32.
+bench16:
+	$(PYTHON) -m convgen bench benchmarks/layers_bf16.yaml --against torch --save benchmarks/results_bf16.json $(BENCH)
+	$(PYTHON) benchmarks/publish.py
+	$(PYTHON) benchmarks/element_types.py --markdown benchmarks/element_types.md
 
 # Write the committed expectations and generated pages anew, to be looked at with git diff.
 golden:

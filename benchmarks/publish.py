@@ -3,8 +3,8 @@
     python benchmarks/publish.py
 
 ``benchmarks/results.md`` gets every peer's figures; the README, between its two marks, the best
-peer's of each layer; ``results_int8.json`` its own page and marks. The last step of ``make bench``
-and ``make bench8``; running it again changes nothing.
+peer's of each layer; ``results_int8.json`` its own page and marks, ``results_bf16.json`` a page.
+The last step of ``make bench``, ``bench8`` and ``bench16``; running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 RESULTS, PAGE = HERE / "results.json", HERE / "results.md"
 INT8_RESULTS, INT8_PAGE = HERE / "results_int8.json", HERE / "results_int8.md"
+BF16_RESULTS, BF16_PAGE = HERE / "results_bf16.json", HERE / "results_bf16.md"
 BEGIN, END = "<!-- benchmark -->", "<!-- end of benchmark -->"
 INT8_BEGIN, INT8_END = "<!-- benchmark of int8 -->", "<!-- end of benchmark of int8 -->"
 INT8_HEAD = """\
@@ -36,6 +37,12 @@ def page(report: Report) -> str:
 def int8_page(report: Report) -> str:
     """The text of results_int8.md."""
     title = _title("convgen beside other runtimes, int8", "make bench8")
+    return f"{title}\n\n{markdown(report)}"
+
+
+def bf16_page(report: Report) -> str:
+    """The text of results_bf16.md."""
+    title = _title("convgen beside PyTorch, bfloat16", "make bench16")
     return f"{title}\n\n{markdown(report)}"
 
 
@@ -70,6 +77,8 @@ def main() -> None:
         report = read_report(str(INT8_RESULTS))
         INT8_PAGE.write_text(int8_page(report), encoding="utf-8")
         readme = with_int8_table(readme, report)
+    if BF16_RESULTS.exists():
+        BF16_PAGE.write_text(bf16_page(read_report(str(BF16_RESULTS))), encoding="utf-8")
     README.write_text(readme, encoding="utf-8")
 
 

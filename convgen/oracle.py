@@ -44,6 +44,7 @@ ROUNDING: Mapping[DType, Rounding] = {
     DType.FLOAT16: Rounding(2.0**-24, 2.0**-150),
     DType.BFLOAT16: Rounding(2.0**-24, 2.0**-150),
 }
+LEAST = 2.0**-126  # the least normal number of float32 and bfloat16
 STORING: Mapping[DType, Rounding] = {
     DType.FLOAT16: Rounding(2.0**-11, 2.0**-25),
     DType.BFLOAT16: Rounding(2.0**-8, 2.0**-134),
@@ -182,6 +183,18 @@ def sum_bound(spec: ConvSpec, x: Array, w: Array, b: Array | None, points: Point
     size = accumulate(spec, x, w, b, points, np.dtype(np.float64))
     gamma, tiny = gamma_tiny(spec)
     bound: Array = size * gamma + tiny
+    return bound
+
+
+def flush_bound(spec: ConvSpec, x: Array, w: Array, points: Points) -> Array:
+    """What sums lose where numbers below 2^-126 count as 0: the products of such inputs and
+    weights, and as much as that in each of 2K+4 further places, [n, oh, ow, oc] of ``points``."""
+    kind, places = np.dtype(np.float64), 2 * spec.kh * spec.kw * spec.icg + 4
+    x, w = np.abs(values(spec, x)), np.abs(values(spec, w))
+    normal_x, normal_w = (np.where(array < LEAST, 0, array) for array in (x, w))
+    lost = accumulate(spec, x, w, None, points, kind)
+    lost = lost - accumulate(spec, normal_x, normal_w, None, points, kind)
+    bound: Array = lost * (1 + 2**-40) + places * LEAST
     return bound
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from convgen.dots import DotPacking
 from convgen.plan import KernelPlan, Packing
-from convgen.spec.elements import ELEMENTS, Element, widened
+from convgen.spec.elements import ELEMENTS, Element, stored, widened
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,12 +20,18 @@ def pack(
     packing: Packing, weights: Weights, element: Element = ELEMENTS["float32"]
 ) -> npt.NDArray[Any]:
     """1-D array [group][block][1 + KH*KW*ic][lanes] of the type that sums have; ``weights``, of
-    this element type, lie in the spec's layout."""
+    this element type, lie in the spec's layout. With channels side by side see ``Packing``: the
+    stored bits."""
     import numpy as np
 
     p = packing
     taps = (p.kh, p.kw) if p.winograd is None else tuple(r for _, r in p.winograd)
-    flat: npt.NDArray[Any] = widened(np.ascontiguousarray(weights.w).reshape(-1), element)
+
+    def numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+        real = widened(np.ascontiguousarray(array).reshape(-1), element)
+        return real if p.side == 1 else stored(real, element)
+
+    flat = numbers(weights.w)
     step = flat.itemsize
     hwigo = np.lib.stride_tricks.as_strided(
         flat,
@@ -35,12 +41,15 @@ def pack(
     )
     if p.winograd is not None:
         hwigo = transformed(hwigo, *p.winograd)
-    out = np.zeros((p.groups, p.blocks * p.lanes, 1 + p.depth), dtype=element.compute)
-    out[:, : p.oc, 1:] = hwigo.transpose(3, 4, 0, 1, 2).reshape(p.groups, p.oc, p.depth)
+    kind = element.compute if p.side == 1 else element.storage
+    if p.ic % p.side:  # no channel beside the last one
+        hwigo = np.pad(hwigo, [(0, 0), (0, 0), (0, -p.ic % p.side), (0, 0), (0, 0)])
+    out = np.zeros((p.groups, p.blocks * p.lanes, p.block_stride // p.lanes), dtype=kind)
+    out[:, : p.oc, p.side :] = hwigo.transpose(3, 4, 0, 1, 2).reshape(p.groups, p.oc, -1)
     if weights.b is not None:
-        out[:, : p.oc, 0] = widened(weights.b, element).reshape(p.groups, p.oc)
-    blocked = out.reshape(p.groups, p.blocks, p.lanes, 1 + p.depth)
-    return np.ascontiguousarray(blocked.transpose(0, 1, 3, 2)).reshape(-1)
+        out[:, : p.oc, p.side - 1] = numbers(weights.b).reshape(p.groups, p.oc)
+    blocked = out.reshape(p.groups, p.blocks, p.lanes, -1, p.side)
+    return np.ascontiguousarray(blocked.transpose(0, 1, 3, 2, 4)).reshape(-1)
 
 
 def pack_sections(plan: KernelPlan, weights: Weights) -> npt.NDArray[Any]:

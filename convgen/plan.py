@@ -6,14 +6,13 @@ group, of one image: the piece of work that ``<name>_run_part`` deals out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeAlias
 
 from convgen.errors import ScheduleError
 from convgen.schedule import Family, Schedule
-from convgen.spec.elements import Sections, packed_element
+from convgen.spec.elements import Element, Sections, arrays_of, packed_element
 from convgen.spec.model import ConvSpec
 from convgen.target import CoreStep, Target, VectorIsa
 
@@ -159,6 +158,9 @@ class Packing:
 
     Channels that do not exist hold zeros. ``w_*``: strides of the caller's weights. ``winograd``:
     (m, r) down and across, where kh x kw stands for the transformed filters' m+r-1, else None.
+    ``side``: how many input channels lie side by side: [g][block][1 + taps*rows][lanes][side],
+    where the last number of each lane in the first row is its bias, those before it 0, and so are
+    those that a tap's last row has no channels for.
     """
 
     lanes: int
@@ -172,6 +174,7 @@ class Packing:
     w_ic: int
     w_oc: int
     winograd: tuple[tuple[int, int], tuple[int, int]] | None = None
+    side: int = 1
 
     @property
     def blocks(self) -> int:
@@ -190,8 +193,18 @@ class Packing:
         return self.w_kw
 
     @property
+    def row(self) -> int:
+        """Numbers of the row of biases, and of each row of weights."""
+        return self.lanes * self.side
+
+    @property
+    def tap(self) -> int:
+        """Numbers of all rows of one tap."""
+        return -(-self.ic // self.side) * self.row
+
+    @property
     def block_stride(self) -> int:
-        return (1 + self.depth) * self.lanes
+        return self.row + self.kh * self.kw * self.tap
 
     @property
     def group_stride(self) -> int:
@@ -202,8 +215,8 @@ class Packing:
         return self.groups * self.group_stride
 
     def offset(self, channel: int) -> int:
-        """Where a channel's bias lies in its group."""
-        return channel // self.lanes * self.block_stride + channel % self.lanes
+        """Where a channel's numbers begin in its group."""
+        return channel // self.lanes * self.block_stride + channel % self.lanes * self.side
 
 
 @dataclass(frozen=True)
@@ -217,14 +230,27 @@ class Loop:
 
 
 @dataclass(frozen=True)
+class Rest:
+    """A step inside the first ``depth`` loops alone: where its input and weights lie from there."""
+
+    depth: int
+    x: int
+    w: int
+
+
+@dataclass(frozen=True)
 class Body:
-    """The kernel for one instruction set: its tiles, what they walk, and the rectangles."""
+    """The kernel for one instruction set: its tiles, what they walk, and the rectangles.
+
+    ``rest``: of a step that takes several inputs, one more for a single input behind its loop.
+    """
 
     isa: VectorIsa
     family: Family
     regions: tuple[Region, ...]
     loops: tuple[Loop, ...]
     operations: tuple[str, ...]
+    rest: Rest | None = None
 
     @property
     def tiles(self) -> tuple[Tile, ...]:
@@ -294,107 +320,15 @@ class KernelPlan:
         return tuple((plan.step or plan.body.isa).name for plan in (self, *self.narrower))
 
     @property
+    def packed(self) -> Element:
+        """What packed weights are: as they are stored where several are multiplied at a time."""
+        return arrays_of(self.spec).w if self.packing.side > 1 else packed_element(self.spec)
+
+    @property
     def packed_bytes(self) -> int:
         p, s = self.packing, self.sections
-        return s.size(self.spec.oc, p.depth) if s else p.elements * packed_element(self.spec).size
+        return s.size(self.spec.oc, p.depth) if s else p.elements * self.packed.size
 
     @property
     def regions(self) -> tuple[Region, ...]:
         return self.body.regions
-
-
-# -- the output, cut into rectangles -------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Consecutive outputs along one axis whose windows meet the same taps."""
-
-    first: int
-    count: int
-    tap: int
-    taps: int
-
-
-def stretches(size: int, out: int, before: int, taps: int, dil: int, step: int) -> list[Stretch]:
-    """Cut one axis where the set of taps inside the input changes.
-
-    Output ``o`` reads input ``o*step - before + k*dil`` for tap ``k``; that lies in 0..size-1 for
-    one run of consecutive taps, found by division; no tap at all gives ``taps`` 0.
-    """
-    inside = range(-(-before // step), (size - 1 + before - (taps - 1) * dil) // step + 1)
-    whole = range(max(inside.start, 0), min(inside.stop, out))
-    found: list[Stretch] = []
-
-    def append(o: int, count: int, tap: int, run: int) -> None:
-        if found and (found[-1].tap, found[-1].taps) == (tap, run):
-            found[-1] = Stretch(found[-1].first, found[-1].count + count, tap, run)
-        else:
-            found.append(Stretch(o, count, tap, run))
-
-    o = 0
-    while o < out:
-        if o in whole:
-            append(o, len(whole), 0, taps)
-            o = whole.stop
-            continue
-        origin = o * step - before
-        first = max(0, -(origin // dil))  # the least k with origin + k*dil >= 0
-        last = min(taps, (size - 1 - origin) // dil + 1)
-        append(o, 1, *((first, last - first) if last > first else (0, 0)))
-        o += 1
-    return found
-
-
-def rectangles(rows: Iterable[Stretch], cols: Iterable[Stretch]) -> list[Rectangle]:
-    """Every pair of a row stretch and a column stretch; no taps on one axis means none at all."""
-    found = []
-    columns = list(cols)
-    for r in rows:
-        for c in columns:
-            taps = (r.tap, r.taps, c.tap, c.taps) if r.taps and c.taps else (0, 0, 0, 0)
-            found.append(Rectangle(r.first, r.count, c.first, c.count, *taps))
-    return found
-
-
-Piece = tuple[int, int, int, int, int, int]  # row, rows, col, cols, tile height, tile width
-
-
-def cover(rows: int, cols: int, shape: tuple[int, int], strip: Callable[[int], int]) -> list[Piece]:
-    """Cover rows x cols exactly: the main tile, then a strip at the right, then one at the bottom.
-
-    ``strip(width)`` gives the most pixels that a strip's tile may have along its long side.
-    """
-    th, tw = min(shape[0], rows), min(shape[1], cols)
-    main_rows, main_cols = rows - rows % th, cols - cols % tw
-    pieces = [(0, main_rows, 0, main_cols, th, tw)]
-    if main_cols < cols:
-        pieces += _strip_down(rows, main_cols, cols - main_cols, strip(cols - main_cols))
-    if main_rows < rows:
-        rest = rows - main_rows
-        pieces += _strip_across(main_rows, rest, main_cols, strip(rest))
-    return pieces
-
-
-def _strip_down(rows: int, col: int, width: int, most: int) -> list[Piece]:
-    height = _step(rows, most)
-    whole = rows - rows % height
-    pieces = [(0, whole, col, width, height, width)]
-    if whole < rows:
-        pieces.append((whole, rows - whole, col, width, rows - whole, width))
-    return pieces
-
-
-def _strip_across(row: int, height: int, cols: int, most: int) -> list[Piece]:
-    width = _step(cols, most)
-    whole = cols - cols % width
-    pieces = [(row, height, 0, whole, height, width)]
-    if whole < cols:
-        pieces.append((row, height, whole, cols - whole, height, cols - whole))
-    return pieces
-
-
-def _step(length: int, most: int) -> int:
-    """A tile side of at most ``most`` that covers ``length`` in the fewest, most equal tiles."""
-    tiles = -(-length // max(1, min(most, length)))
-    return -(-length // tiles)

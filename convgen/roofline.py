@@ -17,7 +17,7 @@ from convgen.combination import program
 from convgen.dots import DotBody, DotPacking, quads_of
 from convgen.plan import Body, KernelPlan, Region
 from convgen.planar import PlanarBody
-from convgen.spec.elements import arrays_of, packed_element
+from convgen.spec.elements import arrays_of
 from convgen.target import Target
 from convgen.winograd import WinogradBody, matrices, passes
 
@@ -157,21 +157,22 @@ def _planar_work(plan: KernelPlan, body: PlanarBody) -> Work:
 
 
 def _tiled_work(plan: KernelPlan, body: Body, ways: int) -> Work:
-    work, of, weight = Work(), arrays_of(plan.spec), packed_element(plan.spec).size
+    work, of, weight = Work(), arrays_of(plan.spec), plan.packed.size * plan.packing.side
     repeats = plan.spec.batch * plan.view.groups
     for region in body.regions:
         count = repeats * region.row_tiles * region.col_tiles * region.blocks
         tile, taps = region.tile, region.area.kh_taps * region.area.kw_taps
         held = tile.pixels * tile.vectors
-        depth = taps * plan.view.ic  # multiply-adds of one output
+        depth = taps * -(-plan.view.ic // body.isa.depth)  # steps of one output
         inputs, broadcast = _inputs(plan, region)
+        inputs = tile.pixels * depth if broadcast else inputs
         weights = depth * tile.vectors
         windows = bool(tile.tap_rows)
         work.fmas += count * depth * held
         work.loads += count * (inputs + weights + tile.vectors)
         # Unrolled windows are many short chains, which run side by side.
         work.chain += 0 if windows else count * depth
-        item = of.x.size if broadcast else of.x.size * tile.lanes
+        item = of.x.size * (body.isa.depth if broadcast else tile.lanes)
         stored = tile.pixels * tile.channels * of.y.size
         work.near += count * (inputs * item + weights * tile.lanes * weight + stored)
         if taps and _most_in_a_set(plan, region) > ways:
@@ -257,7 +258,7 @@ def _again(plan: KernelPlan, region: Region, repeats: int) -> Iterator[tuple[flo
     taps = area.kh_taps * area.kw_taps
     if not taps:
         return
-    item, weight = arrays_of(spec).x.size, packed_element(spec).size
+    item, weight = arrays_of(spec).x.size, plan.packed.size
     weights = weight * (1 + taps * plan.packing.ic) * tile.vectors * tile.lanes
     row_tiles = repeats * region.row_tiles * region.blocks
     channels = tile.vectors * tile.lanes if view.x_lane else view.ic

@@ -75,7 +75,9 @@ def needs(isa: str, way: Way = GCC) -> None:
     """Skip the test where this machine lacks the instructions or the compiler."""
     if shutil.which(way.cc) is None:
         pytest.skip(f"{way.cc} is not on this machine")
-    missing = set(target_of(isa).isa.features) - cpu_features()
+    target = target_of(isa)
+    wanted = {*target.isa.features, *(target.bf16.features if target.bf16 else ())}
+    missing = wanted - cpu_features()
     if missing and way.part is Part.OWN:
         pytest.skip(f"this CPU has no {', '.join(sorted(missing))}")
 

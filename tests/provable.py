@@ -24,9 +24,9 @@ from convgen.verify.evidence import BodyProof, prove_body, readings
 
 KINDS = (
     "direct", "depthwise", "grouped", "planar", "winograd", "int8", "uint8", "float64", "float16",
-    "bfloat16",
+    "bfloat16", "pairs",
 )  # fmt: skip
-PUSH = range(50)  # what every push proves
+PUSH = range(55)  # what every push proves
 
 
 @dataclass(frozen=True)
@@ -58,14 +58,19 @@ def provable(seed: int) -> Provable:
 
 def _plan(kind: str, isa: str, rng: np.random.Generator, seed: int) -> KernelPlan | None:
     """None where the drawn schedule does not fit."""
-    target = target_of(isa)
+    target = target_of("avx512bf16" if kind == "pairs" else isa)
     if kind in ("int8", "uint8"):
         rounding = list(Rounding)[int(rng.integers(3))]
         spec, family = random_layer(seed, rounding, dtype=DType(kind)).spec, Family.DIRECT
     else:
         family = Family(kind) if kind in tuple(Family) else Family.DIRECT
         spec = _spec(family, rng)
-        spec = spec if kind in tuple(Family) else replace(spec, dtype=DType(kind))
+        if kind == "pairs":
+            spec = replace(
+                spec, c=2 * spec.c, dtype=DType.BFLOAT16, layout=Layout.NHWC, accuracy=Accuracy.FAST
+            )
+        elif kind not in tuple(Family):
+            spec = replace(spec, dtype=DType(kind))
     if family is Family.WINOGRAD:
         lanes = target.isas[0].lanes
         if isa == "plain" or spec.oc < lanes // 2:

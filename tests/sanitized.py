@@ -65,6 +65,8 @@ def _wide_int8() -> ConvSpec:
     )  # fmt: skip
 
 
+PAIRS = "bfloat16_pairs"  # for targets with AVX512-BF16 alone
+
 # Every family and every element type, with rests of everything; None: the chooser decides.
 SUBJECTS: dict[str, tuple[ConvSpec, Family | None]] = {
     "direct": (EDGES["stem"], Family.DIRECT),
@@ -86,6 +88,13 @@ SUBJECTS: dict[str, tuple[ConvSpec, Family | None]] = {
     "float64": (replace(EDGES["planes_oihw"], dtype=DType.FLOAT64), None),
     "float16": (replace(EDGES["groups_wide"], dtype=DType.FLOAT16), None),
     "bfloat16": (replace(EDGES["dilated_and_strided"], dtype=DType.BFLOAT16), None),
+    PAIRS: (
+        replace(
+            EDGES["grouped_beyond_padding"], dtype=DType.BFLOAT16, accuracy=Accuracy.FAST,
+            c=2 * EDGES["grouped_beyond_padding"].c,
+        ),
+        Family.DIRECT,
+    ),
     "int8_tflite": (random_layer(1, Rounding.TFLITE).spec, None),
     "int8_single": (random_layer(4, Rounding.TFLITE_SINGLE).spec, None),
     "int8_onnx": (random_layer(2, Rounding.ONNX).spec, None),

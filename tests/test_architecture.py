@@ -23,7 +23,7 @@ LAYERS = (
     ("spec", "shuffle"),
     ("target", "float_steps"),
     ("oracle", "activations", "plan"),
-    ("combination",),
+    ("combination", "cover"),
     ("oracle_quant", "winograd", "planar", "dots"),
     ("calibrate",),
     ("settle",),

@@ -23,6 +23,7 @@ from convgen.cli.bench import peer_pythons
 from convgen.errors import UsageError
 from convgen.settle import settled
 from convgen.spec import parse_file
+from convgen.spec.model import DType
 from convgen.target import TARGETS, Target
 from convgen.target.cpu import cpu_name
 
@@ -281,6 +282,22 @@ def test_the_readme_shows_the_committed_benchmark_of_8_bit_layers() -> None:
     report = read_report(str(names["INT8_RESULTS"]))
     assert names["with_int8_table"](readme, report) == readme, "run benchmarks/publish.py"
     assert names["INT8_PAGE"].read_text() == names["int8_page"](report), "run benchmarks/publish.py"
+
+
+def test_the_committed_benchmark_of_bfloat16_layers_is_shown() -> None:
+    names = published()
+    report = read_report(str(names["BF16_RESULTS"]))
+    assert names["BF16_PAGE"].read_text() == names["bf16_page"](report), "run benchmarks/publish.py"
+
+
+def test_the_bfloat16_layers_are_those_of_float32() -> None:
+    floats, brains = (
+        parse_file(str(ROOT / "benchmarks" / name)) for name in ("layers.yaml", "layers_bf16.yaml")
+    )
+    assert len(floats) == 23 and {layer.spec.dtype for layer in brains} == {DType.BFLOAT16}
+    assert [layer.spec for layer in floats] == [
+        replace(layer.spec, dtype=DType.FLOAT32) for layer in brains
+    ]
 
 
 def test_publishing_replaces_what_is_between_the_marks() -> None:

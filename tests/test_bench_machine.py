@@ -17,12 +17,12 @@ from convgen.bench.machine import (
     accumulators,
     best_seconds,
     cache_sizes,
-    int8_peak,
     measure_machine,
     per_burst,
+    products_peak,
     source,
 )
-from convgen.bench.products import PRODUCTS, Products, compiled, products_of
+from convgen.bench.products import BF16_PAIRS, PRODUCTS, Products, compiled, pairs_of, products_of
 from convgen.target import ISA_NAMES, TARGETS, host_target
 from convgen.target.cpu import cpu_features
 from convgen.toolchain import Unit, compile_shared, find_compiler
@@ -83,6 +83,28 @@ def test_8_bit_products_are_what_they_are_counted_as(way: Products) -> None:
     assert (sums == wrapped).all()
 
 
+@needs_cc
+def test_bfloat16_products_are_what_they_are_counted_as() -> None:
+    way = BF16_PAIRS
+    if not set(way.features) <= cpu_features():
+        pytest.skip(f"this CPU lacks {way.name}")
+    rng = np.random.default_rng(2)
+    numbers = rng.integers(-8, 9, (2, way.ints, 2)).astype(np.float32)
+    numbers[0, :, 0] = 0  # the first factor is what sums start from: a float each
+    factors = (numbers.view(np.uint32) >> 16).astype(np.uint16)
+    sums = np.zeros((way.sums, way.ints), np.float32)
+    compiled(way)(factors.ctypes.data, sums.ctypes.data, 3)
+    step = numbers[0] * numbers[1]
+    assert step.size == way.products
+    assert (sums == numbers[0, :, 1] + 3 * step.sum(axis=1)).all()
+
+
+def test_pairs_are_for_targets_that_have_them() -> None:
+    assert pairs_of(TARGETS["x86-64-avx512"]) is None
+    there = set(BF16_PAIRS.features) <= cpu_features()
+    assert pairs_of(TARGETS["x86-64-avx512bf16"]) is (BF16_PAIRS if there else None)
+
+
 def test_the_widest_products_that_target_and_cpu_have() -> None:
     def name(target: str, *features: str) -> str | None:
         way = products_of(TARGETS[target], {"sse2", *features})
@@ -108,7 +130,7 @@ def test_the_machine_has_three_caches_and_memory(monkeypatch: pytest.MonkeyPatch
     assert found.levels[-1].size is None and found.threads == 1 and found.cpu
     way = products_of(host_target())
     assert (found.int8_peak is None) == (way is None)
-    assert way is None or int8_peak(way, threads=2, bursts=1) > 0
+    assert way is None or products_peak(way, threads=2, bursts=1) > 0
 
 
 def test_cache_sizes_fall_back_to_the_targets_model(monkeypatch: pytest.MonkeyPatch) -> None:

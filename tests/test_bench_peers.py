@@ -186,6 +186,20 @@ def test_layers_that_no_8_bit_peer_takes() -> None:
         peer_module("ncnn").prepared(Problem(spec, fill.x, fill.w, fill.b))
 
 
+def test_bfloat16_is_for_those_that_are_prepared_for_it(tmp_path: Path) -> None:
+    spec = spec_of(dtype="bfloat16", **LAYERS["nchw"])
+    fill = bounded_fill(spec, 1)
+    write_arrays(tmp_path, spec, fill.x, fill.w, fill.b)
+    assert {array.dtype.name for array in read_arrays(tmp_path)} == {"uint16"}
+    problem = Problem(spec, fill.x, fill.w, fill.b)
+    with pytest.raises(CannotPrepare, match="no bfloat16 layers are prepared for ncnn"):
+        peer_module("ncnn").prepared(problem)
+    taken = Peer("fake", (), lambda _: pytest.fail(), bf16=lambda p: Prepared(int, lambda: p.x))
+    assert taken.prepared(problem).result() is fill.x
+    with pytest.raises(CannotPrepare, match="float32, bfloat16 and 8-bit layers, this is float16"):
+        check_common(spec_of(dtype="float16", **LAYERS["plain"]))
+
+
 def test_the_quickest_way_is_taken_and_broken_ones_are_left_out() -> None:
     def slow() -> None:
         sum(range(20_000))
@@ -305,6 +319,21 @@ def test_an_installed_peer_computes_the_layer(
     fill = Fill(x, w, b if spec.bias else None)
     verdict = judge_bounded(form, fill, y, choose_points(form, 1))
     assert verdict.max_error < 1e-2, verdict.detail  # the layer itself; some are rough beyond
+    assert rival.run(3) > 0
+
+
+@pytest.mark.parametrize("name", [name for name in LAYERS if ("torch", name) not in REFUSED])
+def test_torch_computes_bfloat16_layers(rival: ProcessRival, name: str, tmp_path: Path) -> None:
+    if rival.name != "torch":
+        pytest.skip(f"{rival.name} is not prepared for bfloat16 layers")
+    spec = peer_form(spec_of(dtype="bfloat16", **LAYERS[name]))
+    fill = bounded_fill(spec, 1)
+    write_arrays(tmp_path, spec, fill.x, fill.w, fill.b)
+    rival.prepare(spec, tmp_path, 1, ())
+    y = np.load(tmp_path / RESULT)
+    assert y.dtype == np.uint16 and y.shape == spec.y_shape
+    verdict = judge_bounded(spec, fill, y, choose_points(spec, 1))
+    assert verdict.max_error < 0.1, verdict.detail
     assert rival.run(3) > 0
 
 

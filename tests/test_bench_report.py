@@ -118,6 +118,17 @@ EIGHT = replace(
 )  # fmt: skip
 
 
+def test_bfloat16_layers_have_the_peak_of_their_products() -> None:
+    machine = replace(MACHINE, bf16_peak=800.0, bf16_by="vdpbf16ps")
+    own = replace(report(replace(layer("a", 10.0), dtype="bfloat16")), machine=machine)
+    first = own.layers[0]
+    assert own.percent_of_peak(first) == pytest.approx(100 * first.gflops() / 800.0)
+    assert replace(own, machine=MACHINE).peak_of(first) == MACHINE.peak
+    assert own.peak_of(replace(first, dtype="float32")) == machine.peak
+    assert "800 GFLOP/s of bfloat16 products (vdpbf16ps)" in "\n".join(condition_lines(own))
+    assert "bfloat16" not in "\n".join(condition_lines(replace(EIGHT, machine=machine)))
+
+
 def test_8_bit_layers_have_their_own_peak_and_are_told_to_the_bit() -> None:
     first = EIGHT.layers[0]
     assert EIGHT.percent_of_peak(first) == pytest.approx(50.0)

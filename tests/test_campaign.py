@@ -66,7 +66,7 @@ def test_a_case_is_its_number_and_a_spec_file_can_say_it() -> None:
     assert cases[7] == case(SEED, 1007) and bare_case(SEED, 1007).spec == cases[7].spec
     assert {c.spec.dtype for c in cases} == set(DType)
     assert {c.schedule.family for c in cases} == set(Family)
-    assert len({c.target for c in cases}) == 5
+    assert len({c.target for c in cases}) == 6
     for one in cases:
         (layer,) = parse_mapping(resolved_mapping(one.layer))
         said = (one.spec, one.schedule, one.layer.weights)

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_runner import TINY, Ran, needs_compiler, run
@@ -170,11 +171,11 @@ def test_verify_runs_the_ladder_again() -> None:
 def test_verify_holds_winograd_to_its_own_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     from convgen.verify import isolate as ladder
 
-    asked: list[object] = []
+    asked: list[Any] = []
     real = ladder.verify_in_child
 
     def noting(*args: object, **kwargs: object) -> object:
-        asked.append(kwargs["tiling"])
+        asked.append(kwargs["leeway"])
         return real(*args, **kwargs)  # type: ignore[arg-type]
 
     Path("w.yaml").write_text(
@@ -184,7 +185,7 @@ def test_verify_holds_winograd_to_its_own_bound(monkeypatch: pytest.MonkeyPatch)
     assert run("build", "-q", "--isa", "plain", "w.yaml").code == 0
     monkeypatch.setattr(ladder, "verify_in_child", noting)
     assert run("verify", "w.yaml").code == 0
-    assert [tiling is not None for tiling in asked] == [True]
+    assert [leeway.tiling is not None for leeway in asked] == [True]
 
 
 def test_verify_of_a_layer_that_is_not_built_says_so() -> None:

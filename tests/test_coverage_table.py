@@ -16,8 +16,9 @@ import pytest
 from edge_layers import depthwise, layer
 from kernels import Part, Way, body_of, needs, prove_right, target_of
 
+from convgen.cover import rectangles, stretches
 from convgen.families import lower
-from convgen.plan import AnyBody, Body, KernelPlan, Rectangle, Region, rectangles, stretches
+from convgen.plan import AnyBody, Body, KernelPlan, Rectangle, Region
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import Accuracy, ConvSpec
 from convgen.winograd import WinogradBody

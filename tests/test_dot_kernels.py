@@ -26,8 +26,10 @@ from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.target import TARGETS
 from convgen.target.cpu import cpu_features
 
-# One target of each set of instructions: fat files have one of those.
-DOTTED = list({t.dots: name for name, t in reversed(TARGETS.items()) if t.dots}.values())[::-1]
+# One target of each set of instructions: fat files have one of those, so has AVX512-BF16's target.
+DOTTED = list(
+    {t.dots: n for n, t in reversed(TARGETS.items()) if t.dots and t.bf16 is None}.values()
+)[::-1]
 X86 = [name for name in DOTTED if name.startswith("x86-64")]
 
 

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from kernels import ISAS, planned, target_of
 from spec_strategies import specs
 
+from convgen.cover import Stretch, cover, rectangles, stretches
 from convgen.families import FAMILIES
 from convgen.families.search import costed
 from convgen.families.tiled import most_pixels
@@ -27,11 +28,7 @@ from convgen.plan import (
     KernelPlan,
     Packing,
     Rectangle,
-    Stretch,
     Tile,
-    cover,
-    rectangles,
-    stretches,
 )
 from convgen.schedule import Family, Schedule
 from convgen.spec.model import Accuracy, ConvSpec, Layout, WeightLayout, out_size

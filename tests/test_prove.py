@@ -25,7 +25,16 @@ from convgen.plan import KernelPlan
 from convgen.render import render_c
 from convgen.schedule import Family, Schedule
 from convgen.spec import Weights, parse_file
-from convgen.spec.model import Act, Activation, ConvSpec, DType, Layer, Padding
+from convgen.spec.model import (
+    Accuracy,
+    Act,
+    Activation,
+    ConvSpec,
+    DType,
+    Layer,
+    Layout,
+    Padding,
+)
 from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.spec.requantize import weight_room
 from convgen.target import TARGETS
@@ -196,6 +205,20 @@ def test_the_limit_of_biases_leaves_room_for_the_worst_weights() -> None:
 def test_other_floats_are_proved(dtype: DType) -> None:
     spec = replace(EDGES["groups_and_batch"], dtype=dtype, activation=Activation(Act.SIGMOID))
     plan = planned(spec, target_of("plain"))
+    for found in evidence(plan, render_c(plan)):
+        assert found.proved, "\n".join(found.alarms)
+        assert found.sums is Sums.FLOAT
+
+
+@needs_frama_c
+def test_products_of_pairs_are_proved() -> None:
+    """On the model of AVX512-BF16's instructions, and the plain C over the same packing."""
+    spec = replace(
+        EDGES["groups_and_batch"], c=2 * EDGES["groups_and_batch"].c, dtype=DType.BFLOAT16,
+        accuracy=Accuracy.FAST, layout=Layout.NHWC,
+    )  # fmt: skip
+    plan = lower(spec, Schedule(Family.DIRECT, 16, 1, 3, 1), target_of("avx512bf16"))
+    assert plan.body.isa.flushes
     for found in evidence(plan, render_c(plan)):
         assert found.proved, "\n".join(found.alarms)
         assert found.sums is Sums.FLOAT

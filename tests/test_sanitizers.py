@@ -14,11 +14,14 @@ from pathlib import Path
 import pytest
 from built import LAYERS, ROOT, build, needs_cc
 from kernels import COMPILERS, ISAS, Part
-from sanitized import OTHER_CPU, SUBJECTS, Tool, plan_of, watched, way_of
+from sanitized import OTHER_CPU, PAIRS, SUBJECTS, Tool, plan_of, watched, way_of
 
 from convgen.render import render_c
 
 Case = tuple[str, Tool, str, str, Part]
+
+
+BOTH = ("avx2", "avx512bf16")  # where the plain body is watched as well
 
 
 def whole_grid() -> list[Case]:
@@ -26,11 +29,11 @@ def whole_grid() -> list[Case]:
     found = []
     for subject in SUBJECTS:
         for tool in Tool:
-            for isa in (*ISAS, "fat"):
-                if tool is Tool.VALGRIND and isa == "avx512":
+            for isa in (*ISAS, "fat") if subject != PAIRS else ("avx512bf16",):
+                if tool is Tool.VALGRIND and isa.startswith("avx512"):
                     continue  # memcheck knows no AVX-512
                 for cc in COMPILERS if tool is not Tool.MEMORY else ("clang",):
-                    parts = (Part.OWN, Part.PLAIN) if isa == "avx2" else (Part.OWN,)
+                    parts = (Part.OWN, Part.PLAIN) if isa in BOTH else (Part.OWN,)
                     found += [(subject, tool, isa, cc, part) for part in parts]
     return found
 
@@ -39,7 +42,7 @@ def whole_grid() -> list[Case]:
 # could have its own. Clang comes without its runtime libraries in places: gcc has them all.
 OTHERWISE = {  # watched below in another body, on other vectors, or by another tool
     "direct_padded", "depthwise_strided", "winograd_dilated", "gelu", "planar_gaps",
-    "int8_wide", "int8_staged", "int8_depthwise",
+    "int8_wide", "int8_staged", "int8_depthwise", PAIRS,
 }  # fmt: skip
 PUSH: list[Case] = [
     *((subject, Tool.ADDRESS, "avx2", "gcc", Part.OWN)
@@ -48,6 +51,8 @@ PUSH: list[Case] = [
       for subject in ("grouped", "planar_strided", "int8_onnx")),
     *((subject, Tool.ADDRESS, "avx512", "gcc", Part.OWN)
       for subject in ("int8_wide", "int8_staged", "int8_depthwise")),
+    (PAIRS, Tool.ADDRESS, "avx512bf16", "gcc", Part.OWN),
+    (PAIRS, Tool.ADDRESS, "avx512bf16", "clang", Part.PLAIN),
     ("direct_padded", Tool.ADDRESS, "avx2", "gcc", Part.PLAIN),
     ("depthwise_strided", Tool.ADDRESS, "sse2", "gcc", Part.PLAIN),
     ("direct_planes", Tool.THREAD, "avx2", "gcc", Part.PLAIN),

@@ -130,6 +130,7 @@ AVX512 = {"sse2", "avx2", "fma", "avx512f", "avx512bw", "avx512vl"}
 @pytest.mark.parametrize(
     ("features", "name"),
     [
+        ({*AVX512, "avx512vnni", "avx512bf16"}, "x86-64-avx512bf16"),
         ({*AVX512, "avx512vnni"}, "x86-64-avx512"),
         ({*AVX512, "avx512vnni", "avxvnni"}, "x86-64-avx512"),
         (AVX512, "x86-64-avx512f"),  # Skylake-X
@@ -155,6 +156,9 @@ def test_what_a_layer_lacks_is_that_of_its_elements(monkeypatch: pytest.MonkeyPa
     assert missing_features(target) == missing_features(target, DType.INT8) == ("avx512vnni",)
     assert missing_features(target, DType.FLOAT32) == ()
     assert missing_features(TARGETS["generic"], DType.UINT8) == ()
+    pairs = TARGETS["x86-64-avx512bf16"]
+    assert missing_features(pairs, DType.BFLOAT16) == ("avx512bf16",)
+    assert missing_features(pairs, DType.FLOAT16) == ()
 
 
 def test_the_host_with_dot_products(monkeypatch: pytest.MonkeyPatch) -> None:

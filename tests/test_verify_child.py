@@ -20,6 +20,7 @@ from convgen.verify import Report, verify_in_child, verify_library
 from convgen.verify.guard import CANARY, Placement, place
 from convgen.verify.isolate import child_environment
 from convgen.verify.report import Check, assemble
+from convgen.verify.tiling import NO_LEEWAY
 
 # --- buffers ---------------------------------------------------------------------------------
 
@@ -192,7 +193,7 @@ def test_a_child_without_a_parent_ends_in_time(tmp_path: Path) -> None:
     with subprocess.Popen(
         command, env=child_environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE
     ) as child:
-        child.communicate(pickle.dumps({**task, "tiling": None, "seed": 0}), 20)
+        child.communicate(pickle.dumps({**task, "leeway": NO_LEEWAY, "seed": 0}), 20)
     assert child.returncode == -signal.SIGALRM
 
 

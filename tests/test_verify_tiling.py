@@ -14,7 +14,7 @@ import pytest
 
 from convgen.oracle import reference
 from convgen.spec.model import Act, Activation, ConvSpec, Layout, Padding, WeightLayout
-from convgen.verify import Report, Tiling
+from convgen.verify import Leeway, Report, Tiling
 from convgen.verify.bound import judge_bounded, tiled_bound
 from convgen.verify.fills import bounded_fill
 from convgen.verify.kernel import Kernel
@@ -86,7 +86,7 @@ def at(address: int, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def judged(made: Kernel, tiling: Tiling | None = TILING) -> Report:
-    return assemble(climb(made, None, tiling, 0))
+    return assemble(climb(made, None, Leeway(tiling), 0))
 
 
 def failed(report: Report) -> set[str]:
@@ -192,4 +192,4 @@ def test_the_tiles_over_a_place_are_those_that_read_it(dilation: int) -> None:
 def test_direct_sums_lie_within_the_tiles_bound() -> None:
     fill, points = bounded_fill(SPEC, 0), choose_points(SPEC, 0)
     y = reference(SPEC, fill.x, fill.w, fill.b)
-    assert judge_bounded(SPEC, fill, y.astype(np.float32), points, TILING).passed
+    assert judge_bounded(SPEC, fill, y.astype(np.float32), points, Leeway(TILING)).passed

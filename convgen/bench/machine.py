@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convgen.bench.products import Products, compiled, products_of
+from convgen.bench.products import Products, compiled, pairs_of, products_of
 from convgen.roofline import Rates
 from convgen.target import Target, VectorIsa
 
@@ -47,7 +47,7 @@ class Machine:
     """``peak``: GFLOP/s of fused multiply-adds (two operations each) on ``threads`` threads.
 
     ``int8_peak``: GOP/s of 8-bit products added up in int32, by the instructions ``int8_by``; None
-    and "" where neither is known.
+    and "" where neither is known. ``bf16_peak``, ``bf16_by``: the same of bfloat16 products.
     """
 
     cpu: str
@@ -57,6 +57,8 @@ class Machine:
     levels: tuple[Level, ...]
     int8_peak: float | None = None
     int8_by: str = ""
+    bf16_peak: float | None = None
+    bf16_by: str = ""
 
 
 def measured_rates(machine: Machine, target: Target) -> Rates:
@@ -129,7 +131,7 @@ def measure_machine(target: Target, threads: int = 1, cc: str | None = None) -> 
     """
     from convgen.target.cpu import cpu_name
 
-    loops, way = Loops(target.isa, cc), products_of(target)
+    loops, bytes_by, pairs_by = Loops(target.isa, cc), products_of(target), pairs_of(target)
     sizes = cache_sizes(target)
     levels = [
         Level(f"L{i}", size, *loops.bandwidth(size * 3 // 4 if i == 1 else size // 2))
@@ -138,16 +140,22 @@ def measure_machine(target: Target, threads: int = 1, cc: str | None = None) -> 
     memory = min(MEMORY_BYTES, 4 * sizes[-1])
     levels.append(Level("memory", None, *loops.bandwidth(memory, MEMORY_BURSTS)))
     peak = loops.peak(threads)
-    if way is None:
-        return Machine(cpu_name(), target.isa.name, threads, peak, tuple(levels))
-    integers = int8_peak(way, threads, cc=cc)
-    return Machine(cpu_name(), target.isa.name, threads, peak, tuple(levels), integers, way.name)
+    narrow = {
+        name: (products_peak(way, threads, cc=cc), way.name)
+        for name, way in (("int8", bytes_by), ("bf16", pairs_by))
+        if way is not None
+    }
+    none = (None, "")
+    return Machine(
+        cpu_name(), target.isa.name, threads, peak, tuple(levels),
+        *narrow.get("int8", none), *narrow.get("bf16", none),
+    )  # fmt: skip
 
 
-def int8_peak(
+def products_peak(
     way: Products, threads: int = 1, bursts: int = BURSTS, cc: str | None = None
 ) -> float:
-    """GOP/s of 8-bit products, two operations each, over all threads. Raises ``ToolchainError``."""
+    """GOP/s of these products, two operations each, over all threads. Raises ``ToolchainError``."""
     loop, factors = compiled(way, cc), ctypes.create_string_buffer(bytes(2 * way.bytes))
     own = threading.local()  # every thread has sums of its own
 

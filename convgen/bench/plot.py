@@ -74,9 +74,8 @@ def _bars(axes: Any, report: Report) -> None:
 
 def _peaks(report: Report) -> list[float]:
     """Those of the layers' element types; of float32 where nothing else is known."""
-    machine = report.machine
-    found = {machine.int8_peak if layer.is_8_bit else machine.peak for layer in report.layers}
-    return sorted(peak for peak in found if peak is not None) or [machine.peak]
+    found = {report.peak_of(layer) for layer in report.layers}
+    return sorted(peak for peak in found if peak is not None) or [report.machine.peak]
 
 
 def _unit(report: Report) -> str:

@@ -1,8 +1,9 @@
-"""The quickest 8-bit products of a core, for its measured peak: which instructions make them.
+"""The quickest products of narrow numbers of a core, for its measured peaks: which instructions.
 
 VNNI's vpdpbusd multiplies four bytes by four and adds the products to an int32 in one go. Without
 it bytes are widened to 16 bits, and pmaddwd makes an int32 of two products, which one more
 instruction adds. (pmaddubsw multiplies twice as many, but saturates: no exact layer can use it.)
+AVX512-BF16's vdpbf16ps adds two products of bfloat16 numbers to a float.
 """
 
 from __future__ import annotations
@@ -60,7 +61,11 @@ _TWO = (
     '__asm__("movdqa %2, %1\\n\\tpmaddwd %3, %1\\n\\tpaddd %1, %0" : "+x"({acc}), "=&x"(t) : '
     '"x"(a), "x"(b));'
 )
-# Quickest first.
+_PAIRS = '__asm__("vdpbf16ps %2, %1, %0" : "+v"({acc}) : "v"(a), "v"(b));'
+BF16_PAIRS = Products(
+    "avx512 vdpbf16ps", 64, 32, 16, "__m512i", _PAIRS, ("avx512f", "avx512bf16"), named=True
+)
+# Of 8-bit numbers, quickest first.
 PRODUCTS = (
     Products("avx512 vpdpbusd", 64, 64, 16, "__m512i", _DOT, ("avx512f", "avx512vnni"),
              named=True),
@@ -84,6 +89,12 @@ def products_of(target: Target, features: Set[str] | None = None) -> Products | 
         if way.bytes <= width and named and set(way.features) <= have:
             return way
     return None
+
+
+def pairs_of(target: Target) -> Products | None:
+    """Products of bfloat16 numbers, where the target has them and this CPU as well."""
+    there = target.bf16 is not None and set(BF16_PAIRS.features) <= cpu_features()
+    return BF16_PAIRS if there else None
 
 
 def source(way: Products) -> str:

@@ -121,12 +121,20 @@ class Report:
     peers: tuple[PeerInfo, ...]
     layers: tuple[LayerResult, ...]
 
+    def peak_of(self, layer: LayerResult) -> float | None:
+        """1e9 operations a second that the machine has for the layer's element type at most."""
+        machine = self.machine
+        if layer.is_8_bit:
+            return machine.int8_peak
+        pairs = machine.bf16_peak if layer.dtype == "bfloat16" else None
+        return pairs or machine.peak
+
     def percent_of_peak(self, layer: LayerResult) -> float | None:
         """Padding counts as work, so skipping it, or Winograd's algorithm, can exceed 100.
 
-        Of the peak of 8-bit products where the layer has those; None where that is not known.
+        None where the peak of the layer's products is not known.
         """
-        peak = self.machine.int8_peak if layer.is_8_bit else self.machine.peak
+        peak = self.peak_of(layer)
         return None if peak is None else 100 * layer.gflops() / peak
 
     def to_mapping(self) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from convgen.target import Target, host_target, is_foreign, missing_features
 
 if TYPE_CHECKING:
     from convgen.verify.fills import Fill
-    from convgen.verify.tiling import Tiling
+    from convgen.verify.tiling import Leeway
 
 SEED = 7
 LAST_PLACE = 1.0  # how far from the oracle's integers those of a peer may be
@@ -70,14 +70,14 @@ def start_rivals(
 
 @dataclass(frozen=True)
 class Subject:
-    """A built layer to measure. ``weights``: the (w, b) that are baked in, else None; ``tiling``:
+    """A built layer to measure. ``weights``: the (w, b) that are baked in, else None; ``leeway``:
     of its bound. ``limit``: what binds its kernel, given a machine's rates. ``start``: fill and
     threads to what computes it, and its output."""
 
     spec: ConvSpec
     schedule: str
     weights: tuple[Any, Any | None] | None
-    tiling: Tiling | None
+    leeway: Leeway
     limit: Callable[[Rates], Limit]
     start: Callable[[Fill, int], tuple[Call, Any]]
 
@@ -95,7 +95,7 @@ def bench_layer(
     if subject.weights is not None:
         fill = with_weights(fill, *subject.weights)
     call, y = subject.start(fill, plan.threads)
-    own = _judged(spec, fill, y, subject.tiling)
+    own = _judged(spec, fill, y, subject.leeway)
     with tempfile.TemporaryDirectory(prefix="convgen-bench-") as folder:
         write_arrays(Path(folder), spec, fill.x, fill.w, fill.b)
         ready, results = _prepared(subject, fill, rivals, plan, Path(folder))
@@ -156,13 +156,13 @@ class _Judged:
     differs: float | None = None
 
 
-def _judged(spec: ConvSpec, fill: Fill, y: Any, tiling: Tiling | None) -> _Judged:
+def _judged(spec: ConvSpec, fill: Fill, y: Any, leeway: Leeway) -> _Judged:
     """At sampled outputs. 8-bit ones may be ``LAST_PLACE`` beside the oracle's: runtimes round in
     different ways, and convgen's own are held to the bit by its build."""
     from convgen.verify.bound import judge_bounded
     from convgen.verify.points import choose_points
 
-    verdict = judge_bounded(spec, fill, y, choose_points(spec, SEED), tiling)
+    verdict = judge_bounded(spec, fill, y, choose_points(spec, SEED), leeway)
     if not spec.quantized:
         return _Judged(verdict.max_error, verdict.ratio, verdict.passed)
     ratio = verdict.max_error / LAST_PLACE
@@ -186,7 +186,7 @@ def _prepared(
             continue
         y = np.load(folder / RESULT)
         own = y if spec.layout is form.layout else y.transpose(0, 3, 1, 2)
-        found = _judged(spec, fill, own, subject.tiling)
+        found = _judged(spec, fill, own, subject.leeway)
         reason = "" if found.good else _outside(spec, found)
         ready.append(rival)
         results.append(

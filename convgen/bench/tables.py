@@ -100,7 +100,7 @@ def condition_lines(report: Report) -> list[str]:
     levels = [f"{v.name} reads {v.read:.0f}, copies {v.copy:.0f} GB/s" for v in m.levels]
     lines = [
         f"{m.cpu}, {c.system}, {threads}{where}; {c.date}; target {c.target}, {c.compiler}",
-        f"peak {m.peak:.1f} GFLOP/s ({m.isa}){_int8_peak(report)}; {'; '.join(levels)}",
+        f"peak {m.peak:.1f} GFLOP/s ({m.isa}){_narrow_peaks(report)}; {'; '.join(levels)}",
         f"convgen {c.convgen}, Python {c.python}, NumPy {c.numpy}, {c.rounds} rounds",
     ]
     if measured:
@@ -109,12 +109,14 @@ def condition_lines(report: Report) -> list[str]:
     return lines
 
 
-def _int8_peak(report: Report) -> str:
-    """Of a run with 8-bit layers."""
-    m = report.machine
-    if m.int8_peak is None or not any(layer.is_8_bit for layer in report.layers):
-        return ""
-    return f", {m.int8_peak:.0f} GOP/s of 8-bit products ({m.int8_by})"
+def _narrow_peaks(report: Report) -> str:
+    """Of a run with 8-bit or bfloat16 layers."""
+    m, found = report.machine, ""
+    if m.int8_peak is not None and any(layer.is_8_bit for layer in report.layers):
+        found += f", {m.int8_peak:.0f} GOP/s of 8-bit products ({m.int8_by})"
+    if m.bf16_peak is not None and any(layer.dtype == "bfloat16" for layer in report.layers):
+        found += f", {m.bf16_peak:.0f} GFLOP/s of bfloat16 products ({m.bf16_by})"
+    return found
 
 
 def summary_lines(report: Report) -> list[str]:

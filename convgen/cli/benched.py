@@ -12,6 +12,7 @@ from convgen.errors import ConvgenError
 if TYPE_CHECKING:
     from convgen.bench.run import Subject
     from convgen.package.build import BuildResult
+    from convgen.spec.elements import Arrays
     from convgen.spec.model import Layer
     from convgen.target import Target
     from convgen.verify.fills import Fill
@@ -38,30 +39,35 @@ def _subject(layer: Layer, built: BuildResult, target: Target) -> Subject:
     from convgen.package.emit import decide
     from convgen.roofline import Limit, Rates, limits
     from convgen.schedule import Schedule
-    from convgen.verify import tiling_of
+    from convgen.spec.elements import arrays_of
+    from convgen.verify import leeway_of
 
     decided = decide(layer, target, Schedule.from_text(built.schedule))
     weights = decided.weights
     baked = None if weights is None else (weights.w, weights.b)
-    start = _starter(built.path, baked is not None)
+    start = _starter(built.path, arrays_of(layer.spec), baked is not None)
 
     def limit(rates: Rates) -> Limit:
         return limits(decided.plan, rates)[0]
 
     # The decided layer's spec: its scales are read from where they lie.
-    return Subject(decided.layer.spec, built.schedule, baked, tiling_of(decided.plan), limit, start)
+    return Subject(decided.layer.spec, built.schedule, baked, leeway_of(decided.plan), limit, start)
 
 
-def _starter(path: Path, baked: bool) -> Callable[[Fill, int], tuple[Callable[[], Any], Any]]:
+def _starter(
+    path: Path, of: Arrays, baked: bool
+) -> Callable[[Fill, int], tuple[Callable[[], Any], Any]]:
     """The quickest way to call a package: ``bind`` with one thread, ``run`` with several."""
 
     def start(fill: Fill, threads: int) -> tuple[Callable[[], Any], Any]:
         from convgen.api import import_package
+        from convgen.spec.elements import held_by_package as held
 
         layer: Any = import_package(path)
-        arguments: tuple[Any, ...] = (fill.x,)
+        arguments: tuple[Any, ...] = (held(fill.x, of.x),)
         if not baked:
-            arguments = (fill.x, layer.pack(fill.w, fill.b))
+            b = None if fill.b is None else held(fill.b, of.b)
+            arguments = (*arguments, layer.pack(held(fill.w, of.w), b))
         y = layer.run(*arguments, threads=threads)
         if threads == 1:
             return layer.bind(*arguments, out=y), y

@@ -17,7 +17,7 @@ from convgen.errors import ConvgenError, ToolchainError
 DEPENDENCIES = (
     "jinja2", "numpy", "cffi", "pyyaml", "pydantic", "typer", "rich", "filelock", "platformdirs",
 )  # fmt: skip
-FEATURES = ("sse2", "avx2", "fma", "avxvnni", "avx512f", "avx512bw", "avx512vnni")
+FEATURES = ("sse2", "avx2", "fma", "avxvnni", "avx512f", "avx512bw", "avx512vnni", "avx512bf16")
 TOOLS = {
     "clang": ("clang",),
     "cmake": ("cmake",),

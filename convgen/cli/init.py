@@ -38,7 +38,7 @@ dtype: float32          # or float64, float16, bfloat16; int8 and uint8, with qu
 layout: NHWC            # or NCHW
 weight_layout: HWIO     # or OIHW (PyTorch), OHWI (TFLite)
 remainder: error        # floor: accept windows that do not reach the far edge of the input
-accuracy: fast          # strict: direct summation only
+accuracy: fast          # strict: every product summed by itself
 schedule: auto          # or a schedule as `convgen explain` prints it
 
 # Weights are given at run time. To bake them into the C, use one of these:

@@ -10,7 +10,8 @@ from convgen.target import TARGETS, Target
 from convgen.target.rigs import RIGS
 
 KNOWN = (
-    "target", "vectors", "floats", "registers", "8-bit", "flags", "compiled with", "run by",
+    "target", "vectors", "floats", "registers", "8-bit", "bfloat16", "flags", "compiled with",
+    "run by",
 )  # fmt: skip
 HEAD = ("layer", "target", "compiles", "runs", "self test", "text bytes", "error")
 
@@ -57,7 +58,8 @@ def _known() -> list[str]:
         "compiler found (on a",
         "machine of the target's own kind, with its own) and runs the self test, elsewhere under "
         "the emulator. `8-bit`:",
-        "steps of several products that int8 and uint8 layers take, and how many they are.",
+        "steps of several products that int8 and uint8 layers take, and how many they are; "
+        "`bfloat16`: the same.",
         "",
         *_line(*KNOWN),
         *_line(*["---"] * len(KNOWN)),
@@ -71,11 +73,18 @@ def _known() -> list[str]:
             str(isa.lanes),
             str(isa.registers),
             _steps(target),
+            _pairs(target),
             " ".join(f"`{flag}`" for flag in target.flags) or "none",
             _first_of(rig.compilers),
             rig.board.machine + " in QEMU" if rig.board else _first_of(rig.emulators) or "itself",
         )
     return lines
+
+
+def _pairs(target: Target) -> str:
+    """The products of a step of bfloat16 layers, where it has more than one to a lane."""
+    isa = target.bf16
+    return f"{isa.name} {isa.depth * isa.lanes}" if isa is not None else "-"
 
 
 def _steps(target: Target) -> str:

@@ -12,14 +12,14 @@ from dataclasses import replace
 from functools import partial
 
 from convgen.errors import ScheduleError
-from convgen.families import core, dots, tiled
+from convgen.families import bf16, core, dots, tiled
 from convgen.families.base import Cost, isas_of, view_of
 from convgen.families.step import latency, most_vectors
 from convgen.families.step import limits as step_limits
 from convgen.families.tiled import packing_of, peel, tiled_plan
 from convgen.plan import KernelPlan, Loop, Packing, Rectangle, View
 from convgen.schedule import Family, Schedule
-from convgen.spec.elements import Sections, packed_element
+from convgen.spec.elements import Sections
 from convgen.spec.model import ConvSpec, Padding
 from convgen.target import Target
 from convgen.target.core_step import CoreStep
@@ -57,6 +57,8 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
         return dots.direct_plan(spec, schedule, target)
     if spec.quantized:
         return scalar_plan(spec, schedule, target)
+    if bf16.serves(spec, target) and schedule.lanes == bf16.lanes(target):
+        return bf16.paired_plan(spec, schedule, target, walk(spec, schedule))
     return tiled_plan(spec, schedule, target, walk, _reduce)
 
 
@@ -85,7 +87,7 @@ def cost(plan: KernelPlan) -> Cost:
         return core.cost(plan)
     target, isa = plan.target, plan.body.isa
     bounds: dict[str, float] = {}
-    number = 4 if plan.spec.quantized else packed_element(plan.spec).size  # four bytes a product
+    number = 4 if plan.spec.quantized else plan.packed.size * plan.packing.side  # to a product
     for region in plan.regions:
         mr, nv = region.tile.pixels, region.tile.vectors
         weights = number * isa.lanes * nv  # bytes a step

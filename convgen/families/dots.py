@@ -243,7 +243,7 @@ def _plan(
     single = view.x_lane == 1
     body = DotBody(
         isa, schedule.family, regions, loops, _operations(spec, isa, regions, packing, single),
-        stage, single,
+        stage=stage, single=single,
     )  # fmt: skip
     room = stage.bytes if stage else 0
     return KernelPlan(

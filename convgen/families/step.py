@@ -30,7 +30,7 @@ def limits(
 
 def latency(target: Target, isa: VectorIsa) -> float:
     """Cycles after which a sum can be added to again; halves are added to each other before."""
-    return target.fma_latency if isa.halves == 1 else 1
+    return (isa.latency or target.fma_latency) if isa.halves == 1 else 1
 
 
 def most_vectors(isa: VectorIsa) -> int:

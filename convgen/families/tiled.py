@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from convgen.cover import Piece, cover, rectangles, stretches
 from convgen.errors import ScheduleError
 from convgen.families.base import activation_operations, isas_of
 from convgen.plan import (
@@ -13,14 +14,10 @@ from convgen.plan import (
     KernelPlan,
     Loop,
     Packing,
-    Piece,
     Rectangle,
     Region,
     Tile,
     View,
-    cover,
-    rectangles,
-    stretches,
 )
 from convgen.schedule import Schedule
 from convgen.spec.model import ConvSpec, DType, WeightLayout
@@ -69,15 +66,19 @@ def tiled_plan(
 
     def body(isa: VectorIsa, how: Schedule, areas: Sequence[Rectangle]) -> Body:
         regions = regions_of(spec, view, packing, how, areas, isa, most)
-        return Body(isa, how.family, regions, loops, _operations(spec, view, regions, isa))
+        return Body(isa, how.family, regions, loops, operations_of(spec, view, regions, isa))
 
     bodies = [body(isa, schedule, areas)]
     if isa.lanes > 1:
-        height, width, vectors = PLAIN_TILE
         together = view.ic if view.x_lane and view.ic > 1 else isa.lanes  # channels of one input
-        plain = Schedule(schedule.family, 1, height, width, min(vectors, together))
-        bodies.append(body(isas_of(spec, target)[-1], plain, areas))
+        bodies.append(body(isas_of(spec, target)[-1], plain_schedule(schedule, together), areas))
     return KernelPlan(spec, schedule, target, view, packing, tuple(bodies))
+
+
+def plain_schedule(schedule: Schedule, together: int) -> Schedule:
+    """That of the plain C body; ``together``: channels that its tiles must not go beyond."""
+    height, width, vectors = PLAIN_TILE
+    return Schedule(schedule.family, 1, height, width, min(vectors, together))
 
 
 def check_lanes(spec: ConvSpec, schedule: Schedule, target: Target) -> VectorIsa:
@@ -96,13 +97,18 @@ def check_lanes(spec: ConvSpec, schedule: Schedule, target: Target) -> VectorIsa
 def check(spec: ConvSpec, schedule: Schedule, target: Target, fitting: MostPixels) -> VectorIsa:
     """The instruction set that carries the schedule. Raises ScheduleError where none can."""
     isa = check_lanes(spec, schedule, target)
+    check_pixels(isa, schedule, fitting)
+    return isa
+
+
+def check_pixels(isa: VectorIsa, schedule: Schedule, fitting: MostPixels) -> None:
+    """Raises ScheduleError where the registers do not hold the schedule's tile."""
     most = fitting(isa, schedule.vectors)
     if schedule.tile_h * schedule.tile_w > most:
         raise ScheduleError(
             f"schedule: a {schedule.tile_h}x{schedule.tile_w} tile of {schedule.vectors} vectors "
             f"does not fit {isa.registers} registers; at most {most} pixels do"
         )
-    return isa
 
 
 def check_blocks(packing: Packing, schedule: Schedule) -> None:
@@ -204,23 +210,25 @@ def packing_of(spec: ConvSpec, view: View, lanes: int) -> Packing:
     )  # fmt: skip
 
 
-def _operations(
+def operations_of(
     spec: ConvSpec, view: View, regions: Sequence[Region], isa: VectorIsa
 ) -> tuple[str, ...]:
     """Vector operations that this body's text calls; a compiler warns of any other."""
     tiles = [region.tile for region in regions]
     # Vectors whose channels lie far apart in y are stored lane by lane.
     scattered = view.y_channel != 1 and tiles[0].lanes > 1
-    used = {"load", "fma", *activation_operations(spec)}
+    used = {"load", *activation_operations(spec)}
+    used |= {"dot", "pair"} if isa.has("pair") else {"fma"}
+    used |= {"weights"} if isa.has("weights") else set()
     reads = "each" if isa.has("each") else "load"
     if scattered or any(t.full or t.vectors > 1 for t in tiles):
         used.add("store")
     if not all(t.full for t in tiles):
         used |= set() if scattered else {"store_part"}
         used |= {f"{reads}_part"} if view.x_lane else set()
-    if not view.x_lane:
+    if not view.x_lane and not isa.has("pair"):
         used.add("repeat" if isa.has("repeat") else "set1")
-    elif any(t.full or t.vectors > 1 for t in tiles):
+    elif view.x_lane and any(t.full or t.vectors > 1 for t in tiles):
         used.add(reads)
     if view.x_lane and view.ic > 1 and tiles[0].lanes > 1:
         used |= {f"spread_{view.ic}_{i}" for i in range(view.ic)}
@@ -265,6 +273,6 @@ def _region(
         x0=ih * view.x_row + iw * view.x_pixel if taps else 0,
         x_row=tile.h * spec.sh * view.x_row if taps else 0,
         x_col=tile.w * spec.sw * view.x_pixel if taps else 0,
-        w0=(area.kh * packing.kw + area.kw) * packing.ic * packing.lanes,
+        w0=(area.kh * packing.kw + area.kw) * packing.tap,
         y0=area.oh * view.y_row + area.ow * view.y_pixel,
     )

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 from convgen.plan import AnyBody, KernelPlan
-from convgen.spec.elements import arrays_of, packed_element
+from convgen.spec.elements import arrays_of
 from convgen.target.arm_dots import HWCAP
 from convgen.target.isa import VectorIsa, model
 from convgen.target.x86 import CPUID
@@ -29,7 +30,8 @@ class BodyText:
     ``x_vector``, ``w_vector``: of what is multiplied, ``w_load``, ``multiply``: the operations;
     ``more_params``: what microkernels are given besides; ``of_ends``: which parameters only their
     ends need, and are kept out of the loop's registers; ``by_vector``: what outputs are scaled by
-    is read once for each vector of channels, which then is stored for all pixels.
+    is read once for each vector of channels, which then is stored for all pixels. ``rest``: where
+    the step for a single last input finds it, and at what depth of the loops; None without one.
     """
 
     isa: VectorIsa
@@ -58,6 +60,7 @@ class BodyText:
     more_params: str
     of_ends: tuple[str, ...]
     by_vector: bool
+    rest: SimpleNamespace | None
 
 
 def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
@@ -85,15 +88,16 @@ def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
         "tag": plan.tag,
         "operations": body.operations,
         "x_type": arrays.x.c,
-        "w_type": packed_element(plan.spec).c,
+        "w_type": plan.packed.c,
         "y_type": arrays.y.c,
-        "x_vector": isa.prefix,
-        "w_vector": isa.prefix,
-        "w_load": "load",
-        "multiply": "fma",
+        "x_vector": f"{isa.prefix}_in" if isa.has("pair") else isa.prefix,
+        "w_vector": f"{isa.prefix}_w" if isa.has("pair") else isa.prefix,
+        "w_load": "weights" if isa.has("weights") else "load",
+        "multiply": "dot" if isa.has("pair") else "fma",
         "more_params": "",
         "of_ends": (),
         "by_vector": False,
+        "rest": None,
     }
 
 
@@ -119,8 +123,8 @@ def plus(offset: int) -> str:
     return f" + {offset}" if offset else ""
 
 
-def block_of(channel: str, lanes: int, block_stride: int) -> str:
+def block_of(channel: str, lanes: int, block_stride: int, side: int = 1) -> str:
     """The address of a channel's block in packed order, plus its lane inside the block."""
     if lanes == 1:
         return f"{channel} * {block_stride}"
-    return f"{channel} / {lanes} * {block_stride} + {channel} % {lanes}"
+    return f"{channel} / {lanes} * {block_stride} + {times(f'{channel} % {lanes}', side)}"

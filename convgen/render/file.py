@@ -16,7 +16,7 @@ from convgen.dots import DotBody
 from convgen.plan import Body, KernelPlan, Packing
 from convgen.planar import PlanarBody
 from convgen.render.parts import parts_of
-from convgen.spec.elements import arrays_of, packed_element
+from convgen.spec.elements import arrays_of
 from convgen.spec.model import Act, ConvSpec, DType
 from convgen.target.halves import WIDEN
 from convgen.winograd import IDENTITY, WinogradBody, matrices
@@ -24,6 +24,10 @@ from convgen.winograd import IDENTITY, WinogradBody, matrices
 if TYPE_CHECKING:
     from convgen.spec.weights import Weights
 
+FLUSHED = (
+    "Two input channels to a step, summed in float32. Numbers below 2^-126 count as 0:",
+    "error at most gamma(K+2) * (sum of |x * w| + |b|) + 2^-126 * (sum of |x| + |w| + 2K+4).",
+)
 ABI = 1  # of the generated C interface; a caller compiled against another number must not link
 
 
@@ -94,7 +98,7 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         aligned = "any alignment" if spec.quantized else "aligned to a float at least"
         workspace = f"{macro}_WORKSPACE_BYTES bytes, {aligned}; contents void"
     arrays, scattered = arrays_of(spec), plan.view.y_channel
-    element, double = packed_element(spec), arrays.x.compute is DType.FLOAT64
+    element, double = plan.packed, arrays.x.compute is DType.FLOAT64
     packed = f"what {spec.name}_pack wrote"
     if weights is not None:
         packed = f"{spec.name}_packed, or {packed}"
@@ -136,7 +140,7 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         pack_words="0, or\n * 1 + the first channel whose sums could leave int32"
         if spec.quantized
         else "0",
-        widen=WIDEN.get(spec.dtype, ""),
+        widen=WIDEN.get(spec.dtype, "") if plan.packing.side == 1 else "",
         zero="0.0" if double else "0.0f",
         items="doubles" if double else "16-bit numbers" if arrays.x.size == 2 else "floats",
         packed_per="" if element.size == 1 else f" / {element.size}",
@@ -167,7 +171,7 @@ def _template(plan: KernelPlan) -> str:
         case PlanarBody():
             return "planar.j2"
         case _:
-            return "tiled.j2"
+            return "pairs.j2" if plan.packing.side > 1 else "tiled.j2"
 
 
 def winograd_words(plan: KernelPlan) -> SimpleNamespace:
@@ -245,6 +249,7 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         *((f"Steps of {plan.step.depth} products ({plan.step.name})",) if plan.step else ()),
         *_flags_story(plan),
         *(_winograd_story(plan.body, s) if isinstance(plan.body, WinogradBody) else ()),
+        *(FLUSHED if plan.body.isa.flushes else ()),
     )
 
 
@@ -320,6 +325,8 @@ def baked_lines(plan: KernelPlan, weights: Weights) -> tuple[str, ...]:
         text = ", ".join(map(str, pack_sections(plan, weights).tolist()))
         return tuple(textwrap.wrap(f"{text},", 96))
     values = pack(plan.packing, weights, arrays_of(plan.spec).w).tolist()
+    if not plan.packed.c.startswith(("float", "double")):
+        return tuple(textwrap.wrap(f"{', '.join(f'0x{v:04x}' for v in values)},", 96))
     if plan.spec.dtype is DType.FLOAT64:
         return tuple(textwrap.wrap(f"{', '.join(map(repr, values))},", 96))
     literals = [float_literal(v) for v in values]

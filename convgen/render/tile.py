@@ -42,6 +42,18 @@ class TileText:
         return "tile"
 
 
+def rest_text(body: Body) -> SimpleNamespace | None:
+    """Where the step behind the inner loop stands, and finds its inputs and weights."""
+    rest = body.rest
+    if rest is None:
+        return None
+    outer = loop_text(body.loops[: rest.depth])
+    return SimpleNamespace(
+        depth=rest.depth, indent=outer["inner"],
+        x_index=outer["x_index"] + plus(rest.x), w_index=outer["w_index"] + plus(rest.w),
+    )  # fmt: skip
+
+
 def loop_text(loops: tuple[Loop, ...]) -> dict[str, Any]:
     """The reduction's loops, and where one step finds its inputs and weights."""
     return {
@@ -79,8 +91,11 @@ def tile_text(plan: KernelPlan, body: Body, tile: Tile) -> TileText:
         row, col = tile.pixel(index)
         x = row * spec.sh * view.x_row + col * spec.sw * view.x_pixel
         y = row * view.y_row + col * view.y_pixel
-        read = f"{v}_repeat(s{plus(x)})" if body.isa.has("repeat") else f"{v}_set1(s[{x}])"
-        pixels.append(SimpleNamespace(index=index, x=x, y=plus(y), input=read))
+        read = f"{v}_set1(s[{x}])"
+        for name in ("repeat", "pair"):
+            read = f"{v}_{name}(s{plus(x)})" if body.isa.has(name) else read
+        single = f"{v}_single(s{plus(x)})" if body.isa.has("single") else read
+        pixels.append(SimpleNamespace(index=index, x=x, y=plus(y), input=read, single=single))
     return TileText(
         name=tile.name + plan.tag,
         comment=f"{comment}, {accumulators} multiply-add{'s' if accumulators > 1 else ''} a step.",

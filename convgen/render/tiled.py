@@ -8,8 +8,7 @@ from types import SimpleNamespace
 from convgen.plan import Body, KernelPlan, Packing, Region
 from convgen.render.body import BodyText, block_of, common, times
 from convgen.render.lanewise import lanewise_text
-from convgen.render.tile import TileText, loop_text, tap_params, tile_text
-from convgen.spec.elements import packed_element
+from convgen.render.tile import TileText, loop_text, rest_text, tap_params, tile_text
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
     isa, view, packing = body.isa, plan.view, plan.packing
     groups, images = view.groups, plan.spec.batch
     return TiledText(
-        **common(plan, body),
+        **common(plan, body) | {"rest": rest_text(body)},
         table=f"{plan.spec.name}_regions{plan.tag}",
         regions=body.regions,
         runs=tuple((tile.name + plan.tag, a, b) for tile, a, b in body.runs),
@@ -51,8 +50,8 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
         ),
         x_lane=view.x_lane,
         **loop_text(body.loops),
-        input_words="one input of each pixel",
-        bias_param=f"const {packed_element(plan.spec).c} *b, ",
+        input_words=f"{'two inputs' if isa.has('pair') else 'one input'} of each pixel",
+        bias_param=f"const {plan.packed.c} *b, ",
         finish=f"{isa.prefix}_act({{}})",
         finish_words="Activation and store.",
         tap_params=tap_params(body.loops),
@@ -72,7 +71,7 @@ def _block(packing: Packing, lanes: int) -> str:
     """Where the block of channel oc begins: whole vectors of channels, or one lane of a vector."""
     if lanes == packing.lanes:
         return times("oc", packing.block_stride // lanes)
-    return block_of("oc", packing.lanes, packing.block_stride)
+    return block_of("oc", packing.lanes, packing.block_stride, packing.side)
 
 
 def _lane_offset(plan: KernelPlan, body: Body) -> str:

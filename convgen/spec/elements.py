@@ -111,6 +111,17 @@ def widened(array: NDArray[Any], element: Element) -> NDArray[Any]:
     return (array.astype(np.uint32) << np.uint32(16)).view(np.float32)
 
 
+def held_by_package(array: NDArray[Any], element: Element) -> NDArray[Any]:
+    """Stored bits as generated packages take them: bfloat16 is ml_dtypes' where there is such."""
+    if element.name != "bfloat16":
+        return array
+    try:
+        from ml_dtypes import bfloat16
+    except ImportError:
+        return array
+    return array.view(bfloat16)
+
+
 def stored(values: NDArray[Any], element: Element) -> NDArray[Any]:
     """Numbers in an element's storage, rounded once, half to even; beyond its range infinity."""
     import numpy as np

@@ -123,7 +123,8 @@ class RawLayer(BaseModel):
         None, description="Sample inputs from which scales are found; weights are given as floats."
     )
     accuracy: Annotated[Accuracy, PlainValidator(partial(choice, kind=Accuracy))] = Field(
-        Accuracy.FAST, description="`strict`: direct summation only; `fast`: Winograd as well."
+        Accuracy.FAST,
+        description="`strict`: products one by one; `fast`: Winograd, pairs of bfloat16.",
     )
     schedule: Annotated[Schedule | None, PlainValidator(forms.schedule)] = Field(
         None, description="`auto`, or a schedule as `convgen explain` prints it."

@@ -10,6 +10,7 @@ from convgen.errors import UsageError
 from convgen.spec.model import DType
 from convgen.target.arm import MVE, MVE_STEP, NEON, NEON_V7, SMLAD
 from convgen.target.arm_dots import aarch64_neon, aarch64_sdot, armv7_neon
+from convgen.target.bf16 import AVX512_BF16
 from convgen.target.core_step import CoreStep
 from convgen.target.cpu import cpu_features, machine_name
 from convgen.target.dots import DotIsa
@@ -60,6 +61,7 @@ class Target:
     ``block``: channels in a block of packed weights, where bodies of several widths read it; 0: as
     many as the vector has lanes. ``dots``: what 8-bit kernels take, widest first (``DOTS``).
     ``core_steps``: steps of several 8-bit products with sums in core registers, the widest first.
+    ``bf16``: vectors that multiply pairs of bfloat16 numbers, None where there are none.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Target:
     block: int = 0
     dots: tuple[str, ...] = ()
     core_steps: tuple[CoreStep, ...] = ()
+    bf16: VectorIsa | None = None
     bytes_per_cycle: tuple[float, float, float, float] = (64, 32, 16, 8)
     issue: int = 6
 
@@ -90,6 +93,8 @@ class Target:
 
     def features(self, dtype: DType) -> tuple[str, ...]:
         """What the CPU must have for the widest kernels of this element type."""
+        if dtype is DType.BFLOAT16 and self.bf16 is not None:
+            return self.bf16.features
         if dtype not in (DType.INT8, DType.UINT8):
             return self.isa.features
         return self.dot_isas(dtype)[0].features if self.dots else ()
@@ -121,6 +126,9 @@ _CORTEX_M = ("-mthumb", "-mfloat-abi=hard")
 TARGETS: Mapping[str, Target] = {
     target.name: target
     for target in (
+        Target("x86-64-avx512bf16", (AVX512, AVX2, AVX2_HALF, PLAIN), **_AVX512_CACHES,
+               fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
+               bytes_per_cycle=(128, 64, 24, 8), dots=("avx512vnni",), bf16=AVX512_BF16),
         Target("x86-64-avx512", (AVX512, AVX2, AVX2_HALF, PLAIN), **_AVX512_CACHES,
                fma_ports=2, load_ports=2, fma_latency=4, machines=_X86_MACHINES,
                bytes_per_cycle=(128, 64, 24, 8), dots=("avx512vnni",)),
@@ -170,6 +178,7 @@ TARGETS: Mapping[str, Target] = {
     )
 }  # fmt: skip
 ISA_NAMES: Mapping[str, str] = {
+    "avx512bf16": "x86-64-avx512bf16",
     "avx512": "x86-64-avx512",
     "avx512f": "x86-64-avx512f",
     "avxvnni": "x86-64-avxvnni",

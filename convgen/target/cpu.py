@@ -9,7 +9,7 @@ from pathlib import Path
 _X86_MACHINES = frozenset({"x86_64", "AMD64", "amd64"})
 _AARCH64_MACHINES = frozenset({"aarch64", "arm64", "ARM64"})
 _ALIASES = {
-    "asimddp": "dotprod",
+    "asimddp": "dotprod", "avx512_bf16": "avx512bf16",
     "avx512_vnni": "avx512vnni", "avx_vnni": "avxvnni", "sse4_1": "sse4.1", "sse4_2": "sse4.2",
 }  # fmt: skip
 

@@ -2,9 +2,8 @@
 
 Any instruction set can do it lane by lane; those with something quicker have it in ``quick``.
 Every 16-bit number is exact as a float. Rounding is once, half to even, beyond the range to
-infinity, below it through the subnormal numbers; a NaN stays one. AVX512-BF16's conversion to
-bfloat16 is not used: it takes subnormal numbers for 0. Nor is its product of pairs (vdpbf16ps),
-which does the same and rounds to odd.
+infinity, below it through the subnormal numbers; a NaN stays one. AVX512-BF16's instructions, which
+take subnormal numbers for 0, are in ``bf16``: layers of ``accuracy: fast`` may use them.
 """
 
 from __future__ import annotations

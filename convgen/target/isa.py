@@ -64,6 +64,8 @@ class VectorIsa:
     ``products``: instructions of a multiply-add; ``unpacking``: those that make an input, and a
     vector of weights, of what was loaded; ``weight_registers``: what the latter then takes.
     ``number``: the C type of a lane. ``widening``: instructions that bring an input to it.
+    ``latency``: cycles until a sum can be added to again, 0 where it is the target's. ``flushes``:
+    numbers below the least normal one count as 0.
     """
 
     name: str
@@ -89,6 +91,8 @@ class VectorIsa:
     weight_registers: int = 1
     number: str = "float"
     widening: int = 0
+    latency: int = 0
+    flushes: bool = False
 
     @property
     def keeps(self) -> bool:

@@ -86,6 +86,7 @@ _WASM = _clang("--target=wasm32-wasi")
 
 RIGS: tuple[Rig, ...] = (
     _x86("x86-64"),
+    _x86("x86-64-avx512bf16"),
     _x86("x86-64-avx512"),
     _x86("x86-64-avx512f"),
     _x86("x86-64-avxvnni"),

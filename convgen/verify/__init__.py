@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from convgen.verify.isolate import verify_in_child, verify_plan_in_child
 from convgen.verify.report import Check, Report, assemble
-from convgen.verify.tiling import Tiling, tiling_of
+from convgen.verify.tiling import NO_LEEWAY, Leeway, Tiling, leeway_of, tiling_of
 
 if TYPE_CHECKING:
     from convgen.spec.model import ConvSpec
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 __all__ = [
     "Check",
     "HasWeights",
+    "Leeway",
     "Report",
     "Tiling",
+    "leeway_of",
     "tiling_of",
     "verify_in_child",
     "verify_library",
@@ -45,14 +47,14 @@ def verify_library(
     workspace_bytes: int,
     align: int,
     weights: HasWeights | None = None,
-    tiling: Tiling | None = None,
+    leeway: Leeway = NO_LEEWAY,
     seed: int = 0,
 ) -> Report:
     """Run every check on a shared library, in this process; a crash of the kernel is a crash here.
 
     ``library``: with the symbols ``<name>_cpu_ok``, ``_run``, ``_run_part``, ``_pack`` and, for
-    baked ``weights``, ``_packed``. Sizes in bytes, as the header's macros give them. ``tiling``:
-    of a Winograd kernel; without it every output stands for itself. ``seed`` picks the data.
+    baked ``weights``, ``_packed``. Sizes in bytes, as the header's macros give them. ``leeway``:
+    what the kernel may do beyond rounding each sum by itself. ``seed`` picks the data.
     A library that cannot be loaded or lacks a symbol gives a failed report.
     """
     from convgen.verify.child import events
@@ -66,7 +68,7 @@ def verify_library(
             workspace_bytes=workspace_bytes,
             align=align,
             weights=pair,
-            tiling=tiling,
+            leeway=leeway,
             seed=seed,
         )
     )

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convgen.oracle import (
+    LEAST,
     ROUNDING,
     STORING,
     Indices,
@@ -16,6 +17,7 @@ from convgen.oracle import (
     accumulate,
     act_error,
     activation,
+    flush_bound,
     gamma_tiny,
     held,
     image_nhwc,
@@ -28,7 +30,7 @@ from convgen.oracle import (
 from convgen.oracle_quant import outputs_at, sums_at
 from convgen.spec.model import ConvSpec
 from convgen.verify.fills import Fill
-from convgen.verify.tiling import Tiling
+from convgen.verify.tiling import NO_LEEWAY, Leeway, Tiling
 
 Array = NDArray[Any]
 
@@ -49,17 +51,17 @@ class Verdict:
 
 
 def judge_exact(
-    spec: ConvSpec, fill: Fill, y: Array, points: Points, tiling: Tiling | None = None
+    spec: ConvSpec, fill: Fill, y: Array, points: Points, leeway: Leeway = NO_LEEWAY
 ) -> Verdict:
     """For fills whose sums are exact: only the activation may round, as its table row says.
 
-    Where it is one correctly rounded operation the output must be that value, -0 being 0. Under
-    ``tiling`` the transforms round, so there the tile's bound is all that can be asked.
+    Where it is one correctly rounded operation the output must be that value, -0 being 0. In tiles
+    the transforms round, so there the tile's bound is all that can be asked.
     """
     if spec.quantized:
         return judge_integers(spec, fill, y, points)
-    if tiling is not None:
-        return judge_bounded(spec, fill, y, points, tiling)
+    if leeway.tiling is not None:
+        return judge_bounded(spec, fill, y, points, leeway)
     v, want = _expected(spec, fill, points)
     if _rounded(spec):
         want = held(spec, want)
@@ -68,31 +70,41 @@ def judge_exact(
 
 
 def judge_single(
-    spec: ConvSpec, fill: Fill, y: Array, points: Points, tiling: Tiling | None = None
+    spec: ConvSpec, fill: Fill, y: Array, points: Points, leeway: Leeway = NO_LEEWAY
 ) -> Verdict:
-    """For impulses: the sum is one rounding of b + w; within the tile's bound under ``tiling``."""
+    """For impulses: the sum is one rounding of b + w; in tiles within their bound."""
     if spec.quantized:
         return judge_integers(spec, fill, y, points)
-    if tiling is not None:
-        return judge_bounded(spec, fill, y, points, tiling)
+    if leeway.tiling is not None:
+        return judge_bounded(spec, fill, y, points, leeway)
     v, want = _expected(spec, fill, points)
     rounding = ROUNDING[spec.dtype]
     error = np.abs(v) * rounding.unit + rounding.tiny
-    return _judge(spec, points, y, want, through_activation(spec, v, want, error))
+    return _judge(spec, points, y, want, _allowed(spec, fill, points, leeway, v, want, error))
 
 
 def judge_bounded(
-    spec: ConvSpec, fill: Fill, y: Array, points: Points, tiling: Tiling | None = None
+    spec: ConvSpec, fill: Fill, y: Array, points: Points, leeway: Leeway = NO_LEEWAY
 ) -> Verdict:
     """For real data: within ``oracle.error_bound`` everywhere, or within the tiles' bound."""
     if spec.quantized:
         return judge_integers(spec, fill, y, points)
     v, want = _expected(spec, fill, points)
-    if tiling is None:
+    if leeway.tiling is None:
         error = sum_bound(spec, fill.x, fill.w, fill.b, points)
     else:
-        error = tiled_bound(spec, fill, points, tiling)
-    return _judge(spec, points, y, want, through_activation(spec, v, want, error))
+        error = tiled_bound(spec, fill, points, leeway.tiling)
+    return _judge(spec, points, y, want, _allowed(spec, fill, points, leeway, v, want, error))
+
+
+def _allowed(
+    spec: ConvSpec, fill: Fill, points: Points, leeway: Leeway, v: Array, want: Array, error: Array
+) -> Array:
+    """How far outputs may be off where sums may be by ``error``."""
+    if not leeway.flushes:
+        return through_activation(spec, v, want, error)
+    error = error + flush_bound(spec, fill.x, fill.w, points)
+    return through_activation(spec, v, want, error) + LEAST
 
 
 def judge_integers(spec: ConvSpec, fill: Fill, y: Array, points: Points) -> Verdict:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from convgen.verify.kernel import load_kernel
 from convgen.verify.ladder import climb
 from convgen.verify.report import Begin, Check, Event
-from convgen.verify.tiling import Tiling
+from convgen.verify.tiling import Leeway
 
 if TYPE_CHECKING:
     from convgen.spec.model import ConvSpec
@@ -35,7 +35,7 @@ def events(
     workspace_bytes: int,
     align: int,
     weights: tuple[Any, Any] | None,
-    tiling: Tiling | None,
+    leeway: Leeway,
     seed: int,
 ) -> Iterator[Event]:
     """Load the library and climb the ladder; see ``verify_library``."""
@@ -50,7 +50,7 @@ def events(
     yield Check("load", True)
     begun = "load"
     try:
-        for event in climb(kernel, weights, tiling, seed):
+        for event in climb(kernel, weights, leeway, seed):
             begun = event.name if isinstance(event, Begin) else begun
             yield event
     except MemoryError:

@@ -87,7 +87,8 @@ def wide_fill(spec: ConvSpec, seed: int) -> Fill:
     """Scales that differ by powers of two from row to row and channel to channel.
 
     Sums up to 2^16, to both ends of every activation, where an exponential overflows or a
-    polynomial leaves its range; and down to subnormal products, which nothing may flush to zero.
+    polynomial leaves its range; and down to subnormal products, which a kernel may only flush to
+    zero where it says so.
     """
     if spec.quantized:
         return extreme_fill(spec, seed)

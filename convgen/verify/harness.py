@@ -9,7 +9,7 @@ import math
 from enum import StrEnum
 
 from convgen.plan import Body, KernelPlan
-from convgen.spec.elements import ELEMENTS, Sections, arrays_of, packed_element
+from convgen.spec.elements import ELEMENTS, Sections, arrays_of
 from convgen.spec.quant import SUM_LIMIT, farthest
 from convgen.spec.requantize import input_reach
 
@@ -30,8 +30,7 @@ def driver(plan: KernelPlan, content: Content = Content.ANY) -> str:
     spec, name = plan.spec, plan.spec.name
     of = arrays_of(spec)
     x, w, b, y = of.x.c, of.w.c, of.b.c, of.y.c
-    element = packed_element(spec)
-    packed, size = element.c, element.size
+    packed, size = plan.packed.c, plan.packed.size
     bias = f"static {b} b[{spec.oc}];" if spec.bias else f"static {b} *const b = 0;"
     fill_b = f"  for (int i = 0; i < {spec.oc}; ++i) b[i] = any_b;\n" if spec.bias else ""
     work = plan.workspace_bytes // 4

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convgen.verify.report import Begin, Check, Event, Measure, Report, assemble
-from convgen.verify.tiling import Tiling, tiling_of
+from convgen.verify.tiling import NO_LEEWAY, Leeway, leeway_of
 
 if TYPE_CHECKING:
     from convgen.plan import KernelPlan
@@ -53,7 +53,7 @@ def verify_plan_in_child(
         workspace_bytes=plan.workspace_bytes,
         align=plan.align,
         weights=weights,
-        tiling=tiling_of(plan),
+        leeway=leeway_of(plan),
         processes=processes,
     )
 
@@ -66,7 +66,7 @@ def verify_in_child(
     workspace_bytes: int,
     align: int,
     weights: HasWeights | None = None,
-    tiling: Tiling | None = None,
+    leeway: Leeway = NO_LEEWAY,
     seed: int = 0,
     timeout: float = SECONDS,
     processes: Processes | None = None,
@@ -84,7 +84,7 @@ def verify_in_child(
         "workspace_bytes": workspace_bytes,
         "align": align,
         "weights": None if weights is None else (weights.w, weights.b),
-        "tiling": tiling,
+        "leeway": leeway,
         "seed": seed,
     }
     status, out, err = _run_child(pickle.dumps(task), timeout, processes)

@@ -41,7 +41,7 @@ from convgen.verify.nonfinite import Spoiled, judge_spoiled, spoil_input, spoil_
 from convgen.verify.parts import run_splits, written_twice
 from convgen.verify.points import choose_points
 from convgen.verify.report import Begin, Check, Event, Measure
-from convgen.verify.tiling import Tiling
+from convgen.verify.tiling import Leeway, Tiling
 from convgen.verify.timing import microseconds_per_call
 
 Array = NDArray[Any]
@@ -51,14 +51,14 @@ SHOWN = 3  # faults of one rule that a check's detail lists
 @dataclass
 class Climb:
     """One run of the ladder. ``weights``: the baked (w, b), or None for run-time weights;
-    ``tiling``: how the outputs of a Winograd kernel hang together, else None.
+    ``leeway``: what the kernel may do beyond rounding each sum by itself.
 
     ``faults`` and ``measure`` fill up as the checks go.
     """
 
     kernel: Kernel
     weights: tuple[Array, Array | None] | None
-    tiling: Tiling | None
+    leeway: Leeway
     seed: int
     faults: list[Fault] = field(default_factory=list)
     measure: Measure = field(default_factory=Measure)
@@ -92,10 +92,10 @@ class Climb:
 
 
 def climb(
-    kernel: Kernel, weights: tuple[Array, Array | None] | None, tiling: Tiling | None, seed: int
+    kernel: Kernel, weights: tuple[Array, Array | None] | None, leeway: Leeway, seed: int
 ) -> Iterator[Event]:
     """All checks; stops early only where nothing further can be run."""
-    state = Climb(kernel, weights, tiling, seed)
+    state = Climb(kernel, weights, leeway, seed)
     yield Begin("cpu")
     ready = bool(kernel.cpu_ok())
     yield Check("cpu", ready, "" if ready else "this CPU lacks instructions the kernel needs")
@@ -159,8 +159,8 @@ def _check_exact(state: Climb) -> Found:
     if state.kernel.pack is not None:
         fill, packed = state.prepared(exact_fill(state.spec, state.seed))
         y = state.call(fill.x, packed, Placement.END).y
-        verdict = judge_exact(state.spec, fill, y, points, state.tiling)
-        if state.tiling is None or not verdict.passed:
+        verdict = judge_exact(state.spec, fill, y, points, state.leeway)
+        if state.leeway.tiling is None or not verdict.passed:
             return _found(verdict)
     return _check_impulses(state)
 
@@ -173,7 +173,7 @@ def _check_impulses(state: Climb) -> Found:
     for turn in range(3):
         fill = impulse_fill(state.spec, base.w, base.b, state.seed + turn)
         y = state.call(fill.x, packed, Placement.END).y
-        verdict = judge_single(state.spec, fill, y, points, state.tiling)
+        verdict = judge_single(state.spec, fill, y, points, state.leeway)
         if not verdict.passed:
             break
     assert verdict is not None
@@ -184,14 +184,14 @@ def _check_bounded(state: Climb) -> Found:
     """Real data, then extreme scales. Only the first one's errors are published."""
     points = choose_points(state.spec, state.seed + 1)
     fill, _, made = state.real
-    verdict = judge_bounded(state.spec, fill, made.y, points, state.tiling)
+    verdict = judge_bounded(state.spec, fill, made.y, points, state.leeway)
     direct = _direct_error(state, fill, points)
     state.measure = Measure(verdict.max_error, verdict.ratio, direct_error=direct)
     if not verdict.passed:
         return _found(verdict)
     wide, packed = state.prepared(wide_fill(state.spec, state.seed))
     y = state.call(wide.x, packed, Placement.SHIFTED).y
-    extreme = judge_bounded(state.spec, wide, y, points, state.tiling)
+    extreme = judge_bounded(state.spec, wide, y, points, state.leeway)
     if not extreme.passed:
         return False, f"extreme scales: {extreme.detail}"
     ratio = f"largest error/bound {verdict.ratio:.2f}, extreme scales {extreme.ratio:.2f}"
@@ -201,7 +201,7 @@ def _check_bounded(state: Climb) -> Found:
 def _direct_error(state: Climb, fill: Fill, points: Points) -> float | None:
     """The largest error of the same sums in the layer's type, tap after tap; only for Winograd,
     whose own error it stands beside."""
-    if state.tiling is None:
+    if state.leeway.tiling is None:
         return None
     exact = reference_at(state.spec, fill.x, fill.w, fill.b, points)
     direct = reference_at(state.spec, fill.x, fill.w, fill.b, points, dtype=state.kernel.dtype)
@@ -251,12 +251,13 @@ def _check_nonfinite(state: Climb) -> Found:
         spoils = (spoil_input, spoil_weights)
     points = choose_points(state.spec, state.seed + 2, budget=5e6)
     clean = state.call(fill.x, packed, Placement.START)
+    tiling = state.leeway.tiling
     for spoil in spoils:
-        spoiled = spoil(state.spec, fill, state.seed, state.tiling)
+        spoiled = spoil(state.spec, fill, state.seed, tiling)
         if state.kernel.pack is not None:
             _, packed = state.prepared(spoiled.fill)
         made = state.call(spoiled.fill.x, packed, Placement.END)
-        for fault in judge_spoiled(state.spec, spoiled, clean.y, made.y, points, state.tiling):
+        for fault in judge_spoiled(state.spec, spoiled, clean.y, made.y, points, tiling):
             where = "x" if spoil is spoil_input else "w"
             return False, f"NaN and Inf in {where}: {fault}"
     return True, ""
@@ -277,7 +278,7 @@ def _check_image(state: Climb) -> Found:
     fill, image = state.baked(bounded_fill(state.spec, state.seed))
     y = state.call(fill.x, image, Placement.SHIFTED).y
     points = choose_points(state.spec, state.seed + 3)
-    return _found(judge_bounded(state.spec, fill, y, points, state.tiling))
+    return _found(judge_bounded(state.spec, fill, y, points, state.leeway))
 
 
 CHECKS: dict[str, Callable[[Climb], Found]] = {

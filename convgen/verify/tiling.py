@@ -1,4 +1,4 @@
-"""How Winograd's outputs are judged: those of one tile share rounding errors, NaN and Inf."""
+"""What kernels may do beyond rounding each sum by itself: Winograd's tiles, numbers taken for 0."""
 
 from __future__ import annotations
 
@@ -22,6 +22,23 @@ class Tiling:
     rows: int
     cols: int
     factor: float
+
+
+@dataclass(frozen=True)
+class Leeway:
+    """``tiling``: how the outputs of a Winograd kernel hang together, None where each one stands
+    for itself. ``flushes``: numbers below 2^-126 may count as 0 in x, w, b, sums and outputs."""
+
+    tiling: Tiling | None = None
+    flushes: bool = False
+
+
+NO_LEEWAY = Leeway()
+
+
+def leeway_of(plan: KernelPlan) -> Leeway:
+    """What this plan's own body is allowed."""
+    return Leeway(tiling_of(plan), plan.body.isa.flushes)
 
 
 def tiling_of(plan: KernelPlan) -> Tiling | None:

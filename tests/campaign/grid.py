@@ -43,6 +43,8 @@ MOST_MACS, MOST_ELEMENTS = 1_500_000, 60_000  # of a layer; of its input or its 
 _TARGETS = {
     "x86-64-avx512": 28, "x86-64-avx2": 22, "x86-64-sse2": 18, "generic": 22, "x86-64": 10,
 }  # fmt: skip
+# Layers of this element type try another target in its place.
+_ANOTHER = {("x86-64-avx512", DType.BFLOAT16): "x86-64-avx512bf16"}
 _DTYPES = {
     DType.FLOAT32: 60, DType.INT8: 14, DType.UINT8: 6,
     DType.FLOAT64: 6, DType.FLOAT16: 7, DType.BFLOAT16: 7,
@@ -108,6 +110,7 @@ def _begun(seed: int, number: int) -> tuple[Random, Case]:
     rng = Random(f"{seed} {number}")
     spec = _spec(rng, f"layer_{number}")
     target = _one(rng, _TARGETS)
+    target = _ANOTHER.get((target, spec.dtype), target)
     cc, flag = _one(Random(f"{seed} block {number // BLOCK}"), _COMPILERS)
     simplest = Layer(spec, "campaign", Schedule(Family.DIRECT, 1, 1, 1, 1))
     return rng, Case(number, simplest, target, "", cc, flag)

@@ -19,7 +19,7 @@ from campaign.grid import Case, plan_of
 from convgen.errors import ScheduleError
 from convgen.render import render_c
 from convgen.settle import settled
-from convgen.verify import tiling_of
+from convgen.verify import leeway_of
 from convgen.verify.child import events
 from convgen.verify.report import Begin, Check
 
@@ -84,7 +84,7 @@ def _prepared(case: Case) -> Prepared | Outcome:
         files = render_c(plan, weights)
         task = {
             "spec": plan.spec, "packed_bytes": plan.packed_bytes, "align": plan.align,
-            "workspace_bytes": plan.workspace_bytes, "tiling": tiling_of(plan), "seed": 0,
+            "workspace_bytes": plan.workspace_bytes, "leeway": leeway_of(plan), "seed": 0,
             "weights": None if weights is None else (weights.w, weights.b),
         }  # fmt: skip
     except ScheduleError as error:

@@ -74,17 +74,23 @@ class Peer:
     """A runtime to compare with. ``packages``: what must be installed, the first one's version is
     the peer's. ``prepare``: everything that its users do once, before the clock starts; raises
     ``CannotPrepare`` for a layer that the peer does not take. ``quantized``: the same for 8-bit
-    layers; None where the peer, or what it is told here, has no such kernel."""
+    layers, ``bf16`` for those of bfloat16; None where the peer, or what it is told here, has no
+    such kernel."""
 
     name: str
     packages: tuple[str, ...]
     prepare: Callable[[Problem], Prepared]
     version: Callable[[], str] | None = None
     quantized: Callable[[Problem], Prepared] | None = None
+    bf16: Callable[[Problem], Prepared] | None = None
 
     def prepared(self, problem: Problem) -> Prepared:
-        """By ``prepare`` or ``quantized``. Raises ``CannotPrepare``."""
+        """By what is for the element type. Raises ``CannotPrepare``."""
         check_common(problem.spec)
+        if problem.spec.dtype is DType.BFLOAT16:
+            if self.bf16 is None:
+                raise CannotPrepare(f"no bfloat16 layers are prepared for {self.name}")
+            return self.bf16(problem)
         if not problem.spec.quantized:
             return self.prepare(problem)
         if self.quantized is None:
@@ -110,12 +116,14 @@ def installed_version(peer: Peer) -> str:
 
 
 def check_common(spec: ConvSpec) -> None:
-    """Peers are prepared for float32 and 8 bits with no activation or ReLU.
+    """Peers are prepared for float32, bfloat16 and 8 bits with no activation or ReLU.
 
     Raises ``CannotPrepare``.
     """
-    if spec.dtype is not DType.FLOAT32 and not spec.quantized:
-        raise CannotPrepare(f"peers are timed on float32 and 8-bit layers, this is {spec.dtype}")
+    if spec.dtype in (DType.FLOAT64, DType.FLOAT16):
+        raise CannotPrepare(
+            f"peers are timed on float32, bfloat16 and 8-bit layers, this is {spec.dtype}"
+        )
     if spec.quant is not None and spec.quant.output is None:
         raise CannotPrepare("peers are timed with 8-bit outputs, this layer gives int32 sums")
     if spec.activation.kind not in (Act.NONE, Act.RELU):

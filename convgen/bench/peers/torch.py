@@ -105,8 +105,12 @@ def _tensors(problem: Problem) -> tuple[Any, Any, Any]:
     """x as a channels-last tensor over the NHWC array, w as OIHW, b."""
     import torch
 
-    x = torch.from_numpy(problem.x).permute(0, 3, 1, 2)
-    return x, torch.from_numpy(oihw(problem.w)), torch.from_numpy(problem.b)
+    def tensor(array: Any) -> Any:
+        if problem.spec.dtype is DType.BFLOAT16:  # which NumPy does not have
+            return torch.from_numpy(array.view("int16")).view(torch.bfloat16)
+        return torch.from_numpy(array)
+
+    return tensor(problem.x).permute(0, 3, 1, 2), tensor(oihw(problem.w)), tensor(problem.b)
 
 
 def _steps(problem: Problem) -> tuple[list[int], list[int], list[int]]:
@@ -116,7 +120,15 @@ def _steps(problem: Problem) -> tuple[list[int], list[int], list[int]]:
 
 
 def _result(call: Callable[[], Any]) -> Callable[[], Any]:
-    return lambda: call().permute(0, 2, 3, 1).contiguous().numpy()
+    def result() -> Any:
+        import torch
+
+        y = call().permute(0, 2, 3, 1).contiguous()
+        if y.dtype is torch.bfloat16:
+            return y.view(torch.int16).numpy().view("uint16")
+        return y.numpy()
+
+    return result
 
 
 def _pointwise(problem: Problem) -> Prepared:
@@ -183,4 +195,4 @@ def _by_filter(problem: Problem) -> tuple[Any, Any, Any]:
     return scales, torch.zeros(oc, dtype=torch.int32), b.float()
 
 
-PEER = Peer("torch", ("torch",), prepare, quantized=prepare_8_bit)
+PEER = Peer("torch", ("torch",), prepare, quantized=prepare_8_bit, bf16=prepare)
