@@ -195,7 +195,7 @@ def test_threads_of_python_race_nowhere(name: str, tmp_path: Path) -> None:
 
 @needs_cc
 def test_a_race_among_threads_of_python_is_reported(tmp_path: Path) -> None:
-    """A pool that two calls use at once, which a busy machine may keep from happening in one run."""
+    """A pool that two calls use at once; a busy machine may keep them apart for a run."""
     for attempt in range(5):
         folder = tmp_path / str(attempt)
         folder.mkdir()
