@@ -28,8 +28,10 @@ def pack(
     taps = (p.kh, p.kw) if p.winograd is None else tuple(r for _, r in p.winograd)
 
     def numbers(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        real = widened(np.ascontiguousarray(array).reshape(-1), element)
-        return real if p.side == 1 else stored(real, element)
+        one = np.ascontiguousarray(array).reshape(-1)
+        if p.side == 1:
+            return widened(one, element)
+        return one if one.dtype == element.storage else stored(one, element)
 
     flat = numbers(weights.w)
     step = flat.itemsize

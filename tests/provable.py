@@ -67,7 +67,11 @@ def _plan(kind: str, isa: str, rng: np.random.Generator, seed: int) -> KernelPla
         spec = _spec(family, rng)
         if kind == "pairs":
             spec = replace(
-                spec, c=2 * spec.c, dtype=DType.BFLOAT16, layout=Layout.NHWC, accuracy=Accuracy.FAST
+                spec,
+                c=2 * spec.c + seed // len(KINDS) % 2,
+                dtype=DType.BFLOAT16,
+                layout=Layout.NHWC,
+                accuracy=Accuracy.FAST,
             )
         elif kind not in tuple(Family):
             spec = replace(spec, dtype=DType(kind))

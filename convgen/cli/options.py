@@ -26,7 +26,7 @@ Isa = Annotated[
     typer.Option(
         "--isa",
         metavar="ISA",
-        help="avx512, avx512f, avxvnni, avx2, sse2 or plain.",
+        help="avx512bf16, avx512, avx512f, avxvnni, avx2, sse2 or plain.",
         show_default=False,
     ),
 ]
