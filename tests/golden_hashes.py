@@ -34,10 +34,10 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 from edge_layers import ACTIVATIONS, EDGES, LAYER, layer, with_activation  # noqa: E402
 
-from convgen.choose import ranking  # noqa: E402
+from convgen.choose.chooser import ranking  # noqa: E402
 from convgen.errors import ConvgenError  # noqa: E402
-from convgen.package.emit import decide, kernel_files  # noqa: E402
-from convgen.plan import KernelPlan  # noqa: E402
+from convgen.package.emit.files import decide, kernel_files  # noqa: E402
+from convgen.plan.kernel import KernelPlan  # noqa: E402
 from convgen.spec import parse_file  # noqa: E402
 from convgen.spec.model import Accuracy, Act, ConvSpec, DType, Layer  # noqa: E402
 from convgen.spec.quant import Affine, Quant, Rounding  # noqa: E402

@@ -14,7 +14,7 @@ from edge_layers import EDGES, LAYER
 from kernels import GCC, ISAS, STRICT, Way, compiled, needs, planned, target_of
 from tools import need
 
-from convgen.plan import KernelPlan
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec import Weights
 from convgen.target import TARGETS
