@@ -34,7 +34,7 @@ from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
 from convgen.target.arm.core import CoreStep, model
 from convgen.target.arm.vectors import MVE_STEP, SMLAD
-from convgen.verify.prove import Reading, find_frama_c, prove
+from convgen.verify.prove import Reading, prove
 
 M4, M55 = TARGETS["cortex-m4"], TARGETS["cortex-m55"]
 ONE, TWO = Padding(1, 1, 1, 1), Padding(2, 2, 2, 2)
@@ -303,7 +303,7 @@ def test_no_call_of_a_division(tmp_path: Path) -> None:
         assert undefined.stdout.split() == [], rounding
 
 
-@pytest.mark.skipif(find_frama_c() is None, reason="frama-c is not on this machine")
+@pytest.mark.needs("frama-c")
 @pytest.mark.parametrize("target", [M4, M55], ids=lambda t: t.name)
 def test_every_access_is_proved(target: object) -> None:
     """What is left open is that sums keep to int32, which pack checks of its weights."""
