@@ -135,8 +135,9 @@ def pair(value: object, low: int, *, text_form: bool = False) -> tuple[int, int]
             value = _numbers(value)
         case str() if _LOOSE_SHAPE.fullmatch(value) and not disputed(value):
             sizes = _meant(value)
-            wanted = "x".join(sizes) if text_form else f"[{', '.join(sizes)}]"
-            raise mistake("E119", f"{show(value)} is not a form of this key; write {wanted}")
+            wanted = "x".join(map(str, sizes)) if text_form else str(sizes)
+            how = wanted if _accepted(lambda: pair([*sizes], low)) else forms
+            raise mistake("E119", f"{show(value)} is not a form of this key; write {how}")
         case dict():
             raise mistake("E119", f"a map does not belong here; write {forms}")
     if not isinstance(value, list):
@@ -149,8 +150,18 @@ def pair(value: object, low: int, *, text_form: bool = False) -> tuple[int, int]
     return height, width
 
 
-def _meant(text: str) -> list[str]:
-    return [part.lstrip("0") or "0" for part in re.findall("[0-9]+", text)]
+def _meant(text: str) -> list[int]:
+    """The numbers of a loosely written shape; cut to what Python's int() is willing to read."""
+    return [int(part[:64]) for part in re.findall("[0-9]+", text)]
+
+
+def _accepted(read: Callable[[], object]) -> bool:
+    """Does a reader take what a message is about to suggest?"""
+    try:
+        read()
+    except (PydanticCustomError, ValidationError):
+        return False
+    return True
 
 
 def _numbers(text: str) -> list[int]:
@@ -170,8 +181,10 @@ def image(value: object) -> tuple[int, int, int]:
         case str() if why := disputed(value):
             raise mistake("E111", f"{why}; {how}")
         case str() if _LOOSE_SHAPE.fullmatch(value):
-            wanted = "x".join(_meant(value))
-            raise mistake("E119", f"{show(value)} is not a form of this key; write {wanted}")
+            meant = _meant(value)
+            if _accepted(lambda: image([*meant])):
+                how = f"write {'x'.join(map(str, meant))}"
+            raise mistake("E119", f"{show(value)} is not a form of this key; {how}")
         case _:
             raise mistake("E119", f"{show(value)} is no input size; {how}")
     if len(sizes) != 3:

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 
 from convgen.spec.fields import REQUIRED, Block, RawLayer, read_block
+from convgen.spec.fixes import advised
 from convgen.spec.geometry import Geometry, group_problems, size_problems, solve
 from convgen.spec.model import ConvSpec, DType, InitWeights, Layer, NpyWeights, Padding, Place
 from convgen.spec.names import refuse_name
@@ -160,16 +161,17 @@ def _geometry(
     if not missing & {"input", "kernel"} and not sheet.bad(*_GEOMETRY_KEYS):
         solved = solve(raw)
         if isinstance(solved, Problem):
-            problems.append(solved)
+            problems.append(advised(raw, solved))
         else:
             geometry = solved
     elif not missing & {"input", "kernel"} and not sheet.bad(*_REACH_KEYS):
         # Whether a window fits does not hang on the stride.
-        unstrided = solve(raw.model_copy(update={"stride": (1, 1)}))
+        plain = raw.model_copy(update={"stride": (1, 1)})
+        unstrided = solve(plain)
         if isinstance(unstrided, Problem) and unstrided.code == "E201":
-            problems.append(unstrided)
+            problems.append(advised(plain, unstrided))
     if not missing & {"input", "filters"} and not sheet.bad("input", "filters", "groups"):
-        problems += group_problems(raw)
+        problems += [advised(raw, problem) for problem in group_problems(raw)]
     if not missing and not sheet.bad(*_SIZE_KEYS):
         axes = (geometry.height, geometry.width) if geometry else None
         problems += size_problems(raw, axes)
