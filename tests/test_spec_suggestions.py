@@ -57,7 +57,7 @@ def suggested(message: str) -> list[dict[str, Any]]:
     return fixes
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(LAYERS)
 def test_fixes_of_sizes_and_groups_hold(spec: dict[str, Any]) -> None:
     """A fix ends its mistake and brings no other with it."""
@@ -85,7 +85,7 @@ def test_the_property_sees_fixes() -> None:
 LOOSE = st.lists(st.integers(0, 10**9).map(str) | st.just("007"), min_size=1, max_size=5)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(
     st.sampled_from(["input", "kernel", "stride", "dilation", "padding"]),
     LOOSE,
@@ -99,7 +99,7 @@ def test_forms_are_suggested_only_where_they_are_read(key: str, sizes: list[str]
             assert not any(d.message.startswith(key) and d.code < "E2" for d in after), one.message
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.text(max_size=70) | st.sampled_from(["Int", "NUMPY", "Uint64", "Con", "Test", "Ns-Name"]))
 def test_names_that_are_suggested_are_accepted(name: str) -> None:
     for one in mistakes({"name": name, "input": "9x9x3", "filters": 4, "kernel": 1}):

@@ -131,9 +131,10 @@ def _other_stride(axis: Axis, step: int) -> int | None:
     """The nearest stride below (``step`` -1) or above (1) that loses nothing."""
     if axis.harmless:
         return axis.stride
-    room = axis.padded - axis.extent
+    room, extent, after = axis.padded - axis.extent, axis.extent, axis.after
     for stride in range(axis.stride + step, 0 if step < 0 else min(room, _FAR) + 1, step):
-        if replace(axis, stride=stride).harmless:
+        if room % stride <= after + max(0, stride - extent):  # ``harmless``, in bare numbers
+            assert replace(axis, stride=stride).harmless
             return stride
     return None
 
