@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import PurePath
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from convgen.errors import ScheduleError
 from convgen.schedule import Schedule
+from convgen.spec.foreign import value_advice
 from convgen.spec.names import refuse_name
 from convgen.spec.scalars import disputed, show
 
@@ -95,13 +96,16 @@ def truth(value: object) -> bool:
     raise mistake("E116", f"{show(value)} is neither `true` nor `false`")
 
 
-def choice(value: object, kind: type[Choice], other: str = "") -> Choice:
-    """The member of ``kind`` that ``value`` spells. ``other`` tells of further forms."""
+def choice(value: object, kind: type[Choice], other: str = "", key: str = "") -> Choice:
+    """The member of ``kind`` that ``value`` spells. ``other`` tells of further forms; ``key``
+    names the table of other programs' words in ``foreign``."""
     if value is None:
         raise nothing()
     names = [str(member) for member in kind]
     if isinstance(value, str) and value in names:
         return kind(value)
+    if isinstance(value, str) and key and (advice := value_advice(key, value)):
+        raise mistake("E120", f"{show(value)} is not known here: {advice}")
     hint = _near(value, names) if isinstance(value, str) else ""
     text = f"{show(value)} is not one of {', '.join(names)}{other}{hint}"
     raise mistake("E120" if isinstance(value, str) else "E119", text)
@@ -168,12 +172,25 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split("x")]
 
 
+class _Sizes(BaseModel):
+    """The input's sizes by name, in any order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    h: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
+    w: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
+    c: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
+
+
 def image(value: object) -> tuple[int, int, int]:
-    """(H, W, C) of ``32x32x3`` or ``[32, 32, 3]``."""
+    """(H, W, C) of ``32x32x3``, ``[32, 32, 3]`` or ``{c: 3, h: 32, w: 32}``."""
     how = "write height x width x channels, such as 32x32x3 or [32, 32, 3]"
     match value:
         case None:
             raise nothing()
+        case dict():
+            named = _Sizes.model_validate(value)
+            return named.h, named.w, named.c
         case str() if _SHAPE.fullmatch(value) and not disputed(value):
             sizes: list[object] = [*_numbers(value)]
         case list():

@@ -101,7 +101,7 @@ def padding(value: object) -> Padding | PadMode:
     """``2``, ``[h, w]``, ``{top, left, bottom, right}`` (0 where left out), or a mode's name."""
     match value:
         case str() if value[:1].isalpha() and not disputed(value):
-            return choice(value, PadMode, f", nor a number, [h, w] or {_SIDES}")
+            return choice(value, PadMode, f", nor a number, [h, w] or {_SIDES}", "padding")
         case dict() if not value:
             raise mistake("E119", f"an empty map; write {_SIDES}, or less of it")
         case dict():
@@ -117,7 +117,7 @@ def padding(value: object) -> Padding | PadMode:
 def _act_kind(value: object) -> ActKind:
     if isinstance(value, str) and (ours := _OTHER_NAMES.get(value.lower())):
         raise mistake("E120", f"{show(value)} is called `{ours}` here")
-    return choice(value, ActKind)
+    return choice(value, ActKind, key="activation")
 
 
 _Number = Annotated[float | None, PlainValidator(number)]  # None: left out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import PurePath
 from typing import Any
@@ -11,7 +11,16 @@ from typing import Any
 from convgen.spec.fields import REQUIRED, Block, RawLayer, read_block
 from convgen.spec.fixes import advised
 from convgen.spec.geometry import Geometry, group_problems, size_problems, solve
-from convgen.spec.model import ConvSpec, DType, InitWeights, Layer, NpyWeights, Padding, Place
+from convgen.spec.model import (
+    ConvSpec,
+    DType,
+    InitWeights,
+    Layer,
+    Layout,
+    NpyWeights,
+    Padding,
+    Place,
+)
 from convgen.spec.names import refuse_name
 from convgen.spec.nodes import MERGE
 from convgen.spec.problem import Problem
@@ -133,8 +142,10 @@ def _layer(sheet: _Sheet) -> tuple[Layer, ...]:
     geometry, problems = _geometry(sheet, raw, missing)
     if not sheet.bad(*_QUANT_KEYS):
         problems += _quant_problems(raw)
+    swapped = _swapped_note(sheet, raw)
     for problem in problems:
-        sheet.add(problem)
+        hint = f"; {swapped}" if swapped and problem.code in _SIZE_CODES else ""
+        sheet.add(replace(problem, text=problem.text + hint))
     refused = sheet.own.bad or (sheet.defaults and sheet.defaults.bad)
     if problems or refused or missing or geometry is None or name is None:
         return ()
@@ -145,11 +156,35 @@ def _layer(sheet: _Sheet) -> tuple[Layer, ...]:
             sheet.tree.source,
             raw.schedule,
             raw.weights,
-            geometry.notes,
+            (swapped, *geometry.notes) if swapped else geometry.notes,
             sheet.place("weights"),
             raw.quantize or (raw.quant if raw.quant and files_of(raw.quant) else None),
             sheet.place("quant" if raw.quant else "quantize"),
         ),
+    )
+
+
+_SIZE_CODES = ("E201", "E202", "E203", "E204", "E205", "E206")
+
+
+def _swapped_note(sheet: _Sheet, raw: RawLayer) -> str:
+    """Was ``input`` of an NCHW layer perhaps written as C x H x W? The note that says so, or "".
+
+    Sizes by name are beyond doubt. Else such an input has its least size first, and its other two
+    are those of an image: alike, or many times the first.
+    """
+    home = sheet.home("input")
+    if home is None or raw.input is None or raw.layout is not Layout.NCHW:
+        return ""
+    if sheet.bad("input", "layout") or isinstance(sheet.tree.at(home.at("input")), dict):
+        return ""
+    h, w, c = raw.input
+    image = w == c > h or (1 < h <= 4 and min(w, c) >= 8 * h)
+    if not image:
+        return ""
+    return (
+        f"input is height {h} x width {w} x channels {c} here, in every layout; if {h} are the "
+        f"channels, write `input: {{c: {h}, h: {w}, w: {c}}}`"
     )
 
 
