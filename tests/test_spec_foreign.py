@@ -95,7 +95,9 @@ def test_an_image_with_its_channels_first_gets_a_note(sizes: object) -> None:
     assert nhwc.notes == ()
 
 
-@pytest.mark.parametrize("sizes", [[224, 224, 3], [14, 14, 512], [7, 7, 7], [28, 30, 64], [1, 9, 4]])
+@pytest.mark.parametrize(
+    "sizes", [[224, 224, 3], [14, 14, 512], [7, 7, 7], [28, 30, 64], [1, 9, 4]]
+)
 def test_an_image_with_its_channels_last_gets_none(sizes: list[int]) -> None:
     (layer,) = parse_mapping({**BASE, "kernel": 1, "input": sizes, "layout": "NCHW"})
     assert layer.notes == ()
