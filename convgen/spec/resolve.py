@@ -12,6 +12,7 @@ from convgen.spec.fields import REQUIRED, Block, RawLayer, read_block
 from convgen.spec.fixes import advised
 from convgen.spec.geometry import Geometry, group_problems, size_problems, solve
 from convgen.spec.model import (
+    ArrayWeights,
     ConvSpec,
     DType,
     InitWeights,
@@ -246,12 +247,19 @@ def _default_name(sheet: _Sheet) -> str | None:
 
 
 def _bias_problems(raw: RawLayer) -> list[Problem]:
-    if not isinstance(raw.weights, NpyWeights) or raw.bias == (raw.weights.b is not None):
+    arrays = isinstance(raw.weights, ArrayWeights)
+    if not isinstance(raw.weights, (NpyWeights, ArrayWeights)):
         return []
+    if raw.bias == (raw.weights.b is not None):
+        return []
+    if raw.bias and arrays:
+        text = "the layer has a bias, but no array for it: add `b`, or say `bias: false`"
+        return [Problem("E310", "weights", text)]
     if raw.bias:
         text = "the layer has a bias, but no file for it: add `b: b.npy`, or say `bias: false`"
         return [Problem("E310", "weights", text)]
-    text = "the layer has no bias, but a file for `b`: drop it, or say `bias: true`"
+    what = "an array" if arrays else "a file"
+    text = f"the layer has no bias, but {what} for `b`: drop it, or say `bias: true`"
     return [Problem("E309", "weights", text)]
 
 
