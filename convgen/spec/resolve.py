@@ -19,13 +19,20 @@ from convgen.spec.model import (
     Layer,
     Layout,
     NpyWeights,
+    NpzWeights,
     Padding,
     Place,
 )
 from convgen.spec.names import refuse_name
 from convgen.spec.nodes import MERGE
 from convgen.spec.problem import Problem
-from convgen.spec.quant_rules import Meaning, files_of, quant_of, quant_problems
+from convgen.spec.quant_rules import (
+    Meaning,
+    filters_of_zeros,
+    is_settled,
+    quant_of,
+    quant_problems,
+)
 from convgen.spec.scalars import show
 from convgen.spec.tree import Report, Tree, Unread
 
@@ -159,7 +166,7 @@ def _layer(sheet: _Sheet) -> tuple[Layer, ...]:
             raw.weights,
             (swapped, *geometry.notes) if swapped else geometry.notes,
             sheet.place("weights"),
-            raw.quantize or (raw.quant if raw.quant and files_of(raw.quant) else None),
+            raw.quantize or (raw.quant if raw.quant and not is_settled(raw.quant) else None),
             sheet.place("quant" if raw.quant else "quantize"),
         ),
     )
@@ -295,6 +302,11 @@ def _quant_problems(raw: RawLayer) -> list[Problem]:
         text = f"{raw.dtype} layers say what their integers mean: add `quant`, or"
         return [Problem("E401", "dtype", f"{text} `quantize: {{calibration: x.npy}}`")]
     problems = quant_problems(raw.quant, _meaning(raw)) if raw.filters else []
+    if raw.filters and (zeros := filters_of_zeros(raw.quant, raw.filters)):
+        known = isinstance(raw.weights, (NpzWeights, NpyWeights, ArrayWeights))
+        text = f"filter {zeros[0]} has scale 0, which only a filter of zeros may have: give "
+        how = "it another, or name the weights, which show it"
+        problems += [] if known else [Problem("E404", "quant", text + how, ("weight", "scale"))]
     if isinstance(raw.weights, InitWeights) and raw.quant.sums:
         text = "drawn weights are real numbers, which take a scale to become integers"
         problems.append(Problem("E403", "weights", f"{text}: give weights in a file"))
@@ -330,5 +342,5 @@ def _spec(raw: RawLayer, name: str, padding: Padding) -> ConvSpec:
         layout=raw.layout,
         weight_layout=raw.weight_layout,
         accuracy=raw.accuracy,
-        quant=quant_of(raw.quant, _meaning(raw)) if raw.quant and not files_of(raw.quant) else None,
+        quant=quant_of(raw.quant, _meaning(raw)) if raw.quant and is_settled(raw.quant) else None,
     )
