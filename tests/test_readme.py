@@ -74,7 +74,8 @@ def test_c_in_ten_lines(spec: str, tmp_path: Path) -> None:
 def test_the_bound_is_the_oracle_s_underflow_and_all() -> None:
     """γ(K+2)·(|x|∗|w| + |b|) + (K+1)·2⁻¹⁵⁰, as the README has it, is what builds are held to."""
     text = (ROOT / "README.md").read_text().replace("\n", " ")
-    found = re.search(r"γ\(K\+(\d)\)·\(\|x\|∗\|w\| \+ \|b\|\) \+ \(K\+(\d)\)·2⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+)", text)
+    pattern = r"γ\(K\+(\d)\)·\(\|x\|∗\|w\| \+ \|b\|\) \+ \(K\+(\d)\)·2⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+)"
+    found = re.search(pattern, text)
     assert found is not None
     tiny = 2.0 ** -int(found[3].translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")))
     for taps in (1, 3, 11):
