@@ -240,7 +240,8 @@ def _mean(values: Iterable[float]) -> str:
 def networks(chosen: Sequence[Layer], found: dict[str, list[Count]]) -> Iterator[str]:
     """Whole networks: million instructions beside CMSIS-NN's, bytes of code, and at most of
     workspace. Layers of one shape share their code."""
-    yield "| network | core | convgen, million | CMSIS-NN | ratio | code | code in cbb511b | workspace |"
+    heads = "convgen, million | CMSIS-NN | ratio | code | code in cbb511b | workspace"
+    yield f"| network | core | {heads} |"
     yield "| --- | --- | --: | --: | --: | --: | --: | --: |"
     for net in dict.fromkeys(layer.net for layer in chosen):
         for core, list_ in found.items():
@@ -257,7 +258,7 @@ def networks(chosen: Sequence[Layer], found: dict[str, list[Count]]) -> Iterator
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])  # type: ignore[union-attr]
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--targets", default=",".join(CORES))
     parser.add_argument("--only", default="", help="networks, layers or kinds: kws,v18,dw")
     parser.add_argument("--schedules", action="store_true", help="list them, and the code's bytes")
