@@ -16,6 +16,8 @@ never a new template. The meaning of each operation, lane by lane:
     join(a, b, n)     lanes 0 .. n-1 of a, the others of b; 0 < n < lanes
     pick(a, b, from)  lane i is lane from[i] of a, or from[i] - lanes of b if that is not negative
     exp2i(t)          2^n, where t = n + 1.5 * 2^23 and n is an integer in -126..127
+    transpose(p, step, q, to)
+                      q[i * to + j] = p[j * step + i] for i and j below the number of lanes
     keep(a)           a, in a register: gcc would rather read memory again for each use
 
 Layers of 16-bit elements have vectors of floats, and these operations beside them; ``load`` is for
@@ -24,7 +26,7 @@ packed weights, which are floats, and ``store`` and ``store_part`` round to 16 b
     repeat(p)         p[0] in every lane
     each(p)           p[0 .. lanes-1]; each_part(p, n) as load_part
 
-The spreads, join and pick are there where the instruction set has a quick way; a family that wants
+The spreads, join, pick and transpose are there where the instruction set has a quick way; a family that wants
 them asks with ``has``.
 """
 
@@ -155,6 +157,7 @@ SHAPES = {
 _OPTIONAL = {
     "join": ("V a, V b, int n", "V"),
     "pick": ("V a, V b, const int32_t *from", "V"),
+    "transpose": ("const float *p, ptrdiff_t step, float *q, ptrdiff_t to", "void"),
 }
 OPERATIONS = tuple(SHAPES)
 
@@ -241,6 +244,8 @@ def model(isa: VectorIsa) -> VectorIsa:
                 },
                 "join": lanewise("i < n ? a.lane[i] : b.lane[i]"),
                 "pick": _picked(n),
+                "transpose": f"for (ptrdiff_t i = 0; i < {n}; ++i) {{\n"
+                f"    for (ptrdiff_t j = 0; j < {n}; ++j) q[i * to + j] = p[j * step + i];\n  }}",
                 "add": lanewise("a.lane[i] + b.lane[i]"),
                 "sub": lanewise("a.lane[i] - b.lane[i]"),
                 "mul": lanewise("a.lane[i] * b.lane[i]"),
