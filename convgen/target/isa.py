@@ -16,6 +16,7 @@ never a new template. The meaning of each operation, lane by lane:
     join(a, b, n)     lanes 0 .. n-1 of a, the others of b; 0 < n < lanes
     pick(a, b, from)  lane i is lane from[i] of a, or from[i] - lanes of b if that is not negative
     exp2i(t)          2^n, where t = n + 1.5 * 2^23 and n is an integer in -126..127
+    evens(a, b)       lanes 0, 2, .. of a, then of b; odds(a, b) lanes 1, 3, ..
     transpose(p, step, q, to)
                       q[i * to + j] = p[j * step + i] for i and j below the number of lanes
     keep(a)           a, in a register: gcc would rather read memory again for each use
@@ -26,7 +27,7 @@ packed weights, which are floats, and ``store`` and ``store_part`` round to 16 b
     repeat(p)         p[0] in every lane
     each(p)           p[0 .. lanes-1]; each_part(p, n) as load_part
 
-The spreads, join, pick and transpose are there where the instruction set has a quick way; a family that wants
+The spreads, join, pick, evens, odds and transpose are there where the instruction set has a quick way; a family that wants
 them asks with ``has``.
 """
 
@@ -157,6 +158,8 @@ SHAPES = {
 _OPTIONAL = {
     "join": ("V a, V b, int n", "V"),
     "pick": ("V a, V b, const int32_t *from", "V"),
+    "evens": ("V a, V b", "V"),
+    "odds": ("V a, V b", "V"),
     "transpose": ("const float *p, ptrdiff_t step, float *q, ptrdiff_t to", "void"),
 }
 OPERATIONS = tuple(SHAPES)
@@ -204,6 +207,14 @@ def _picked(n: int) -> str:
     )
 
 
+def _alternate(n: int, first: int) -> str:
+    half = n // 2
+    return (
+        f"V r = a;\n  for (int i = 0; i < {half}; ++i) r.lane[i] = a.lane[2 * i + {first}];\n"
+        f"  for (int i = {half}; i < {n}; ++i) r.lane[i] = b.lane[2 * i - {n - first}];\n  return r;"
+    )
+
+
 def model(isa: VectorIsa) -> VectorIsa:
     """The scalar model of ``isa``: same widths and names, plain C, for provers and other compilers.
 
@@ -244,6 +255,8 @@ def model(isa: VectorIsa) -> VectorIsa:
                 },
                 "join": lanewise("i < n ? a.lane[i] : b.lane[i]"),
                 "pick": _picked(n),
+                "evens": _alternate(n, 0),
+                "odds": _alternate(n, 1),
                 "transpose": f"for (ptrdiff_t i = 0; i < {n}; ++i) {{\n"
                 f"    for (ptrdiff_t j = 0; j < {n}; ++j) q[i * to + j] = p[j * step + i];\n  }}",
                 "add": lanewise("a.lane[i] + b.lane[i]"),

@@ -92,6 +92,13 @@ _TRANSPOSE_4 = (
 )
 
 
+_ALTERNATE_8 = (
+    "const __m256d t = _mm256_castps_pd(_mm256_shuffle_ps(a, b, {imm}));\n"
+    "  return _mm256_castpd_ps(_mm256_permute4x64_pd(t, 0xd8));"
+)
+_ALTERNATE_16 = "_mm512_permutex2var_ps(\n      a, _mm512_setr_epi32({places}), b)"
+
+
 def _transpose_8() -> str:
     """Rows come as halves, the fifth beside the first: no shuffle crosses 128 bits."""
     lines = []
@@ -170,6 +177,8 @@ AVX512 = VectorIsa(
                 "join": "_mm512_mask_mov_ps(b, (__mmask16)((1u << n) - 1u), a)",
                 "pick": "_mm512_permutex2var_ps(a, _mm512_loadu_si512(from), b)",
                 "transpose": _transpose_16(),
+                "evens": _ALTERNATE_16.format(places=", ".join(str(2 * i) for i in range(16))),
+                "odds": _ALTERNATE_16.format(places=", ".join(str(2 * i + 1) for i in range(16))),
                 **_spreads(
                     16,
                     KEPT.format("_mm512_permute_ps(a, {imm})"),
@@ -205,6 +214,8 @@ AVX2 = VectorIsa(
                 "join": "_mm256_blendv_ps(b, a, _mm256_castsi256_ps(_mm256_cmpgt_epi32(\n"
                 "      _mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))))",
                 "transpose": _transpose_8(),
+                "evens": _ALTERNATE_8.format(imm="0x88"),
+                "odds": _ALTERNATE_8.format(imm="0xdd"),
                 **_spreads(
                     8,
                     "_mm256_permute_ps(a, {imm})",
@@ -238,6 +249,8 @@ AVX2_HALF = VectorIsa(
                 "store_part": "__m128 q = a;\n" + _STORE_4,
                 "join": _JOIN_4,
                 "transpose": _TRANSPOSE_4,
+                "evens": "_mm_shuffle_ps(a, b, 0x88)",
+                "odds": "_mm_shuffle_ps(a, b, 0xdd)",
                 **_spreads(4, "_mm_shuffle_ps(a, a, {imm})", ""),
             },
             "_mm_fmadd_ps(a, b, c)",
@@ -266,6 +279,8 @@ SSE2 = VectorIsa(
                 "store_part": "__m128 q = a;\n" + _STORE_4,
                 "join": _JOIN_4,
                 "transpose": _TRANSPOSE_4,
+                "evens": "_mm_shuffle_ps(a, b, 0x88)",
+                "odds": "_mm_shuffle_ps(a, b, 0xdd)",
                 **_spreads(4, "_mm_shuffle_ps(a, a, {imm})", ""),
             },
             "_mm_add_ps(_mm_mul_ps(a, b), c)",
