@@ -30,6 +30,7 @@ _MOST_WINDOW = 25  # taps that are written out
 _MOST_ROW = 1 << 22  # elements of the rows under one row of outputs
 _ENOUGH_UNITS = 32  # to deal out to threads
 _MOST_CHANNELS = 14
+_BLOCKS = 4  # of channels that read a pixel: from here on a copy of a tile's pixels pays
 
 
 def fits(spec: ConvSpec) -> bool:
@@ -57,16 +58,17 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
         parts = dict.fromkeys(-(-spec.ocg // n) for n in range(1, spec.ocg + 1))
         for channels in (c for c in parts if c <= _MOST_CHANNELS):
             for vectors in range(1, min(most, most_vectors(isa, channels), 8) + 1):
-                for rows in range(1, 1 if flat else min(spec.oh, 4)):
+                for rows in range(1, 2 if flat else min(spec.oh, 4) + 1):
                     if rows * vectors <= most_vectors(isa, channels):
                         yield Schedule(name, isa.lanes, rows, vectors, channels)
-                yield Schedule(name, isa.lanes, 1, vectors, channels)
 
 
 def most_vectors(isa: VectorIsa, channels: int) -> int:
     """Of a tile: its sums, its inputs and one weight stay in registers."""
     spare = 1 if isa.fused else 2
-    return max(1, (isa.registers - spare) // (channels + 1))
+    most = max(1, (isa.registers - spare) // (channels + 1))
+    # With more vectors than channels compilers fetch the next weight early: one more register.
+    return most if most <= channels else max(1, (isa.registers - spare - 1) // (channels + 1))
 
 
 def flattened(spec: ConvSpec) -> bool:
@@ -135,6 +137,8 @@ def cost(plan: KernelPlan) -> Cost:
 def _staging(plan: KernelPlan, body: PlanesBody) -> float:
     """Cycles to copy the rows under all bands of one group of one image."""
     spec, isa = plan.spec, body.isa
+    if body.slot:
+        return spec.icg * body.across * (2.0 * body.slot / spec.icg / isa.lanes + 2)
     if not body.staged:
         return 0.0
     rows = spec.oh * spec.sh + body.bands * max(0, _rows_under(spec, 1) - spec.sh)
@@ -160,15 +164,15 @@ def _tile(plan: KernelPlan, body: PlanesBody, vectors: int, channels: int) -> tu
     products = channels * vectors * (1 if isa.fused else 2)
     limits = {
         "FMA": products / target.fma_ports,
-        "loads": (1.25 * vectors + channels) / target.load_ports,
-        "FMA latency": float(target.fma_latency),
+        "loads": 1.15 * (vectors + channels) / target.load_ports,
+        "FMA latency": 1.25 * target.fma_latency,
         "instructions": (products + vectors * (1 + isa.widening) + channels + 3) / target.issue,
     }
     bound = max(limits, key=lambda key: limits[key])
     step = limits[bound] + 0.25 + (0.4 * channels if isa.shuffled else 0.0)
     item = arrays_of(spec).x.size
     if item * steps * vectors * isa.lanes > target.l1:  # inputs come from the second cache
-        step += item * vectors * isa.lanes / target.bytes_per_cycle[1] * 0.5
+        step += item * vectors * isa.lanes / target.bytes_per_cycle[1] * 0.1
     return bound, steps * step + 15 + 1.5 * products
 
 
@@ -214,11 +218,14 @@ def _body(
     chunks = min(blocks, max(1, _ENOUGH_UNITS // (spec.batch * spec.groups * bands)))
     chunk = -(-blocks // chunks)
     taps, inner = _taps(spec, x_row, x_channel, pitch, staged)
+    slot = 0
+    if flat and blocks >= _BLOCKS and spec.icg > 1:
+        slot = spec.icg * lanes * max(len(c.places) for c in columns)
     windows = _windowed(spec, packing.lanes)
     return PlanesBody(
-        isa=isa, family=name, operations=_operations(spec, isa, columns, staged, flat),
+        isa=isa, family=name, operations=_operations(spec, isa, columns, staged, flat, slot > 0),
         channels=packing.lanes, rows=rows, columns=columns, flat=flat, bands=bands,
-        chunks=-(-blocks // chunk), chunk=chunk, staged=staged, pitch=pitch,
+        chunks=-(-blocks // chunk), chunk=chunk, staged=staged, slot=slot, pitch=pitch,
         rows_in=_rows_under(spec, -(-spec.oh // bands)), x_row=x_row, x_channel=x_channel,
         taps=taps, inner=inner, windows=windows,
     )  # fmt: skip
@@ -295,8 +302,9 @@ def _taps(
 
 
 def _operations(
-    spec: ConvSpec, isa: VectorIsa, columns: tuple[Columns, ...], staged: bool, flat: bool
-) -> tuple[str, ...]:
+    spec: ConvSpec, isa: VectorIsa, columns: tuple[Columns, ...], staged: bool, flat: bool,
+    panels: bool,
+) -> tuple[str, ...]:  # fmt: skip
     """Vector operations that this body's text calls; a compiler warns of any other."""
     read = "each" if isa.has("each") else "load"
     used = {"set1", "fma", *activation_operations(spec)}
@@ -304,8 +312,11 @@ def _operations(
     fully = any(c.stored == isa.lanes or len(c.places) > 1 for c in columns)
     used |= {"store"} if fully else set()
     used |= {"store_part"} if partly else set()
-    used |= {read} if fully or not flat else set()
-    used |= {f"{read}_part"} if partly and flat else set()
+    used |= {read} if fully or not flat or panels else set()
+    if panels and not isa.has("each"):
+        used |= {"load", "store"} | ({"load_part"} if partly else set())
+    elif not panels:
+        used |= {f"{read}_part"} if partly and flat else set()
     if staged:
         used |= {"store_part", "repeat" if isa.has("repeat") else "set1"} if mends(spec) else set()
         if copies_vectors(spec, isa):

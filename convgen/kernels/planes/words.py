@@ -38,6 +38,8 @@ class PlanesText(BodyText):
     flat: bool
     windows: bool
     staged: bool
+    slot: int
+    panels: tuple[SimpleNamespace, ...]
     copy: SimpleNamespace | None
     pitch: int
     rows_under: int
@@ -94,7 +96,8 @@ def planes_text(plan: KernelPlan, body: PlanesBody) -> PlanesText:
         tiles=tuple(_tile(plan, body, tile, name) for tile, name in names.items()),
         strips=tuple(_strip(body, channels, names) for channels in _channels(plan, body)),
         rows=body.rows, across=body.across, flat=body.flat, windows=body.windows,
-        staged=body.staged, copy=_copy(plan, body) if body.staged else None, pitch=body.pitch,
+        staged=body.staged, slot=body.slot, panels=_panels(plan, body) if body.slot else (),
+        copy=_copy(plan, body) if body.staged else None, pitch=body.pitch,
         rows_under=(spec.kh - 1) * spec.dh + 1, x_row=body.x_row, x_channel=body.x_channel,
         images=spec.batch, groups=spec.groups, bands=body.bands, chunks=body.chunks,
         chunk=body.chunk, blocks=packing.blocks, group_stride=packing.group_stride,
@@ -165,6 +168,34 @@ def _copy(plan: KernelPlan, body: PlanesBody) -> SimpleNamespace:
     )  # fmt: skip
 
 
+def _panels(plan: KernelPlan, body: PlanesBody) -> tuple[SimpleNamespace, ...]:
+    """The copy of one channel's pixels of each tile, run by run."""
+    v, lanes, before, found = body.isa.prefix, body.isa.lanes, 0, []
+    for columns in body.columns:
+        lines = []
+        for j, at in enumerate(columns.places):
+            part = columns.stored < lanes and j == len(columns.places) - 1
+            count = columns.stored if part else lanes
+            if body.isa.has("each"):
+                rest = f"\n        memset(to{plus(j * lanes + count)}, 0, sizeof *to * {lanes - count});"
+                lines.append(
+                    f"memcpy(to{plus(j * lanes)}, s{plus(at)}, {times('sizeof *to', count)});"
+                    + (rest if part else "")
+                )
+            else:
+                load = f"{v}_load_part(s{plus(at)}, {count})" if part else f"{v}_load(s{plus(at)})"
+                lines.append(f"{v}_store(to{plus(j * lanes)}, {load});")
+        more = f" + {times('i', columns.step)}" if columns.count > 1 else ""
+        found.append(
+            SimpleNamespace(
+                lines=lines, count=columns.count, before=before, at=f"{plus(columns.first)}{more}",
+                width=len(columns.places) * lanes,
+            )
+        )  # fmt: skip
+        before += columns.count
+    return tuple(found)
+
+
 # -- tiles and strips ------------------------------------------------------------------------------
 
 
@@ -176,10 +207,11 @@ def _tile(plan: KernelPlan, body: PlanesBody, tile: PlanesTile, name: str) -> Si
     vectors = []
     for r in range(tile.rows):
         for j, at in enumerate(tile.places):
-            x, y = r * spec.sh * body.x_row + at, r * plan.view.y_row + at
+            x = j * isa.lanes if body.slot else r * spec.sh * body.x_row + at
+            y = r * plan.view.y_row + at
             partly = part and j == last
             load = f"{v}_{read}(s{plus(x)})"
-            if partly and body.flat:
+            if partly and body.flat and not body.slot:
                 load = f"{v}_{read}_part(s{plus(x)}, {tile.stored})"
             vectors.append(
                 SimpleNamespace(
@@ -196,6 +228,7 @@ def _tile(plan: KernelPlan, body: PlanesBody, tile: PlanesTile, name: str) -> Si
         comment=f"{rows}{pixels} pixel{'s' * (pixels > 1)}, {tile.channels} "
         f"channel{'s' * (tile.channels > 1)}: {sums} sum{'s' * (sums > 1)} in registers.",
         vectors=vectors,
+        x_channel=len(tile.places) * isa.lanes if body.slot else body.x_channel,
         channels=[SimpleNamespace(index=c, y=c * plan.view.y_channel) for c in range(tile.channels)],
         window=_window(plan, body, tile) if body.windows else None,
     )  # fmt: skip
