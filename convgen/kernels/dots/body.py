@@ -95,6 +95,11 @@ class DotPacking:
     def block_stride(self) -> int:
         return self.weights_at + self.runs * self.run * self.lanes
 
+    @property
+    def biases(self) -> int:
+        """None stands as it is: each is less by what the zero point adds."""
+        return 0
+
     def size(self, filters: int, depth: int) -> int:
         """Bytes of all; the arguments are those of ``Sections.size``."""
         return self.groups * self.blocks * self.block_stride

@@ -13,6 +13,7 @@ from convgen.errors import ScheduleError
 from convgen.kernels.dots.body import DotBody, DotPacking, Pattern, Stage, quads_of
 from convgen.kernels.face import view_of
 from convgen.kernels.tiled.lowering import PLAIN_TILE, packing_of, peel, regions_of
+from convgen.kernels.tiled.walk import walk
 from convgen.plan.kernel import KernelPlan, Loop, Rectangle, Region, Tile, View
 from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import Act, ConvSpec, Layout, Padding
@@ -97,8 +98,6 @@ def stored_as(view: View, spec: ConvSpec) -> View:
 
 def direct_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """Dense and grouped layers. Raises ScheduleError where the tile does not fit."""
-    from convgen.kernels.direct.lowering import walk
-
     isa = isa_of(spec, schedule, target)
     _check(isa, schedule, most_pixels(isa, schedule.vectors))
     stage = stage_of(spec) if staged(spec, isa.depth) else None

@@ -46,6 +46,11 @@ class WindowPacking:
         """The first filter of a block."""
         return min(block * self.filters, self.oc - self.filters)
 
+    @property
+    def biases(self) -> int:
+        """None stands as it is: each is less by what the zero point adds."""
+        return 0
+
     def size(self, filters: int, depth: int) -> int:
         """Bytes of all; the arguments are those of ``Sections.size``."""
         return self.weights_at + self.groups * self.blocks * self.block_stride
@@ -62,3 +67,7 @@ class WindowBody(Body):
     direct: bool
     staged: bool
     scratch: int
+
+    @property
+    def table_in(self) -> str:
+        return "run_part"

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from convgen.cli.draw import beside
-from convgen.kernels.planar.body import PlanarBody
+from convgen.kernels.kind import Section
+from convgen.plan.drawing import beside
 from convgen.plan.kernel import KernelPlan, Rectangle, Region, Tile
 
 INTERIOR = "*"
@@ -49,8 +49,8 @@ def tile_lines(plan: KernelPlan, pixels: str = "output pixels") -> list[str]:
 
     ``pixels``: what its rows and columns are.
     """
-    assert not isinstance(plan.body, PlanarBody), "its tiles are drawn by draw_planar"
-    work = dict.fromkeys(plan.body.tiles, 0)  # in units that all tiles share
+    tiles = (tile for tile in plan.body.tiles if isinstance(tile, Tile))
+    work = dict.fromkeys(tiles, 0)  # in units that all tiles share
     for region in plan.body.regions:
         a = region.area
         channels = region.blocks * region.tile.channels
@@ -76,6 +76,22 @@ def tile_lines(plan: KernelPlan, pixels: str = "output pixels") -> list[str]:
         text = [" ".join(cell.ljust(width) for cell in row) for row in rows]
         faces.append([f"channels oc + {_span(v * tile.lanes, last - v * tile.lanes)}", *text])
     return lines + beside(faces)
+
+
+def tile_and_regions(plan: KernelPlan, everything: bool) -> list[Section]:
+    """What ``explain`` shows of a tiled kernel; ``everything``: every rectangle is listed."""
+    rows = region_rows(plan, everything)
+    hidden = len(zones(plan)) - len(rows)
+    return [
+        Section("Register tile", tuple(tile_lines(plan))),
+        Section(
+            "Output, cut into rectangles whose windows meet the same taps",
+            (*flattened(plan), *region_map(plan), ""),
+            ("mark", "rows", "columns", "taps (kh x kw)", "tiles (rows x columns x vectors)"),
+            tuple(rows),
+            f"and {hidden} more (-v lists them)" if hidden else "",
+        ),
+    ]
 
 
 def zones(plan: KernelPlan) -> list[Zone]:
