@@ -10,11 +10,13 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from objects import SHARED
 from tools import BASE, COMPILER, need
 
 
@@ -22,10 +24,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files")
 
 
-def pytest_configure() -> None:
-    """A shell's background job ignores Ctrl-C, and so would every process that a test starts."""
+def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background job ignores Ctrl-C, and so would every process that a test starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not hasattr(config, "workerinput"):  # one folder for all workers, which inherit its name
+        folder = tempfile.mkdtemp(prefix="convgen-tests-")
+        os.environ[SHARED] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 # -- tools -----------------------------------------------------------------------------------------
@@ -43,13 +49,12 @@ sys.addaudithook(_watch)
 
 def _beyond_base(item: pytest.Item) -> bool:
     """Whether a mark or a parameter names a tool that README's second command does not ask for."""
-    named = [str(name) for mark in item.iter_markers("needs") for name in mark.args]
+    asked = {str(name) for mark in item.iter_markers("needs") for name in mark.args}
     callspec = getattr(item, "callspec", None)
     for value in callspec.params.values() if callspec else ():
-        named += [word for word in (value, getattr(value, "cc", "")) if isinstance(word, str)]
-    compilers = {name for name in named if COMPILER.fullmatch(name)}
-    asked = {str(name) for mark in item.iter_markers("needs") for name in mark.args}
-    return bool((compilers | asked) - BASE)
+        words = value if isinstance(value, tuple) else (value, getattr(value, "cc", None))
+        asked |= {str(w) for w in words if w == "valgrind" or COMPILER.fullmatch(str(w))}
+    return bool(asked - BASE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -6,11 +6,7 @@ compilation treats warnings as errors, as the contract promises for the generate
 
 from __future__ import annotations
 
-import atexit
-import hashlib
-import shutil
 import subprocess
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
@@ -18,7 +14,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from objects import digest, made_once, precompiled
 from tools import need
+from zygote import Zygote
 
 from convgen.choose.chooser import choose
 from convgen.kernels import lower
@@ -29,7 +27,7 @@ from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Schedule
 from convgen.target import ISA_NAMES, TARGETS, Target
 from convgen.target.host import cpu_features
-from convgen.verify import Report, verify_plan_in_child
+from convgen.verify import Report, leeway_of, verify_plan_in_child
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 # avx512, avx2, sse2, plain; the others differ in their 8-bit kernels alone.
@@ -61,6 +59,7 @@ class Way:
 
 
 GCC = Way()
+_WARM = Zygote()
 
 
 def target_of(isa: str) -> Target:
@@ -82,54 +81,52 @@ def needs(isa: str, way: Way = GCC) -> None:
         pytest.skip(f"this CPU has no {', '.join(sorted(missing))}")
 
 
+@cache
 def planned(spec: ConvSpec, target: Target, schedule: Schedule | None = None) -> KernelPlan:
     """The plan of a pinned schedule, or of the one that the chooser takes."""
     return lower(spec, schedule or choose(spec, target).schedule, target)
 
 
-@cache
-def _scratch() -> Path:
-    """One folder per test process, gone with it."""
-    folder = Path(tempfile.mkdtemp(prefix="convgen-kernels-"))
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    return folder
-
-
 def compiled(name: str, files: Mapping[str, str], way: Way, *, main: str | None = None) -> Path:
-    """A shared library of the layer's C, or with ``main`` (C text) a program. Built once.
+    """A shared library of the layer's C, or with ``main`` (C text) a program. Built once a run.
 
     Skips the test where the compiler is missing, and fails it with the compiler's words when
     anything, a warning included, is said.
     """
     need(way.cc)
-    command = way.command(name)
-    text = repr((command, sorted(files.items()), main))
-    folder = _scratch() / hashlib.sha256(text.encode()).hexdigest()[:20]
-    made = folder / ("program" if main else f"{name}.so")
-    if made.exists():
-        return made
-    folder.mkdir()
-    for file, content in files.items():
-        (folder / file).write_text(content, encoding="utf-8")
-    sources = [file for file in files if file.endswith(".c")]
-    if main is not None:
-        (folder / "main.c").write_text(main, encoding="utf-8")
-        sources.append("main.c")
-    kind = ["-pthread"] if main else ["-shared", "-fPIC"]
-    full = [*command, *kind, *sources, "-o", made.name]
-    run = subprocess.run(full, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert run.returncode == 0, f"{' '.join(full)}\n{run.stderr}"
-    return made
+    texts = dict(files) if main is None else {**files, "main.c": main}
+    kind = ["-shared", "-fPIC"] if main is None else ["-pthread"]
+    command = [*way.command(name), *kind]
+    made = "program" if main else f"{name}.so"
+
+    def make(folder: Path) -> None:
+        for file, content in texts.items():
+            (folder / file).write_text(content, encoding="utf-8")
+        sources = [file for file in texts if file.endswith(".c")]
+        full = [*command, *precompiled(command, files.values()), *sources, "-o", made]
+        run = subprocess.run(
+            full, cwd=folder, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert run.returncode == 0, f"{' '.join(full)}\n{run.stderr}"
+
+    return made_once(digest(command, sorted(texts.items()), made), make) / made
 
 
 def report_of(plan: KernelPlan, way: Way = GCC, weights: Weights | None = None) -> Report:
     """Render, compile and climb the verification ladder in a child process."""
     library = compiled(plan.spec.name, render_c(plan, weights), way)
-    return verify_plan_in_child(library, plan, weights)
+    return verify_plan_in_child(library, plan, weights, processes=_WARM)
 
 
 def prove_right(plan: KernelPlan, way: Way = GCC, weights: Weights | None = None) -> None:
-    """Assert that a plan's kernel passes every check."""
+    """Assert that a plan's kernel passes every check; climbed once a run for the same C."""
+    library = compiled(plan.spec.name, render_c(plan, weights), way)
+    baked = None if weights is None else (weights.w.tobytes(), weights.b)
+    asked = digest(plan.spec, leeway_of(plan), plan.packed_bytes, plan.workspace_bytes, baked)
+    passed = library.parent / f"passed-{asked}"
+    if passed.exists():
+        return
     report = report_of(plan, way, weights)
     failures = "; ".join(f"{check.name}: {check.detail}" for check in report.failures)
     assert report.passed, f"{plan.spec}\n{plan.schedule} on {plan.target.name}, {way}\n{failures}"
+    passed.touch()

@@ -25,6 +25,7 @@ from convgen.target import TARGETS
 from convgen.target.dots import OPTIONAL, DotIsa, shapes
 from convgen.target.isa import VectorIsa
 
+pytestmark = pytest.mark.tools
 ARM = ("aarch64-dotprod", "aarch64-neon", "armv7-neon")
 ONE = Padding(1, 1, 1, 1)
 FIRST = {"aarch64-dotprod": "sdot", "aarch64-neon": "smlal", "armv7-neon": "vmlal"}

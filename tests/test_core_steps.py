@@ -114,6 +114,7 @@ def test_the_model_gives_the_bits_of_the_oracle(label: str, target: str) -> None
     np.testing.assert_array_equal(run(layer, plan), reference(spec, layer.x, layer.w, layer.b))
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize("label", ["rest_3_of_4", "groups"])
 def test_every_tile_gives_them(label: str) -> None:
     """Tiles of all sizes that the registers hold, clang's reading of them too."""
@@ -174,6 +175,7 @@ def program(target: str, chosen: list[str]) -> tuple[dict[str, str], list[str]]:
     return files, isas
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize("name", ["cortex-m4", "cortex-m7", "cortex-m55"])
 def test_the_self_tests_on_the_machine(name: str, tmp_path: Path) -> None:
     chosen = [*LAYERS, "by_channel"] if name != "cortex-m7" else list(LAYERS)[:2]
@@ -247,6 +249,7 @@ def side(dot: CoreStep, name: str) -> str:
     )
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize(("name", "dot"), [("cortex-m4", SMLAD), ("cortex-m55", MVE_STEP)])
 def test_operations_mean_what_the_model_says(name: str, dot: CoreStep, tmp_path: Path) -> None:
     text = side(dot, "real")
@@ -257,6 +260,7 @@ def test_operations_mean_what_the_model_says(name: str, dot: CoreStep, tmp_path:
     assert {*CASES, "zeros", "dot", "total"} >= {op.name for op in dot.operations}
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize(
     ("name", "product", "products", "most"),
     [("cortex-m4", "smlad", 16, 48), ("cortex-m55", "vmladava", 8, 24)],
@@ -289,6 +293,7 @@ def inner_loops(listing: str) -> Iterator[str]:
                 yield "\n".join(block)
 
 
+@pytest.mark.tools
 def test_no_call_of_a_division(tmp_path: Path) -> None:
     """Requantisation of every rounding by shifts and products alone."""
     gcc = compiler(BY_NAME["cortex-m4"]).command

@@ -24,6 +24,7 @@ from convgen.target.isa import model
 from convgen.target.rigs import RIGS, Rig, rigs_of
 from convgen.toolchain import Processes
 
+pytestmark = pytest.mark.tools
 ONE = Padding(1, 1, 1, 1)
 SMALL = ConvSpec("small", 5, 6, 5, 7, 3, 3, padding=ONE)
 # One layer of each family, and each activation once: six programs a target.

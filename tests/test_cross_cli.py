@@ -30,6 +30,7 @@ def spec(tmp_path: Path) -> str:
     return str(path)
 
 
+@pytest.mark.tools
 def test_the_table_and_what_is_kept(spec: str, tmp_path: Path) -> None:
     compiler(BY_NAME["aarch64-neon"])
     emulator(BY_NAME["aarch64-neon"])
@@ -43,6 +44,7 @@ def test_the_table_and_what_is_kept(spec: str, tmp_path: Path) -> None:
     assert {"tiny.c", "tiny.h", "tiny.o", "selftest.c", "selftest"} <= files
 
 
+@pytest.mark.tools
 def test_facts_as_json(spec: str) -> None:
     compiler(BY_NAME["generic"])
     ran = run("cross", spec, "--target", "generic", "--cc", "cc", "--json")
@@ -94,6 +96,7 @@ def test_build_sends_foreign_targets_here(spec: str, tmp_path: Path) -> None:
     assert "cortex-m4 is another kind of machine" in ran.err and "convgen cross" in ran.err
 
 
+@pytest.mark.tools
 @pytest.mark.deep
 def test_every_shipped_spec_on_every_target(tmp_path: Path) -> None:
     ran = run("cross", str(ROOT / "specs"), "--json")

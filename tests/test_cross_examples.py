@@ -21,9 +21,12 @@ ROOT = Path(__file__).resolve().parent.parent
 BARE_METAL = ROOT / "examples" / "bare-metal"
 WASM = ROOT / "examples" / "wasm"
 
-pytestmark = pytest.mark.skipif(
-    not (WASM / "filter.c").is_file(), reason="examples/ is not beside tests/"
-)
+pytestmark = [
+    pytest.mark.tools,
+    pytest.mark.skipif(
+        not (WASM / "filter.c").is_file(), reason="examples/ is not beside tests/"
+    ),
+]
 
 
 def run(*command: str, cwd: Path) -> str:

@@ -193,6 +193,7 @@ def said(program: Path, cpu: str | None = None) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
 def test_the_cpu_decides(cc: str) -> None:
     need(cc)
@@ -203,6 +204,7 @@ def test_the_cpu_decides(cc: str) -> None:
         assert said(program) == "avx512 1\n"
 
 
+@pytest.mark.tools
 def test_plain_c_serves_where_no_vector_body_can() -> None:
     """Four lanes hold no group of eight channels, so SSE2 has no body here."""
     plan = fat_plan("grouped_by_8")
@@ -212,6 +214,7 @@ def test_plain_c_serves_where_no_vector_body_can() -> None:
     assert said(program, "Haswell") == "avx2 1\n"
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize(
     ("flag", "words"),
     [("ONLY_AVX2", "avx2 0"), ("ONLY_SSE2", "sse2 1"), ("PLAIN", "plain 1"), ("MODEL", "plain 1")],
@@ -222,6 +225,7 @@ def test_a_body_compiled_alone_says_what_it_needs(flag: str, words: str) -> None
     assert said(program, "Nehalem") == f"{words}\n"
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize("target", ["x86-64", "x86-64-avx2", "x86-64-avx512"])
 def test_the_self_test_runs_or_refuses(target: str, tmp_path: Path) -> None:
     qemu = emulator()
@@ -253,6 +257,7 @@ def test_no_intrinsics_without_gnu_c(tmp_path: Path) -> None:
 # -- built and proved ----------------------------------------------------------------------------
 
 
+@pytest.mark.tools
 @posix_only
 def test_a_package_takes_the_body_of_the_cpu_it_meets(tmp_path: Path) -> None:
     qemu = emulator()

@@ -118,6 +118,7 @@ BUGS = {
 }  # fmt: skip
 
 
+@pytest.mark.tools
 @pytest.mark.parametrize("bug", BUGS)
 def test_a_seeded_bug_is_reported(bug: str) -> None:
     tool, cc, subject, good, bad, words = BUGS[bug]
