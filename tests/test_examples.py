@@ -60,6 +60,23 @@ def photo() -> ModuleType:
     return module
 
 
+def test_photo_names_what_it_lacks(tmp_path: Path) -> None:
+    """Without scikit-learn: which extra to install, and no traceback."""
+    (tmp_path / "sklearn.py").write_text("raise ImportError('none', name='sklearn')\n")
+    home = Path(convgen.__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, PHOTO / "photo.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(home)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(r"photo.py needs (sklearn|PIL): pip install 'convgen\[test\]'", done.stderr)
+
+
 def test_photo_saves_the_feature_maps_that_scipy_computes(
     photo: ModuleType, tmp_path: Path
 ) -> None:

@@ -86,6 +86,38 @@ def test_missing_named_compiler() -> None:
     assert "Install one" in str(caught.value)
 
 
+def test_zig_cc_is_the_package_where_no_zig_is_on_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """``pip install ziglang`` puts no program on PATH; ``--cc "zig cc"`` means it all the same."""
+    pytest.importorskip("ziglang", reason="PyPI's ziglang is not installed (convgen[zig])")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = find_compiler("zig cc -target x86_64-linux-musl")
+    assert found.command[1:] == ("-m", "ziglang", "cc", "-target", "x86_64-linux-musl")
+    assert found.kind is CompilerKind.CLANG
+
+
+def test_zig_that_is_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(compiler_module, "_has_ziglang", lambda: False)
+    with pytest.raises(ToolchainError, match="no program 'zig' found"):
+        find_compiler("zig cc")
+
+
+def test_the_first_build_with_zig_is_announced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(compiler_module, "_has_ziglang", lambda: True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path / "zig"))
+    assert "about a minute" in compiler_module.slow_start("zig cc")
+    assert "about a minute" in compiler_module.slow_start(None), "it is the only one here"
+    (tmp_path / "zig").mkdir()
+    assert compiler_module.slow_start("zig cc") == ""
+    monkeypatch.setattr(compiler_module, "_has_ziglang", lambda: False)
+    assert compiler_module.slow_start("zig cc") == compiler_module.slow_start(None) == ""
+
+
 @pytest.mark.parametrize("cc", ["", "  ", '"unclosed'])
 def test_cc_that_is_no_command(cc: str) -> None:
     with pytest.raises(ToolchainError, match="--cc"):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convgen.ctext.body import BodyText
-from convgen.ctext.parts import parts_of
+from convgen.ctext.parts import parts_of, scoped
+from convgen.ctext.wrap import wrapped
 from convgen.kernels.dots.body import DotBody
 from convgen.kernels.dots.words import dot_text
 from convgen.kernels.planar.body import PlanarBody
@@ -68,6 +69,7 @@ def render_c(
 
     ``split``: baked weights stand in ``<name>_weights.c``, a third file.
     """
+    plan = scoped(plan)
     text = plan_text(plan, weights)
     env = environment()
     name = plan.spec.name
@@ -79,7 +81,7 @@ def render_c(
     }
     if apart:
         files[f"{name}_weights.c"] = env.get_template("weights.c.j2").render(plan=text)
-    return files
+    return {file: wrapped(body) for file, body in files.items()}
 
 
 def _source(plan: KernelPlan, text: PlanText) -> str:
