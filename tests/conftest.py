@@ -53,7 +53,8 @@ def _beyond_base(item: pytest.Item) -> bool:
     callspec = getattr(item, "callspec", None)
     for value in callspec.params.values() if callspec else ():
         words = value if isinstance(value, tuple) else (value, getattr(value, "cc", None))
-        asked |= {str(w) for w in words if w == "valgrind" or COMPILER.fullmatch(str(w))}
+        named = (word for word in words if isinstance(word, str))
+        asked |= {word for word in named if word == "valgrind" or COMPILER.fullmatch(word)}
     return bool(asked - BASE)
 
 

@@ -255,7 +255,7 @@ def test_architecture_names_only_files_that_exist() -> None:
     assert {name for name in named if not (ROOT / name).exists()} == set()
 
 
-GOALS = ["test", "lint", "deep", "faults", "mutants", "bench", "golden", "clean"]
+GOALS = ["test", "lint", "deep", "faults", "mutants", "bench", "golden", "golden-full", "clean"]
 
 
 @pytest.mark.needs("make")
