@@ -16,6 +16,8 @@ from convgen.kernels.planar.body import PlanarBody
 from convgen.kernels.planar.words import planar_text
 from convgen.kernels.scalar.words import scalar_text
 from convgen.kernels.tiled.words import tiled_text
+from convgen.kernels.windows.body import WindowBody
+from convgen.kernels.windows.words import window_text
 from convgen.kernels.winograd.body import WinogradBody
 from convgen.kernels.winograd.words import winograd_text
 from convgen.plan.kernel import AnyBody, KernelPlan
@@ -90,10 +92,13 @@ def _source(plan: KernelPlan, text: PlanText) -> str:
         return env.get_template("kernels/dots/dots.c.j2").render(
             plan=text, body=dot_text(plan, plan.body)
         )
+    if isinstance(plan.body, WindowBody):
+        words = window_text(plan, plan.body)
+        return env.get_template("kernels/windows/windows.c.j2").render(plan=text, body=words)
     if plan.sections is not None:  # 8-bit plain C
         (body,) = plan.bodies
         assert not isinstance(body, WinogradBody | PlanarBody)
-        words = scalar_text(plan, body)
-        return env.get_template("kernels/scalar/scalar.c.j2").render(plan=text, body=words)
+        scalar = scalar_text(plan, body)
+        return env.get_template("kernels/scalar/scalar.c.j2").render(plan=text, body=scalar)
     bodies = [body_text(part, body) for part, body in parts_of(plan)]
     return env.get_template("kernel.c.j2").render(plan=text, bodies=bodies, plain=bodies[-1])
