@@ -1,7 +1,7 @@
 """Shared by all tests: ``--update-golden`` rewrites committed expectations instead of comparing;
 ``needs`` skips what a machine cannot run, ``tools`` marks what asks for more than README promises.
 
-Also the built packages of tests/built.py, which is imported only where they are asked for.
+Also the built packages of tests/support/built.py, which is imported only where they are asked for.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+
 from objects import SHARED
 from tools import BASE, COMPILER, need
 
@@ -98,9 +99,8 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
 def package(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], ModuleType]:
-    """``package(name)``: the module of a layer of tests/built.py, with and without Python.h."""
+    """``package(name)``: a module of tests/support/built.py's layers, with and without Python.h."""
     from built import packages
-
     from convgen.package.disk.binding import this_python
 
     if request.param == "api" and not this_python().include:

@@ -1,0 +1,85 @@
+"""The chooser: least predicted cost, always the same answer, words that fit it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from convgen.choose.chooser import choose
+from convgen.errors import ScheduleError
+from convgen.kernels import FAMILIES, cost, lower
+from convgen.spec.model import Accuracy, ConvSpec, Layout
+from convgen.spec.schedule import Family
+from edge_layers import EDGES, LAYER, depthwise, layer
+from kernels import ISAS, target_of
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("label", ["wide", "depthwise", "grouped_by_4", "pointwise", "stem"])
+def test_nothing_costs_less_than_the_choice(label: str, isa: str) -> None:
+    spec, target = EDGES[label], target_of(isa)
+    choice = choose(spec, target)
+    costs = []
+    for family in FAMILIES.values():
+        for schedule in family.candidates(spec, target) if family.fits(spec) else ():
+            try:
+                costs.append(cost(lower(spec, schedule, target)).cycles)
+            except ScheduleError:
+                continue
+    assert choice.cycles == min(costs) and choice.rivals == len(costs)
+    assert choice.cycles == cost(lower(spec, choice.schedule, target)).cycles
+    assert choice.bound == cost(lower(spec, choice.schedule, target)).bound
+
+
+def test_the_choice_is_a_function_of_layer_and_target() -> None:
+    assert choose(LAYER, target_of("avx2")) == choose(LAYER, target_of("avx2"))
+    renamed = replace(LAYER, name="other")
+    assert choose(renamed, target_of("avx2")) == choose(LAYER, target_of("avx2"))
+
+
+@pytest.mark.parametrize(
+    ("spec", "family"),
+    [
+        (depthwise("28x28x64", "3x3", "1 1 1 1"), Family.DEPTHWISE),
+        (depthwise("28x28x64", "3x3", "1 1 1 1", layout=Layout.NCHW), Family.DIRECT),
+        (layer("28x28x64", 64, "3x3", "1 1 1 1", groups=16), Family.GROUPED),
+        (layer("28x28x64", 64, "3x3", "1 1 1 1"), Family.DIRECT),
+        (
+            replace(layer("28x28x64", 64, "3x3", "1 1 1 1"), accuracy=Accuracy.FAST),
+            Family.WINOGRAD,
+        ),
+        (layer("28x28x64", 64, "1x1"), Family.DIRECT),
+    ],
+)
+def test_families_take_the_layers_they_are_for(spec: ConvSpec, family: Family) -> None:
+    assert choose(spec, target_of("avx2")).schedule.family is family
+
+
+@pytest.mark.parametrize(("oc", "lanes"), [(64, 16), (16, 16), (8, 8), (4, 4)])
+def test_few_channels_take_narrower_vectors(oc: int, lanes: int) -> None:
+    # One pixel an image: planar kernels have nothing to fill their vectors with.
+    choice = choose(layer("3x3x8", oc, "3x3"), target_of("avx512"))
+    assert choice.schedule.lanes == lanes
+    assert ("narrower" in choice.reason) is (lanes < 16)
+
+
+def test_strict_layers_never_go_the_winograd_way() -> None:
+    spec = layer("28x28x64", 64, "3x3", "1 1 1 1")
+    assert spec.accuracy is Accuracy.STRICT
+    assert choose(spec, target_of("avx512")).schedule.family is not Family.WINOGRAD
+
+
+def test_the_reason_names_what_was_taken() -> None:
+    choice = choose(LAYER, target_of("avx512"))
+    assert re.search(r"least predicted cost of \d+ schedules: 16 lanes \(avx512\)", choice.reason)
+    assert choice.cycles > LAYER.macs / 64, "faster than two multiply-adds of 16 lanes a cycle"
+
+
+def test_the_predicted_cost_grows_with_the_work() -> None:
+    small, large = (
+        choose(layer(f"{n}x{n}x16", 32, "3x3", "1 1 1 1"), target_of("avx2")).cycles
+        for n in (14, 28)
+    )
+    assert 3 < large / small < 5
