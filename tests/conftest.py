@@ -16,7 +16,6 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
-
 from objects import SHARED
 from tools import BASE, COMPILER, need
 
@@ -101,6 +100,7 @@ def package(
 ) -> Callable[[str], ModuleType]:
     """``package(name)``: a module of tests/support/built.py's layers, with and without Python.h."""
     from built import packages
+
     from convgen.package.disk.binding import this_python
 
     if request.param == "api" and not this_python().include:

@@ -32,6 +32,8 @@ from random import Random
 TESTS = Path(__file__).resolve().parent
 sys.path[:0] = [str(TESTS / "support"), str(TESTS.parent)]
 
+from edge_layers import ACTIVATIONS, EDGES, LAYER, layer, with_activation  # noqa: E402
+
 from convgen.choose.chooser import ranking  # noqa: E402
 from convgen.errors import ConvgenError  # noqa: E402
 from convgen.package.emit.files import decide, kernel_files  # noqa: E402
@@ -40,7 +42,6 @@ from convgen.spec import parse_file  # noqa: E402
 from convgen.spec.model import Accuracy, Act, ConvSpec, DType, Layer  # noqa: E402
 from convgen.spec.quant import Affine, Quant, Rounding  # noqa: E402
 from convgen.target import TARGETS  # noqa: E402
-from edge_layers import ACTIVATIONS, EDGES, LAYER, layer, with_activation  # noqa: E402
 
 STORE = TESTS / "golden" / "hashes.txt"
 DIGITS = 10  # 40 bits: ten thousand changed files are all seen

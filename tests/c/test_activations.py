@@ -13,6 +13,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+from edge_layers import ACTIVATIONS
+from kernels import ISAS, Part, Way, compiled, needs, planned, target_of
 from numpy.typing import NDArray
 
 from convgen.ctext.activations import activation_text, float_literal
@@ -21,8 +23,6 @@ from convgen.oracle.floats import act_error
 from convgen.render import render_c
 from convgen.spec.model import Act, Activation, ConvSpec
 from convgen.target.isa import OPERATIONS
-from edge_layers import ACTIVATIONS
-from kernels import ISAS, Part, Way, compiled, needs, planned, target_of
 
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from kernels import planned, target_of
+from quant_layers import quantised
+from tools import need
 
 from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
@@ -21,9 +24,6 @@ from convgen.spec.model import Act, Activation, ConvSpec, Padding
 from convgen.spec.quant import Rounding
 from convgen.spec.schedule import Schedule
 from convgen.target import TARGETS
-from kernels import planned, target_of
-from quant_layers import quantised
-from tools import need
 
 RELU = Activation(Act.RELU)
 DENSE = ConvSpec("dense", 28, 28, 48, 96, 3, 3, padding=Padding(1, 1, 1, 1), activation=RELU)

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edge_layers import EDGES, LAYER
+from kernels import GCC, ISAS, STRICT, Way, compiled, needs, planned, target_of
+from tools import need
 
 from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec import Weights
 from convgen.target import TARGETS
-from edge_layers import EDGES, LAYER
-from kernels import GCC, ISAS, STRICT, Way, compiled, needs, planned, target_of
-from tools import need
 
 # -- what the object file shows --------------------------------------------------------------------
 

@@ -12,15 +12,15 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from edge_layers import LAYER, depthwise, layer
+from golden_hashes import PUSH, STORE, computed, differences, read, rows, sliced
+from kernels import planned, target_of
+from places import TESTS
 
 from convgen.package.disk.inputs import own_digest
 from convgen.render import render_c
 from convgen.spec.model import Act, Activation, ConvSpec, Layout, WeightLayout
 from convgen.target import TARGETS
-from edge_layers import LAYER, depthwise, layer
-from golden_hashes import PUSH, STORE, computed, differences, read, rows, sliced
-from kernels import planned, target_of
-from places import TESTS
 
 FOLDER = TESTS / "golden"
 GROUPED = layer(

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edge_layers import EDGES, layer
+from kernels import COMPILERS, ISAS, Part, Way, compiled, needs, planned, target_of
+from tools import lacking, need
 
 from convgen.kernels.winograd.body import WinogradBody
 from convgen.oracle import floats as oracle
@@ -19,9 +22,6 @@ from convgen.render import render_c
 from convgen.spec import load_weights
 from convgen.spec.model import Accuracy, ConvSpec, InitWeights, Layer
 from convgen.target import TARGETS
-from edge_layers import EDGES, layer
-from kernels import COMPILERS, ISAS, Part, Way, compiled, needs, planned, target_of
-from tools import lacking, need
 
 # One layer of each kind of kernel, small enough for -O0 and tcc.
 FAMILIES: dict[str, ConvSpec] = {

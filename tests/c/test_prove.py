@@ -11,6 +11,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 import pytest
+from edge_layers import EDGES, LAYER, depthwise, layer
+from kernels import ISAS, planned, target_of
+from places import SPECS
+from provable import KINDS, PUSH, provable
+from quant_layers import filled, quantised
 
 from convgen.errors import ToolchainError
 from convgen.kernels import lower
@@ -36,11 +41,6 @@ from convgen.verify import prove as module
 from convgen.verify.evidence import Sums, assumptions, evidence, prove_body, readings
 from convgen.verify.harness import Content, bias_limit, driver, largest_products
 from convgen.verify.prove import Proof, Reading, prove
-from edge_layers import EDGES, LAYER, depthwise, layer
-from kernels import ISAS, planned, target_of
-from places import SPECS
-from provable import KINDS, PUSH, provable
-from quant_layers import filled, quantised
 
 needs_frama_c = pytest.mark.needs("frama-c")
 

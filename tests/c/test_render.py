@@ -14,6 +14,9 @@ from pathlib import Path
 import jinja2
 import numpy as np
 import pytest
+from edge_layers import ACTIVATIONS, EDGES, LAYER
+from kernels import planned, target_of
+from places import ROOT, SUPPORT
 
 from convgen import __version__
 from convgen.kernels import lower
@@ -23,9 +26,6 @@ from convgen.spec import Weights
 from convgen.spec.model import Activation, ConvSpec, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
-from edge_layers import ACTIVATIONS, EDGES, LAYER
-from kernels import planned, target_of
-from places import ROOT, SUPPORT
 
 WINOGRAD = ConvSpec("winograd", 13, 11, 19, 37, 3, 3, padding=Padding(1, 1, 1, 1), batch=2)
 PLANS = [

@@ -12,11 +12,11 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from built import LAYERS, ROOT, build, needs_cc
-from convgen.render import render_c
 from kernels import COMPILERS, ISAS, Part
 from sanitized import OTHER_CPU, PAIRS, SUBJECTS, Tool, plan_of, watched, way_of
+
+from convgen.render import render_c
 
 Case = tuple[str, Tool, str, str, Part]
 

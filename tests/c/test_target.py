@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
+from kernels import ISAS
 
 from convgen.errors import UsageError
 from convgen.spec.model import DType
@@ -20,7 +21,6 @@ from convgen.target import (
 )
 from convgen.target.host import cpu_features, cpu_name
 from convgen.target.isa import OPERATIONS, model
-from kernels import ISAS
 
 WIDTHS = [(target.name, isa) for target in TARGETS.values() for isa in target.isas]
 each_width = pytest.mark.parametrize(

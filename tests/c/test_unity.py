@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from edge_layers import EDGES
+from places import ROOT
 
 from convgen.package.emit.files import decide, kernel_files
 from convgen.spec import parse_file
 from convgen.spec.model import DType, Layer, Layout
 from convgen.target import TARGETS
-from edge_layers import EDGES
-from places import ROOT
 
 FLOATS = (DType.FLOAT64, DType.FLOAT16, DType.BFLOAT16)
 STRICT = ("-O0", "-Wall", "-Wextra", "-Werror", "-fsyntax-only")

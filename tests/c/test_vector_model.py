@@ -13,14 +13,14 @@ import ctypes
 
 import numpy as np
 import pytest
+from kernels import GCC, compiled
 from numpy.typing import NDArray
+from vector_source import COUNT, parts, source, spreads
 
 from convgen.target import TARGETS, VectorIsa, is_foreign
 from convgen.target.host import cpu_features
 from convgen.target.isa import OPERATIONS, model
 from convgen.verify.guard import Placement, place
-from kernels import GCC, compiled
-from vector_source import COUNT, parts, source, spreads
 
 Floats = NDArray[np.float32]
 # Those of other machines are held to it there: tests/tools/test_cross.py.
@@ -160,6 +160,24 @@ def test_picks_choose_any_lane_of_two_vectors(library: ctypes.CDLL, isa: VectorI
         assert alike(y.view(np.uint32), want).all(), side
 
 
+def test_transpose_turns_a_square_and_touches_nothing_else(
+    library: ctypes.CDLL, isa: VectorIsa
+) -> None:
+    if not isa.has("transpose"):
+        pytest.skip(f"{isa.name} has no quick way")
+    n = isa.lanes
+    numbers = np.arange((n - 1) * (n + 3) + n, dtype=np.float32)
+    source = place(numbers.nbytes, 4, Placement.END)
+    source.data[:] = numbers.view(np.uint8)
+    for side in ("real", "model"):
+        q = np.full((n, n + 5), -1.0, np.float32)
+        call = library[f"{side}_transpose"]
+        call.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t] * 2
+        call(source.address, n + 3, q.ctypes.data, n + 5)
+        want = np.arange(n) + (n + 3) * np.arange(n)[:, None]
+        assert (q[:, :n] == want.T).all() and (q[:, n:] == -1).all()
+
+
 def test_partial_loads_fill_up_with_zeros(library: ctypes.CDLL, isa: VectorIsa) -> None:
     a = operands(5)[0]
     for n in parts(isa):
@@ -202,5 +220,5 @@ def test_exp2i_makes_every_power_of_two(library: ctypes.CDLL) -> None:
 def test_every_operation_is_compared(isa: VectorIsa) -> None:
     compared = {*ARITHMETIC, "fma", "set1", "exp2i", "load", "load_part", "store", "store_part"}
     assert set(OPERATIONS) == compared
-    optional = {name for name in ("join", "pick", "keep") if isa.has(name)}
+    optional = {name for name in ("join", "pick", "transpose", "keep") if isa.has(name)}
     assert {op.name for op in isa.operations} == {*compared, *spreads(isa), *optional}

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from bench_reports import MACHINE, FakeRival
 from cli_runner import ROOT, TINY, needs_compiler, run
+
 from convgen.bench import machine as machine_module
 from convgen.bench import run as run_module
 from convgen.bench.machine import Machine

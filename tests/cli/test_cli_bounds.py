@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from cli_runner import TINY, needs_compiler, run
+
 from convgen.bench.machine import Machine
 from convgen.bench.measure import Timing
 from convgen.choose.roofline import ALIASING, FMA, LATENCY, LEVELS, LOADS, Limit

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from cli_runner import TINY, Ran, needs_compiler, run
 
 pytestmark = needs_compiler

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from cli_runner import ROOT, TINY, run
+
 from convgen.spec import parse_file, parse_text
 
 SPECS = ROOT / "specs"

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
+from places import SPECS
+from spec_strategies import specs
 
 from convgen.cli.derive import Step, byte_steps, cost_steps, size_steps
 from convgen.cli.resolved import layer_facts, resolved_yaml
 from convgen.spec import parse_file, parse_text
 from convgen.spec.model import ConvSpec, Layer, Padding
 from convgen.spec.schedule import Family, Schedule
-from places import SPECS
-from spec_strategies import specs
 
 
 @settings(max_examples=80, deadline=None)

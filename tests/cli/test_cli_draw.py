@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
+from spec_strategies import specs
 
 from convgen.cli.draw import WHOLE_COLS, WHOLE_ROWS, WIDTH, beside, input_drawing, panel, windows
 from convgen.cli.draw_plan import INTERIOR, flattened, region_map, region_rows, tile_lines, zones
@@ -19,7 +20,6 @@ from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import Accuracy, ConvSpec, Layer, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
-from spec_strategies import specs
 
 FIVE_PADDED = ConvSpec("a", 5, 5, 1, 1, 3, 3, padding=Padding(1, 1, 1, 1))
 

@@ -13,7 +13,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from cli_runner import TINY, environment, needs_compiler, process
 
 

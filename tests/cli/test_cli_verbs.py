@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from cli_runner import ROOT, TINY, needs_compiler, run
+
 from convgen.cli.app import VERBS
 from convgen.cli.doctor import Finding, Status, examine
 from convgen.spec import parse_file, parse_text

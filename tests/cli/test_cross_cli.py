@@ -10,14 +10,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from cli_runner import run
+from foreign import BY_NAME, compiler, emulator
+from places import ROOT
 
 import convgen
-from cli_runner import run
 from convgen.cross.page import HEAD, targets_page
 from convgen.errors import Exit
 from convgen.target.rigs import RIGS
-from foreign import BY_NAME, compiler, emulator
-from places import ROOT
 
 PAGE = ROOT / "docs" / "targets.md"
 SPEC = "name: tiny\ninput: 4x4x3\nfilters: 5\nkernel: 3\npadding: 1\nactivation: relu\n"

@@ -7,8 +7,8 @@ import json
 from pathlib import Path
 
 import pytest
-
 from cli_runner import TINY, needs_compiler, run
+
 from convgen.package.disk.manifest import CERTIFICATE
 from convgen.verify import prove as prover
 

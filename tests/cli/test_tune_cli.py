@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from built import posix_only
 from cli_runner import ROOT, TINY, needs_compiler, run
+
 from convgen.spec import parse_file
 from convgen.spec.schedule import Schedule
 from convgen.target import host_target

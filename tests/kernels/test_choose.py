@@ -6,14 +6,14 @@ import re
 from dataclasses import replace
 
 import pytest
+from edge_layers import EDGES, LAYER, depthwise, layer
+from kernels import ISAS, target_of
 
 from convgen.choose.chooser import choose
 from convgen.errors import ScheduleError
 from convgen.kernels import FAMILIES, cost, lower
 from convgen.spec.model import Accuracy, ConvSpec, Layout
 from convgen.spec.schedule import Family
-from edge_layers import EDGES, LAYER, depthwise, layer
-from kernels import ISAS, target_of
 
 
 @pytest.mark.parametrize("isa", ISAS)

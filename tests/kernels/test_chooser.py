@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-
 from built import needs_cc
 from cli_runner import ROOT, environment
 

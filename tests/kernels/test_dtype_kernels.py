@@ -9,14 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import convgen
-from convgen.oracle.floats import reference
-from convgen.render import render_c
-from convgen.spec.elements import ELEMENTS, stored, widened
-from convgen.spec.model import Act, Activation, ConvSpec, DType
-from convgen.spec.quant import Rounding
-from convgen.target import TARGETS
 from edge_layers import ACTIVATIONS, EDGES, with_activation
 from kernels import (
     COMPILERS,
@@ -31,6 +23,14 @@ from kernels import (
     target_of,
 )
 from quant_layers import random_layer
+
+import convgen
+from convgen.oracle.floats import reference
+from convgen.render import render_c
+from convgen.spec.elements import ELEMENTS, stored, widened
+from convgen.spec.model import Act, Activation, ConvSpec, DType
+from convgen.spec.quant import Rounding
+from convgen.target import TARGETS
 
 PLAIN = TARGETS["generic"]
 FLOATS = (DType.FLOAT64, DType.FLOAT16, DType.BFLOAT16)

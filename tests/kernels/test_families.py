@@ -5,16 +5,16 @@ from __future__ import annotations
 import random
 
 import pytest
+from edge_layers import EDGES, LAYER, depthwise, layer
 from hypothesis import given, settings
+from kernels import ISAS, target_of
+from spec_strategies import specs
 
 from convgen.errors import ScheduleError
 from convgen.kernels import FAMILIES, cost, lower
 from convgen.kernels.tiled.lowering import channel_runs
 from convgen.spec.model import Accuracy, ConvSpec, Layout
 from convgen.spec.schedule import Family, Schedule
-from edge_layers import EDGES, LAYER, depthwise, layer
-from kernels import ISAS, target_of
-from spec_strategies import specs
 
 
 def test_every_family_is_registered_under_its_name() -> None:

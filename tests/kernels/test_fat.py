@@ -12,8 +12,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from built import LAYERS, posix_only
+from edge_layers import ACTIVATIONS, EDGES, LAYER, with_activation
+from kernels import GCC, Part, Way, compiled, planned, prove_right
+from tools import need
+
 from convgen.ctext.parts import parts_of
 from convgen.errors import ScheduleError
 from convgen.kernels import fat as module
@@ -27,9 +30,6 @@ from convgen.spec.schedule import Family, Schedule
 from convgen.target import ISA_NAMES, TARGETS, host_target
 from convgen.target.host import cpu_features
 from convgen.verify.prove import Reading, prove
-from edge_layers import ACTIVATIONS, EDGES, LAYER, with_activation
-from kernels import GCC, Part, Way, compiled, planned, prove_right
-from tools import need
 
 FAT = TARGETS["x86-64"]
 WINO = ConvSpec(

@@ -12,11 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
-from convgen.spec import Weights
-from convgen.spec.model import Layout, WeightLayout
-from convgen.spec.schedule import Family, Schedule
-from convgen.target import Target
 from edge_layers import (
     ACTIVATIONS,
     EDGES,
@@ -28,6 +23,11 @@ from edge_layers import (
     with_activation,
 )
 from kernels import COMPILERS, ISAS, Part, Way, needs, planned, prove_right, target_of
+
+from convgen.spec import Weights
+from convgen.spec.model import Layout, WeightLayout
+from convgen.spec.schedule import Family, Schedule
+from convgen.target import Target
 
 # One file, three bodies: the plain C and the model are those of the AVX-512 file, whose packing
 # and channel blocks differ most from what plain C alone would have.

@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-
 from built import needs_cc
 from cli_runner import ROOT
-from convgen.spec.model import Act, Activation, ConvSpec, Padding
 from kernels import target_of
+
+from convgen.spec.model import Act, Activation, ConvSpec, Padding
 
 SPEC = ConvSpec(
     "tiny", 8, 8, 8, 16, 3, 3, padding=Padding(1, 1, 1, 1), activation=Activation(Act.RELU)

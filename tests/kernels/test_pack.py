@@ -7,6 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from edge_layers import EDGES
+from kernels import GCC, ISAS, Part, Way, compiled, needs, planned, target_of
 from numpy.typing import NDArray
 
 from convgen.kernels.pack import pack
@@ -14,8 +16,6 @@ from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec import Weights
 from convgen.spec.model import ConvSpec, WeightLayout
-from edge_layers import EDGES
-from kernels import GCC, ISAS, Part, Way, compiled, needs, planned, target_of
 
 LABELS = ["groups_wide", "depthwise", "grouped_by_2", "pointwise", "one_of_everything", "no_bias"]
 

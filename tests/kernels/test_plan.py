@@ -13,8 +13,11 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from edge_layers import EDGES
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernels import ISAS, planned, target_of
+from spec_strategies import specs
 
 from convgen.kernels import FAMILIES
 from convgen.kernels.search import costed
@@ -30,9 +33,6 @@ from convgen.plan.kernel import (
 from convgen.spec.model import Accuracy, ConvSpec, Layout, WeightLayout, out_size
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target
-from edge_layers import EDGES
-from kernels import ISAS, planned, target_of
-from spec_strategies import specs
 
 QUICK = settings(derandomize=True, deadline=None, database=None, max_examples=300)
 PLANS = settings(QUICK, max_examples=60)

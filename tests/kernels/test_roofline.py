@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from quant_layers import quantised
 
 from convgen.bench.machine import Level, Machine, measured_rates
 from convgen.choose.chooser import choose
@@ -25,7 +26,6 @@ from convgen.spec.model import Act, Activation, ConvSpec, Padding
 from convgen.spec.quant import Rounding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
-from quant_layers import quantised
 
 AVX512 = TARGETS["x86-64-avx512"]
 RATES = target_rates(AVX512)

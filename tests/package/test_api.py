@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from built import arrays, needs_cc
+from places import ROOT
 
 import convgen
-from built import arrays, needs_cc
 from convgen.errors import Exit, SpecError, UsageError
 from convgen.spec import parse_mapping
 from convgen.spec.model import ConvSpec, Layer
-from places import ROOT
 
 SPEC = {"name": "small", "input": "6x6x2", "filters": 3, "kernel": 3, "activation": "relu"}
 TEXT = "name: small\ninput: 6x6x2\nfilters: 3\nkernel: 3\nactivation: relu\n"

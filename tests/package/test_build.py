@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from built import (
     CHILD,
     TINY,
@@ -24,6 +23,7 @@ from built import (
     tree,
     works,
 )
+
 from convgen.errors import (
     ConvgenError,
     ToolchainError,

@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-
 from built import (
     TINY,
     TINY_RELU,
@@ -16,6 +15,7 @@ from built import (
     needs_cc,
     works,
 )
+
 from convgen.package.disk.cache import Cache, Entry
 
 pytestmark = [needs_cc, pytest.mark.usefixtures("convgen_stands_still")]

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from built import (
     TINY,
     TINY_RELU,
@@ -21,6 +20,7 @@ from built import (
     posix_only,
     tree,
 )
+
 from convgen.errors import (
     UsageError,
 )

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from built import LAYERS, needs_cc, posix_only
+from places import ROOT, SUPPORT
+
 from convgen.cli.emit import write_files
 from convgen.oracle import floats as oracle
 from convgen.package.emit.files import decide, emit_files
@@ -32,7 +33,6 @@ from convgen.spec.model import (
 )
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, host_target
-from places import ROOT, SUPPORT
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
 COMPILERS = [pytest.param(cc, marks=pytest.mark.needs(cc)) for cc in ("gcc", "clang")]

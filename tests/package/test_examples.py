@@ -14,10 +14,10 @@ from types import ModuleType
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-
-import convgen
 from places import ROOT
 from tools import c_compiler, need
+
+import convgen
 
 PHOTO = ROOT / "examples" / "photo"
 EMBED = ROOT / "examples" / "embed"
@@ -136,8 +136,6 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(sys.executable, "-m", "convgen", "emit", EMBED, "-o", "layers", cwd=folder)
     assert sorted(path.name for path in (folder / "layers").iterdir()) == sorted(LAYERS)
     return folder / "layers"
-
-
 
 
 @pytest.fixture(scope="module")

@@ -20,7 +20,6 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-
 from built import (
     ROOT,
     TINY,
@@ -32,11 +31,12 @@ from built import (
     tree,
     works,
 )
+from places import SUPPORT
+from tools import lacking
+
 from convgen.api import import_package
 from convgen.errors import ConvgenError, MismatchError, ToolchainError
 from convgen.spec.model import Layer
-from places import SUPPORT
-from tools import lacking
 
 pytestmark = [needs_cc, posix_only, pytest.mark.usefixtures("convgen_stands_still")]
 

@@ -9,9 +9,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from built import LAYERS, arrays, build, needs_cc
 from cli_runner import TINY, run
+from edge_layers import LAYER
+from kernels import ISAS, target_of
+from places import ROOT
+
 from convgen.api import import_package
 from convgen.choose.chooser import choose, ranking
 from convgen.choose.fit import TRIES, Excluded
@@ -30,9 +33,6 @@ from convgen.spec.model import Act, Activation, ConvSpec, InitWeights, Layer, Pa
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, host_target
 from convgen.toolchain import code_size, find_compiler
-from edge_layers import LAYER
-from kernels import ISAS, target_of
-from places import ROOT
 
 AVX512 = TARGETS["x86-64-avx512"]
 SSE2 = TARGETS["x86-64-sse2"]

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from built import LAYERS, needs_cc, posix_only
+from tools import c_compiler, need
+
 from convgen.package.emit.files import decide
 from convgen.package.emit.python_text import glue_files
 from convgen.target import TARGETS
 from convgen.toolchain import Unit, compile_shared, find_compiler
-from tools import c_compiler, need
 
 pytestmark = [needs_cc, posix_only]
 IMAGE = 64  # elements of one image of x and of y

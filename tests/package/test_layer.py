@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from built import (
     CHILD,
     LAYERS,
@@ -26,6 +25,7 @@ from built import (
     tree,
     works,
 )
+
 from convgen.api import import_package
 from convgen.errors import (
     ScheduleError,

@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import pytest
-
 from built import (
     TINY,
     TINY_RELU,
@@ -20,6 +19,7 @@ from built import (
     tree,
     works,
 )
+
 from convgen.errors import (
     Exit,
     MismatchError,

@@ -13,7 +13,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-
 from built import (
     LAYERS,
     Package,
@@ -25,6 +24,7 @@ from built import (
     packages,
     posix_only,
 )
+
 from convgen import __version__
 from convgen.spec import parse_mapping
 from convgen.target import TARGETS

@@ -11,7 +11,6 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-
 from built import (
     BINDINGS,
     LAYERS,
@@ -23,6 +22,7 @@ from built import (
     packages,
     posix_only,
 )
+
 from convgen.api import import_package
 from convgen.spec.model import ConvSpec, Layer
 from convgen.spec.schedule import Family, Schedule

@@ -13,9 +13,9 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
 import convgen
-from places import ROOT
 
 TREE = ("convgen", "templates", "specs", "pyproject.toml", "README.md", "LICENSE")
 FIRST_COMMAND = "pip install . && convgen build specs/layer.yaml"

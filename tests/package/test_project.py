@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-
 from built import LAYERS, needs_cc, posix_only
+
 from convgen import __version__
 from convgen.cli.emit import write_files
 from convgen.package.emit.files import decide, emit_files, package_files

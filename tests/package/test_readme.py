@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from built import needs_cc
+from places import ROOT
 
 import convgen
-from built import needs_cc
 from convgen.cli.emit import write_files
 from convgen.oracle.floats import error_bound, gamma_tiny, reference
 from convgen.package.emit.files import emit_files
 from convgen.spec import parse_mapping, parse_text
 from convgen.target import TARGETS, host_target
-from places import ROOT
 
 LAYER = (ROOT / "specs" / "layer.yaml").read_text()
 # With a workspace: Winograd's algorithm needs one.

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from built import LAYERS, ROOT, needs_cc, posix_only
+
 from convgen.spec.model import Layer
 
 MODULES = ("jinja2", "markupsafe", "yaml")  # run from their source on any Python

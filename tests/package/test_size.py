@@ -9,9 +9,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from built import LAYERS, needs_cc
 from cli_runner import TINY, run
+
 from convgen.package.emit.files import decide, emit_files
 from convgen.package.emit.size import Size, layer_size
 from convgen.spec.model import Layer
@@ -31,8 +31,7 @@ elf_only = pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
 GENERIC = TARGETS["generic"]
 ARM = "arm-none-eabi-gcc -mcpu=cortex-m4 -mfloat-abi=hard -mfpu=fpv4-sp-d16"
 CASES = [
-    pytest.param(cc, marks=pytest.mark.needs(cc.split()[0]))
-    for cc in ("gcc", "clang", "tcc", ARM)
+    pytest.param(cc, marks=pytest.mark.needs(cc.split()[0])) for cc in ("gcc", "clang", "tcc", ARM)
 ]
 
 

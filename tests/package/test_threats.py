@@ -11,15 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from built import ROOT, needs_cc
 from cli_runner import run
+from places import TESTS
+from threats_page import PAGE, THREATS, found_in, page
+
 from convgen.api import import_package
 from convgen.errors import SpecError
 from convgen.numbers.settle import settled
 from convgen.spec import parse_file
-from places import TESTS
-from threats_page import PAGE, THREATS, found_in, page
 
 SHOWN = {name for threats in THREATS.values() for threat in threats for name in threat.shown}
 

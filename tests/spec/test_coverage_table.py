@@ -13,6 +13,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from edge_layers import depthwise, layer
+from kernels import Part, Way, body_of, needs, prove_right, target_of
+from places import ROOT
 
 from convgen.kernels import lower
 from convgen.kernels.winograd.body import WinogradBody
@@ -20,9 +23,6 @@ from convgen.plan.cover import rectangles, stretches
 from convgen.plan.kernel import AnyBody, Body, KernelPlan, Rectangle, Region
 from convgen.spec.model import Accuracy, ConvSpec
 from convgen.spec.schedule import Family, Schedule
-from edge_layers import depthwise, layer
-from kernels import Part, Way, body_of, needs, prove_right, target_of
-from places import ROOT
 
 PAGE = ROOT / "docs" / "coverage.md"
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from spec_strategies import linear, specs
 
 from convgen.oracle.floats import (
     ACT_ERRORS,
@@ -29,7 +30,6 @@ from convgen.spec.model import (
     Padding,
     WeightLayout,
 )
-from spec_strategies import linear, specs
 
 GRID = settings(derandomize=True, deadline=None, max_examples=150)
 U = 2.0**-24

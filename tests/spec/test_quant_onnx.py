@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quant_layers import Filled, filled, random_layer
 
 from convgen.oracle.integers import reference
 from convgen.spec.model import Activation, ConvSpec, DType, Layout, Padding, WeightLayout
 from convgen.spec.quant import Affine, Quant, Rounding
-from quant_layers import Filled, filled, random_layer
 
 onnx = pytest.importorskip("onnx", reason="the onnx package has the cases")
 

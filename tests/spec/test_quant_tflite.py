@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quant_layers import CLAMPED, Filled, filled, random_layer
 
 from convgen.bench.peers.base import Problem
 from convgen.bench.peers.tflite_model import tflite_model
@@ -15,7 +16,6 @@ from convgen.oracle.floats import weights_hwio
 from convgen.oracle.integers import reference
 from convgen.spec.model import ConvSpec, DType, Layout, Padding
 from convgen.spec.quant import Affine, Rounding
-from quant_layers import CLAMPED, Filled, filled, random_layer
 
 LAYERS = 120
 WHY = "ai-edge-litert, tflite and flatbuffers run and write .tflite models"

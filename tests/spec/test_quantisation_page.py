@@ -9,13 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import convgen
 from built import needs_cc
 from cli_runner import run
+from places import ROOT
+
+import convgen
 from convgen.spec import parse_file
 from convgen.spec.quant import Rounding
-from places import ROOT
 
 PAGE = ROOT / "docs" / "quantisation.md"
 pytestmark = pytest.mark.skipif(not PAGE.is_file(), reason="docs/ is not beside tests/")

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 import spec_errors_page as bad
+
 from convgen.spec import CODES
 
 Golden = Callable[[Path, str], None]

@@ -9,8 +9,9 @@ from typing import Any
 
 import jsonschema
 import pytest
-
 import spec_errors_page as bad
+from places import SPECS
+
 from convgen.errors import SpecError
 from convgen.numbers.settle import settled
 from convgen.spec import Layer, json_schema, parse_file, parse_mapping
@@ -18,7 +19,6 @@ from convgen.spec.fields import ALIASES, RawLayer
 from convgen.spec.model import Act
 from convgen.spec.nodes import read_yaml
 from convgen.spec.schedule import Family, Schedule
-from places import SPECS
 
 FILES = sorted(SPECS.glob("*.yaml"))
 VALIDATOR = jsonschema.Draft7Validator(json_schema())

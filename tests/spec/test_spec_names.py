@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from tools import c_compiler
 
 from convgen.errors import SpecError
 from convgen.spec import parse_text
 from convgen.spec.names import refuse_name, suggest_name
-from tools import c_compiler
 
 # What a generated file defines for a layer `name`: name_SUFFIX functions, NAME_SUFFIX macros.
 FUNCTIONS = ("cpu_ok", "isa", "pack", "run", "run_part", "packed")

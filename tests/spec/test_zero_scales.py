@@ -6,9 +6,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from built import needs_cc
 
 import convgen
-from built import needs_cc
 from convgen.errors import SpecError
 from convgen.numbers.settle import settled
 from convgen.oracle.integers import reference

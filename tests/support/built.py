@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from places import ROOT
 
 from convgen.api import import_package
 from convgen.oracle import floats as oracle
@@ -28,7 +29,6 @@ from convgen.spec.model import (
     WeightLayout,
 )
 from convgen.target import host_target
-from places import ROOT
 
 needs_cc = pytest.mark.needs("cc")
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")

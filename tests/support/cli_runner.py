@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import ROOT
 from typer.testing import CliRunner
 
 from convgen.cli.app import make_app
-from places import ROOT
 
 TINY = "input: [5, 5, 1]\nfilters: 2\nkernel: 3\npadding: 1\nactivation: relu\n"
 

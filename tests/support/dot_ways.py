@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from convgen.target.host import cpu_features
+from kernels import Way
 
 from convgen.spec.model import DType
 from convgen.target import TARGETS
-from kernels import Way
+from convgen.target.host import cpu_features
 
 # One target of each set of instructions: fat files have one of those, so has AVX512-BF16's target.
 DOTTED = list(

@@ -8,13 +8,13 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tools import cannot_compile
 
 from convgen.cross.tools import at_home, compiler_of, emulator_of, wanted
 from convgen.cross.trial import board_files
 from convgen.target import TARGETS
 from convgen.target.rigs import RIGS, Rig
 from convgen.toolchain import Compiler, Processes
-from tools import cannot_compile
 
 STRICT = ("-std=c99", "-O2", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 BY_NAME = {rig.name: rig for rig in RIGS}

@@ -24,6 +24,7 @@ from typing import Any
 import yaml
 from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
+from places import ROOT, SUPPORT
 
 from convgen.errors import SpecError
 from convgen.spec import parse_bytes
@@ -33,7 +34,6 @@ from convgen.spec.model import Layer
 from convgen.spec.names import refuse_name
 from convgen.spec.nodes import MAX_BYTES
 from convgen.verify.isolate import child_environment
-from places import ROOT, SUPPORT
 
 CHUNK = 2000  # inputs of one child
 MEMORY = 1 << 30  # bytes of address space above what the child has when it starts

@@ -15,6 +15,9 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from objects import digest, made_once, precompiled, root
+from tools import need
+from zygote import Zygote
 
 from convgen.choose.chooser import choose
 from convgen.kernels import lower
@@ -26,9 +29,6 @@ from convgen.spec.schedule import Schedule
 from convgen.target import ISA_NAMES, TARGETS, Target
 from convgen.target.host import cpu_features
 from convgen.verify import Report, leeway_of, verify_plan_in_child
-from objects import digest, made_once, precompiled, root
-from tools import need
-from zygote import Zygote
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")
 # avx512, avx2, sse2, plain; the others differ in their 8-bit kernels alone.

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tools import c_compiler
 
 from convgen.spec.model import Act, ConvSpec, Layout, WeightLayout
-from tools import c_compiler
 
 ALIGN = 64
 needs_compiler = pytest.mark.needs("cc")

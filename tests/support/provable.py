@@ -11,6 +11,8 @@ from collections import Counter
 from dataclasses import dataclass, replace
 
 import numpy as np
+from kernels import target_of
+from quant_layers import random_layer
 
 from convgen.errors import ScheduleError
 from convgen.kernels import FAMILIES, lower
@@ -20,8 +22,6 @@ from convgen.spec.model import Accuracy, Act, Activation, ConvSpec, DType, Layou
 from convgen.spec.quant import Rounding
 from convgen.spec.schedule import Family, Schedule
 from convgen.verify.evidence import BodyProof, prove_body, readings
-from kernels import target_of
-from quant_layers import random_layer
 
 KINDS = (
     "direct", "depthwise", "grouped", "planar", "winograd", "int8", "uint8", "float64", "float16",

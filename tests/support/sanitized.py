@@ -16,6 +16,10 @@ from enum import StrEnum
 from functools import cache
 
 import pytest
+from edge_layers import EDGES, RELU, layer
+from kernels import Part, Way, compiled, needs, planned, target_of
+from quant_layers import random_layer
+from tools import lacking
 
 from convgen.kernels import FAMILIES
 from convgen.kernels.search import costed
@@ -26,10 +30,6 @@ from convgen.spec.model import Accuracy, Act, Activation, ConvSpec, DType, Layou
 from convgen.spec.quant import Affine, Rounding
 from convgen.spec.schedule import Family
 from convgen.target import TARGETS
-from edge_layers import EDGES, RELU, layer
-from kernels import Part, Way, compiled, needs, planned, target_of
-from quant_layers import random_layer
-from tools import lacking
 
 
 class Tool(StrEnum):

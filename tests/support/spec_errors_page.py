@@ -9,11 +9,11 @@ import zipfile
 from pathlib import Path
 
 import numpy as np
+from places import ROOT
 
 from convgen.errors import SpecError
 from convgen.numbers.settle import settled
 from convgen.spec import CODES, parse_file
-from places import ROOT
 
 BAD = ROOT / "tests" / "bad_specs"
 PAGE = ROOT / "docs" / "errors.md"

@@ -239,7 +239,8 @@ HEAD = """# Threats
 
 What can go wrong around convgen, what happens then, and which tests show it. Each ends in a clear
 error, and nothing that was good before is lost. (Made by
-tests/support/threats_page.py; a test holds it to the tests that there are. `bad_specs/` are specs whose messages are on file in tests/.)
+tests/support/threats_page.py; a test holds it to the tests that there are. `bad_specs/` are specs
+whose messages are on file in tests/.)
 """
 
 

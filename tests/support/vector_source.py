@@ -7,6 +7,7 @@ from convgen.target.isa import VectorIsa
 COUNT = 4096
 
 SOURCE = """\
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 @include
@@ -41,6 +42,11 @@ PICK = """\
 { EACH @v_store(y + i, @v_pick(A, B, from + i)); }
 #undef TABLE
 """
+TRANSPOSE = """\
+@attribute void @side_transpose(const float *p, ptrdiff_t step, float *q, ptrdiff_t to);
+@attribute void @side_transpose(const float *p, ptrdiff_t step, float *q, ptrdiff_t to)
+{ @v_transpose(p, step, q, to); }
+"""
 PART = """
 RUN(load_part_@n, @v_load_part(a + i, @n))
 @attribute void @side_store_part_@n(const float *a, float *y);
@@ -61,6 +67,7 @@ def source(isa: VectorIsa, side: str) -> str:
     spread = "".join(f"RUN({name}, @v_{name}(A))\n" for name in spreads(isa))
     pairs = "".join(JOIN.replace("@n", str(n)) for n in parts(isa)) if isa.has("join") else ""
     pairs += PICK if isa.has("pick") else ""
+    pairs += TRANSPOSE if isa.has("transpose") else ""
     text = SOURCE.replace("@spreads", spread).replace("@pairs", pairs)
     text = text.replace("@parts", "".join(PART.replace("@n", str(n)) for n in parts(isa)))
     for mark, value in {

@@ -6,12 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from plain_kernel import Baked, Plain, build_plain, compile_fixture
 
 from convgen.spec.model import Act, Activation, ConvSpec, Layout, Padding, WeightLayout
 from convgen.verify import Report, verify_in_child
 from convgen.verify.fills import bounded_fill
 from convgen.verify.guard import guards_available
-from plain_kernel import Baked, Plain, build_plain, compile_fixture
 
 # Stride, dilation and padding such that rows -1, 0, H-1 and H (and columns) are all touched.
 RICH = ConvSpec(

@@ -8,9 +8,9 @@ from fractions import Fraction
 from pathlib import Path
 
 import pytest
-
 from built import LAYERS, arrays, build, needs_cc, works
 from cli_runner import run
+
 from convgen.cli.verify import verify_layer
 from convgen.errors import MismatchError
 from convgen.kernels.winograd.body import matrices

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from places import ROOT
 
 PACKAGE = ROOT / "convgen"

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from built import needs_cc
+from kernels import ISAS
+
 from convgen.bench import machine
 from convgen.bench.machine import (
     STREAMS,
@@ -25,7 +26,6 @@ from convgen.bench.products import BF16_PAIRS, PRODUCTS, Products, compiled, pai
 from convgen.target import ISA_NAMES, TARGETS, host_target
 from convgen.target.host import cpu_features
 from convgen.toolchain import Unit, compile_shared, find_compiler
-from kernels import ISAS
 
 
 @pytest.fixture(params=ISAS)

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from built import needs_cc
+
 from convgen.bench.child import serve
 from convgen.bench.measure import Call
 from convgen.bench.peers import PEERS, check_names, peer_module, select

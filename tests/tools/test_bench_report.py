@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from bench_reports import MACHINE, integers, layer, peer, report
+
 from convgen.bench.compare import Verdict, compare
 from convgen.bench.plot import check_plot, draw
 from convgen.bench.report import Report, geometric_mean, read_report, summary, write_report

@@ -11,19 +11,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-import convgen
 from campaign.grid import Case, bare_case, case
 from campaign.session import Order, start
 from campaign.trial import try_all
+from kernels import COMPILERS
+from places import SUPPORT
+
+import convgen
 from convgen.package.disk.inputs import own_digest
 from convgen.spec import parse_mapping
 from convgen.spec.model import ConvSpec, DType, Layer, Padding
 from convgen.spec.resolved import resolved_mapping
 from convgen.spec.schedule import Family, Schedule
 from convgen.verify.isolate import child_environment
-from kernels import COMPILERS
-from places import SUPPORT
 
 SEED, SLICES, SLICE = 2026, 3, 64  # layers of a push; which of the grid's, its sources decide
 FIRST = int(own_digest()[:8], 16) % 100 * SLICES * SLICE

@@ -7,6 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from foreign import BY_NAME, FOREIGN, STRICT, compiler, run_program
+from vector_source import source
 
 from convgen.choose.chooser import choose
 from convgen.cross import Outcome, try_layer
@@ -21,8 +23,6 @@ from convgen.target import TARGETS, VectorIsa
 from convgen.target.isa import model
 from convgen.target.rigs import RIGS, Rig, rigs_of
 from convgen.toolchain import Processes
-from foreign import BY_NAME, FOREIGN, STRICT, compiler, run_program
-from vector_source import source
 
 pytestmark = pytest.mark.tools
 ONE = Padding(1, 1, 1, 1)

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-import convgen
-from convgen.cross.trial import board_files
 from foreign import BY_NAME, compiler, emulator
 from places import ROOT
 from tools import need
+
+import convgen
+from convgen.cross.trial import board_files
 
 BARE_METAL = ROOT / "examples" / "bare-metal"
 WASM = ROOT / "examples" / "wasm"

@@ -10,18 +10,18 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hostile
 import numpy as np
 import pytest
+from built import posix_only
+from hostile import EVIL, Tally, attack, chunk_in_child, run_chunk
 
 import convgen
-import hostile
-from built import posix_only
 from convgen.errors import ConvgenError, SpecError
 from convgen.package.emit.files import emit_files
 from convgen.spec import parse_bytes, parse_file, parse_text
 from convgen.spec.tree import MOST_MISTAKES
 from convgen.target import TARGETS
-from hostile import EVIL, Tally, attack, chunk_in_child, run_chunk
 
 PLAIN = TARGETS["generic"]
 

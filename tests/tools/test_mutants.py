@@ -11,9 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-import pytest
-
 import mutation
+import pytest
 from mutation import MutationError, Verdict
 
 LISTED = mutation.mutants()

@@ -13,6 +13,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from tools import need
 
 from convgen.errors import Exit, ToolchainError
 from convgen.toolchain import (
@@ -28,7 +29,6 @@ from convgen.toolchain import (
     shell_line,
 )
 from convgen.toolchain import compiler as compiler_module
-from tools import need
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
 needs_cc = pytest.mark.needs("cc")

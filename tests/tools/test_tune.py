@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-
 from built import TINY, needs_cc
+
 from convgen.errors import MismatchError, ToolchainError
 from convgen.spec.model import ConvSpec, Layer, Padding
 from convgen.spec.schedule import Schedule

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from edge_layers import LAYER
 
 from convgen.choose.chooser import choose
 from convgen.spec.model import ConvSpec, Padding
@@ -20,7 +21,6 @@ from convgen.tune.judge import (
     spread,
 )
 from convgen.tune.shortlist import ranked, shortlist, wider
-from edge_layers import LAYER
 
 AVX512 = TARGETS["x86-64-avx512"]
 DENSE = ConvSpec("dense", 28, 28, 64, 64, 3, 3, padding=Padding(1, 1, 1, 1))

@@ -11,8 +11,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
 from built import ROOT, TINY, posix_only
+
 from convgen.errors import UsageError
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS

@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings
+from plain_kernel import BUGS, Baked, Plain, build_plain, compile_fixture, needs_compiler
+from spec_strategies import specs
+from verified_layers import GOOD, NO_BIAS, RICH, build_endless, check, failed, posix, some_weights
 
 from convgen.spec.model import Act, Activation, ConvSpec
 from convgen.verify import verify_library
 from convgen.verify.report import Check
-from plain_kernel import BUGS, Baked, Plain, build_plain, compile_fixture, needs_compiler
-from spec_strategies import specs
-from verified_layers import GOOD, NO_BIAS, RICH, build_endless, check, failed, posix, some_weights
 
 GUARDED = ("load", "cpu", "pack", "exact fill", "bounded fill", "repeatable", "parts", "non-finite",
            "guard pages", "inputs unchanged", "outputs written")  # fmt: skip

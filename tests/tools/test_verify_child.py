@@ -13,15 +13,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from places import SUPPORT
+from plain_kernel import build_plain, needs_compiler
+from verified_layers import GOOD, RICH, build_endless, check, failed, posix
 
 from convgen.verify import Report, verify_in_child, verify_library
 from convgen.verify.guard import CANARY, Placement, place
 from convgen.verify.isolate import child_environment
 from convgen.verify.report import Check, assemble
 from convgen.verify.tiling import NO_LEEWAY
-from places import SUPPORT
-from plain_kernel import build_plain, needs_compiler
-from verified_layers import GOOD, RICH, build_endless, check, failed, posix
 
 # --- buffers ---------------------------------------------------------------------------------
 

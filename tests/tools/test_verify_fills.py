@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from verified_layers import GOOD, RICH, some_weights
 
 from convgen.oracle.floats import Points, act_error, error_bound, reference
 from convgen.oracle.points import choose_points, oracle_cost
@@ -17,7 +18,6 @@ from convgen.verify.fills import Fill, bounded_fill, exact_fill, impulse_fill, w
 from convgen.verify.kernel import Kernel
 from convgen.verify.nonfinite import reach
 from convgen.verify.parts import splits
-from verified_layers import GOOD, RICH, some_weights
 
 # --- the data and the judges -----------------------------------------------------------------
 

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from foreign import BY_NAME, STRICT, compiler, run_program
+from kernels import GCC, Part, Way, compiled, needs, planned, prove_right
+from quant_layers import Filled, filled, quantised
 
 from convgen.choose.chooser import choose, ranking
 from convgen.errors import ScheduleError
@@ -32,13 +35,11 @@ from convgen.target import TARGETS
 from convgen.target.arm.core import CoreStep, model
 from convgen.target.arm.vectors import MVE_STEP, SMLAD
 from convgen.verify.prove import Reading, prove
-from foreign import BY_NAME, STRICT, compiler, run_program
-from kernels import GCC, Part, Way, compiled, needs, planned, prove_right
-from quant_layers import Filled, filled, quantised
 
-# Tiles that read x itself: what is left where no window is gathered (tests/test_windows.py).
-CORES = ("cortex-m4", "cortex-m7", "cortex-m55")
-OLDER = {name: replace(TARGETS[name], windows=()) for name in CORES}
+# Tiles that read x itself: what is left where no window is gathered (test_windows.py).
+OLDER = {
+    name: replace(TARGETS[name], windows=()) for name in ("cortex-m4", "cortex-m7", "cortex-m55")
+}
 M4, M55 = OLDER["cortex-m4"], OLDER["cortex-m55"]
 ONE, TWO = Padding(1, 1, 1, 1), Padding(2, 2, 2, 2)
 

@@ -10,6 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from foreign import BY_NAME, STRICT, emulator, run_program
+from quant_layers import quantised
+from tools import cannot_compile
 
 from convgen.choose.chooser import ranking
 from convgen.kernels.dots.body import DotBody
@@ -21,9 +24,6 @@ from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.target import TARGETS
 from convgen.target.dots import OPTIONAL, DotIsa, shapes
 from convgen.target.isa import VectorIsa
-from foreign import BY_NAME, STRICT, emulator, run_program
-from quant_layers import quantised
-from tools import cannot_compile
 
 pytestmark = pytest.mark.tools
 ARM = ("aarch64-dotprod", "aarch64-neon", "armv7-neon")

@@ -12,6 +12,8 @@ from functools import cache
 
 import numpy as np
 import pytest
+from dot_ways import X86, way_of
+from kernels import COMPILERS, Way, compiled
 from numpy.typing import NDArray
 
 from convgen.spec.elements import ELEMENTS, numpy_dtype
@@ -19,8 +21,6 @@ from convgen.spec.model import DType
 from convgen.target import TARGETS, VectorIsa
 from convgen.target.dots import OPTIONAL, DotIsa
 from convgen.target.isa import model
-from dot_ways import X86, way_of
-from kernels import COMPILERS, Way, compiled
 
 VECTORS = 512
 BY_LAYERS = OPTIONAL - {"stairs", "stairs_signed"}

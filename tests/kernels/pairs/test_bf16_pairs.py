@@ -8,6 +8,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from edge_layers import ACTIVATIONS, EDGES, LAYER
+from kernels import COMPILERS, Part, Way, compiled, needs, planned, prove_right, target_of
 from numpy.typing import NDArray
 
 from convgen.choose.roofline import work_of
@@ -26,8 +28,6 @@ from convgen.target.x86.bf16 import AVX512_BF16, PLAIN_BF16
 from convgen.verify.bound import judge_bounded, judge_single
 from convgen.verify.fills import Fill, bounded_fill
 from convgen.verify.tiling import NO_LEEWAY, Leeway, leeway_of
-from edge_layers import ACTIVATIONS, EDGES, LAYER
-from kernels import COMPILERS, Part, Way, compiled, needs, planned, prove_right, target_of
 
 ISA = "avx512bf16"
 TARGET, WIDENING = target_of(ISA), target_of("avx512")

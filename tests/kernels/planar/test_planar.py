@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from edge_layers import EDGES, RELU, depthwise, layer
+from kernels import GCC, Part, Way, needs, prove_right, target_of
 
 from convgen.choose.chooser import choose
 from convgen.errors import ScheduleError
@@ -15,8 +17,6 @@ from convgen.kernels.planar.body import PlanarBody
 from convgen.spec import Weights
 from convgen.spec.model import ConvSpec, Layout, Padding, WeightLayout
 from convgen.spec.schedule import Family, Schedule
-from edge_layers import EDGES, RELU, depthwise, layer
-from kernels import GCC, Part, Way, needs, prove_right, target_of
 
 # The worked cases of the layer this project began with.
 S1 = layer("32x32x3", 6, "5x5", activation=RELU)

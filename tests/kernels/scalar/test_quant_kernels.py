@@ -7,6 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from edge_layers import EDGES
+from kernels import COMPILERS, Way, compiled, needs, planned
+from quant_layers import CLAMPED, TABLED, Filled, filled, quantised, random_layer
 
 from convgen.kernels.pack import pack_sections
 from convgen.oracle.integers import reference
@@ -16,9 +19,6 @@ from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import Act, Activation, ConvSpec, DType
 from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.target import TARGETS
-from edge_layers import EDGES
-from kernels import COMPILERS, Way, compiled, needs, planned
-from quant_layers import CLAMPED, TABLED, Filled, filled, quantised, random_layer
 
 PLAIN = TARGETS["generic"]
 STRICTEST = ("-O2", "-Wpedantic", "-ffp-contract=fast")

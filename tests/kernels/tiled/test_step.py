@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from kernels import target_of
 
 from convgen.kernels.tiled.lowering import most_pixels
 from convgen.kernels.tiled.step import limits, most_vectors
-from kernels import target_of
 
 
 def binding(isa: str, pixels: int, vectors: int) -> str:

@@ -14,13 +14,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from places import SUPPORT
+
 from campaign import grid
 from campaign.shrink import shrunk, spec_text
 from campaign.store import Campaign, Store
 from campaign.trial import GENERATE, Outcome, try_all
 from convgen.package.disk.inputs import own_digest
 from convgen.verify.isolate import child_environment
-from places import SUPPORT
 
 SHRINK_SECONDS = 120
 
