@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,7 @@ from convgen.spec import parse_text
 from convgen.spec.model import ConvSpec, DType
 from convgen.target import TARGETS
 
-pytestmark = pytest.mark.skipif(
-    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler on this machine"
-)
+pytestmark = pytest.mark.needs("cc")
 TEXT = """name: bytes_layer
 input: 9x8x3
 filters: 5

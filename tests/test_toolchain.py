@@ -13,6 +13,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from tools import need
 
 from convgen.errors import Exit, ToolchainError
 from convgen.toolchain import (
@@ -30,9 +31,7 @@ from convgen.toolchain import (
 from convgen.toolchain import compiler as compiler_module
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
-needs_cc = pytest.mark.skipif(
-    not any(shutil.which(name) for name in ("cc", "gcc", "clang")), reason="no C compiler here"
-)
+needs_cc = pytest.mark.needs("cc")
 GOOD = "int twice(int x) { return 2 * x; }\n"
 
 
@@ -67,8 +66,7 @@ def test_default_compiler_is_found_and_described() -> None:
 
 @pytest.mark.parametrize("kind", ["gcc", "clang"])
 def test_named_compiler_is_what_it_says(kind: str) -> None:
-    if shutil.which(kind) is None:
-        pytest.skip(f"no {kind} here")
+    need(kind)
     found = find_compiler(kind)
     assert found.command == (kind,)
     assert found.kind == kind
@@ -322,8 +320,7 @@ def test_temporary_files_of_a_killed_compiler_go(tmp_path: Path) -> None:
 @posix_only
 def test_what_holds_the_pipes_after_the_kill_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convgen.toolchain.command.GRACE", 0.2)
-    if shutil.which("setsid") is None:
-        pytest.skip("no setsid here")
+    need("setsid")
     start = time.monotonic()
     run = Processes().run(["sh", "-c", "setsid sleep 3 & wait"], timeout=0.3)
     assert run.timed_out and time.monotonic() - start < 2.5
@@ -340,7 +337,7 @@ def test_code_size_of_other_files_is_unknown(tmp_path: Path) -> None:
 
 
 @needs_cc
-@pytest.mark.skipif(shutil.which("size") is None, reason="no size program here")
+@pytest.mark.needs("size")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
 def test_code_size_agrees_with_binutils(tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text(GOOD + "int g(int x) { return x / 7; }\n")
