@@ -37,7 +37,9 @@ from convgen.target.arm.vectors import MVE_STEP, SMLAD
 from convgen.verify.prove import Reading, prove
 
 # Tiles that read x itself: what is left where no window is gathered (tests/test_windows.py).
-OLDER = {name: replace(TARGETS[name], windows=()) for name in ("cortex-m4", "cortex-m7", "cortex-m55")}
+OLDER = {
+    name: replace(TARGETS[name], windows=()) for name in ("cortex-m4", "cortex-m7", "cortex-m55")
+}
 M4, M55 = OLDER["cortex-m4"], OLDER["cortex-m55"]
 ONE, TWO = Padding(1, 1, 1, 1), Padding(2, 2, 2, 2)
 

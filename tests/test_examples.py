@@ -138,8 +138,6 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "layers"
 
 
-
-
 @pytest.fixture(scope="module")
 def cc() -> str:
     need("cc")

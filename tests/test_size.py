@@ -31,8 +31,7 @@ elf_only = pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
 GENERIC = TARGETS["generic"]
 ARM = "arm-none-eabi-gcc -mcpu=cortex-m4 -mfloat-abi=hard -mfpu=fpv4-sp-d16"
 CASES = [
-    pytest.param(cc, marks=pytest.mark.needs(cc.split()[0]))
-    for cc in ("gcc", "clang", "tcc", ARM)
+    pytest.param(cc, marks=pytest.mark.needs(cc.split()[0])) for cc in ("gcc", "clang", "tcc", ARM)
 ]
 
 

@@ -14,6 +14,8 @@ from convgen.kernels.dots.body import DotBody
 from convgen.kernels.dots.words import dot_text
 from convgen.kernels.planar.body import PlanarBody
 from convgen.kernels.planar.words import planar_text
+from convgen.kernels.planes.body import PlanesBody
+from convgen.kernels.planes.words import planes_text
 from convgen.kernels.scalar.words import scalar_text
 from convgen.kernels.tiled.words import tiled_text
 from convgen.kernels.windows.body import WindowBody
@@ -60,6 +62,8 @@ def body_text(plan: KernelPlan, body: AnyBody) -> BodyText:
             return winograd_text(plan, body)
         case PlanarBody():
             return planar_text(plan, body)
+        case PlanesBody():
+            return planes_text(plan, body)
         case _:
             return tiled_text(plan, body)
 
@@ -97,7 +101,7 @@ def _source(plan: KernelPlan, text: PlanText) -> str:
         return env.get_template("kernels/windows/windows.c.j2").render(plan=text, body=words)
     if plan.sections is not None:  # 8-bit plain C
         (body,) = plan.bodies
-        assert not isinstance(body, WinogradBody | PlanarBody)
+        assert not isinstance(body, WinogradBody | PlanarBody | PlanesBody)
         scalar = scalar_text(plan, body)
         return env.get_template("kernels/scalar/scalar.c.j2").render(plan=text, body=scalar)
     bodies = [body_text(part, body) for part, body in parts_of(plan)]

@@ -293,9 +293,7 @@ def _check_header(file: IO[bytes], where: str, want: Want) -> bool:
     return fortran
 
 
-def _check(
-    dtype: np.dtype[Any], found: tuple[int, ...], where: str, want: Want, verb: str
-) -> None:
+def _check(dtype: np.dtype[Any], found: tuple[int, ...], where: str, want: Want, verb: str) -> None:
     """Type and shape; ``verb``: what is to be done with a right array."""
     name, wanted = want.element.name, numpy_dtype(want.element)
     if dtype.hasobject:
