@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from convgen.plan.range import Range
+
 if TYPE_CHECKING:
     from convgen.plan.kernel import KernelPlan
 
@@ -16,12 +18,14 @@ class Tiling:
     A tile reads the ``rows + KH - 1`` rows and ``cols + KW - 1`` columns under it; with dilation
     d both its outputs and its inputs lie d apart. Its sums may be
     off by ``factor`` * gamma_{K+2} * (sum over c of max|x_c| in the tile * sum|w_c| + |b|), plus
-    64 (K+1) underflows; ``factor`` is the published c_F. Non-finite values may spread over it.
+    64 (K+1) underflows; ``factor`` is the published c_F, ``range`` the published range in which
+    no step overflows. Non-finite values may spread over it.
     """
 
     rows: int
     cols: int
     factor: float
+    range: Range | None = None
 
 
 @dataclass(frozen=True)
@@ -48,7 +52,7 @@ def tiling_of(plan: KernelPlan) -> Tiling | None:
     body = plan.body
     if not isinstance(body, WinogradBody):
         return None
-    return Tiling(body.high.m, body.wide.m, body.error_factor)
+    return Tiling(body.high.m, body.wide.m, body.error_factor, body.range)
 
 
 def tiles_over(size: int, place: int, before: int, taps: int, out: int, dilation: int) -> range:
