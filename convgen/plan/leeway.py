@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convgen.plan.range import Range
+
 
 @dataclass(frozen=True)
 class Tiling:
@@ -12,12 +14,14 @@ class Tiling:
     A tile reads the ``rows + KH - 1`` rows and ``cols + KW - 1`` columns under it; with dilation
     d both its outputs and its inputs lie d apart. Its sums may be
     off by ``factor`` * gamma_{K+2} * (sum over c of max|x_c| in the tile * sum|w_c| + |b|), plus
-    64 (K+1) underflows; ``factor`` is the published c_F. Non-finite values may spread over it.
+    64 (K+1) underflows; ``factor`` is the published c_F, ``range`` the published range in which
+    no step overflows. Non-finite values may spread over it.
     """
 
     rows: int
     cols: int
     factor: float
+    range: Range | None = None
 
 
 @dataclass(frozen=True)

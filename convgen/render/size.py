@@ -62,7 +62,7 @@ def operations_in(plan: KernelPlan, of: AnyBody) -> Counter[str]:
     text, body = plan_text(plan, None), kind.words(plan, of)
     env = environment()
     kernel: str = env.get_template(kind.template).module.body(text, body)  # type: ignore[attr-defined]
-    act: str = env.get_template("activation.j2").module.activation(body, text.act)  # type: ignore[attr-defined]
+    act: str = env.get_template("activation.j2").module.activation(body, text.act, text.name)  # type: ignore[attr-defined]
     functions = {f[2]: (f[1], f[4]) for f in _FUNCTION.finditer(f"{act}\n{kernel}\n")}
     prefix = f"{body.prefix}_"
     done: dict[str, Counter[str]] = {}

@@ -15,6 +15,7 @@ from functools import cache
 
 from convgen.plan.kernel import Tile
 from convgen.plan.leeway import Tiling
+from convgen.plan.range import Range
 from convgen.spec.schedule import Family
 from convgen.target import VectorIsa
 
@@ -178,7 +179,7 @@ class WinogradBody:
 
     @property
     def tiling(self) -> Tiling:
-        return Tiling(self.high.m, self.wide.m, self.error_factor)
+        return Tiling(self.high.m, self.wide.m, self.error_factor, self.range)
 
     @property
     def flat(self) -> bool:
@@ -206,6 +207,13 @@ class WinogradBody:
         """c_F, see ``ERROR_FACTORS``."""
         factors = FLAT_ERROR_FACTORS if self.flat else ERROR_FACTORS
         return factors[self.along.m, self.along.r]
+
+    @property
+    def range(self) -> Range:
+        """For which x, w and b no step overflows."""
+        from convgen.kernels.winograd.range import range_of
+
+        return range_of(self.high, self.wide)
 
     @property
     def tiles(self) -> tuple[Tile, ...]:

@@ -40,7 +40,9 @@ def _story(plan: KernelPlan) -> tuple[str, ...]:
     return (
         f"Winograd's {body.size} makes do with {products} products.",
         f"Error at most {body.error_factor} * gamma(K+2) * (sum over c of max|x| in the tile * "
-        "sum|w| + |b|);",
+        "sum|w| + |b|)",
+        "+ 64 * (K+1) * 2^-150; finite, with every step before, while",
+        f"{body.range};",
         "a NaN or infinity in x may spread over the outputs that share its tiles.",
     )
 
