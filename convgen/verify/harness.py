@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
+from convgen.kernels.windows.body import WindowPacking
 from convgen.plan.kernel import Body, KernelPlan
 from convgen.spec.elements import ELEMENTS, Sections, arrays_of
 from convgen.spec.quant import SUM_LIMIT, farthest
@@ -75,6 +76,10 @@ def _hints(plan: KernelPlan) -> str:
     taps = [region.area for body in plan.bodies for region in body.regions]
     wide = max(area.kw_taps for area in taps)
     rounds = {max(area.kh_taps for area in taps), wide, wide * plan.packing.ic}
+    if isinstance(plan.sections, WindowPacking):  # the list of the taps that a window meets
+        filters, count = plan.sections.filters, plan.sections.taps
+        pixels = plan.spec.h * plan.spec.w
+        rounds |= {count, filters * (count - 1), plan.spec.c * (pixels - 1)}
     return f'  //@ widen_hints global:"all", {", ".join(map(str, sorted(rounds)))};\n'
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from convgen.errors import ToolchainError
 from convgen.kernels.dots.body import DotBody
+from convgen.kernels.windows.body import WindowBody
 from convgen.kernels.winograd.body import WinogradBody
 from convgen.plan.kernel import Body, KernelPlan
 from convgen.toolchain.command import Processes, shell_line
@@ -177,6 +178,8 @@ def _sums(plan: KernelPlan, content: Content) -> tuple[str, ...]:
     """What bounds an 8-bit layer's sums: few steps one by one, or many by how often the loop goes
     round (gauges). Nothing where the content lets them be anything."""
     if content is Content.ANY or not isinstance(plan.body, Body):
+        return ()
+    if isinstance(plan.body, WindowBody):  # its sums wrap
         return ()
     channels = plan.spec.oc + SPARE  # each of a bias's four bytes is a cell of its own
     levels = [f"{FILL}:{channels}"] if content is Content.BOUNDED else []
