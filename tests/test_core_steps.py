@@ -34,10 +34,12 @@ from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
 from convgen.target.arm.core import CoreStep, model
 from convgen.target.arm.vectors import MVE_STEP, SMLAD
-from convgen.verify.prove import Reading, find_frama_c, prove
+from convgen.verify.prove import Reading, prove
 
 # Tiles that read x itself: what is left where no window is gathered (tests/test_windows.py).
-OLDER = {name: replace(TARGETS[name], windows=()) for name in ("cortex-m4", "cortex-m7", "cortex-m55")}
+OLDER = {
+    name: replace(TARGETS[name], windows=()) for name in ("cortex-m4", "cortex-m7", "cortex-m55")
+}
 M4, M55 = OLDER["cortex-m4"], OLDER["cortex-m55"]
 ONE, TWO = Padding(1, 1, 1, 1), Padding(2, 2, 2, 2)
 
@@ -305,7 +307,7 @@ def test_no_call_of_a_division(tmp_path: Path) -> None:
         assert undefined.stdout.split() == [], rounding
 
 
-@pytest.mark.skipif(find_frama_c() is None, reason="frama-c is not on this machine")
+@pytest.mark.needs("frama-c")
 @pytest.mark.parametrize("target", [M4, M55], ids=lambda t: t.name)
 def test_every_access_is_proved(target: object) -> None:
     """What is left open is that sums keep to int32, which pack checks of its weights."""

@@ -23,7 +23,7 @@ from convgen.kernels.tiled.step import limits as step_limits
 from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, View
-from convgen.spec.elements import Sections
+from convgen.spec.elements import Sections, arrays_of
 from convgen.spec.model import ConvSpec, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target
@@ -116,12 +116,20 @@ def cost(plan: KernelPlan) -> Cost:
         taps = region.area.kh_taps * region.area.kw_taps
         # Biases, activation or scaling, stores, and the loops' own cost.
         start = 12 + (dots.END if plan.spec.quantized and isa.lanes > 1 else 1.5) * mr * nv
+        if plan.view.y_channel > 1 and isa.lanes > 1:  # lane by lane, into as many planes
+            start += _scatter(plan) * mr * region.tile.channels
         tile = taps * -(-plan.packing.ic // isa.depth) * step + start
         row = 12 + region.col_tiles * tile
         spent = row * region.row_tiles * region.blocks
         bounds[bound] = bounds.get(bound, 0.0) + spent
     repeats = plan.view.groups * plan.spec.batch
     return Cost(sum(bounds.values()) * repeats, max(bounds, key=lambda key: bounds[key]))
+
+
+def _scatter(plan: KernelPlan) -> float:
+    """Cycles to store one lane into its plane; planes a page apart share the first cache's sets."""
+    apart = plan.view.y_channel * arrays_of(plan.spec).y.size
+    return 8.0 if apart % 4096 == 0 else 2.5
 
 
 def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:

@@ -54,7 +54,7 @@ class Lanewise:
             spec.groups > 1
             and spec.icg == spec.ocg
             and spec.icg in self.sizes
-            and spec.layout is Layout.NHWC
+            and (spec.layout is Layout.NHWC or spec.quantized)
         )
 
     def candidates(self, spec: ConvSpec, target: Target) -> Iterator[Schedule]:
@@ -115,11 +115,13 @@ class Lanewise:
 
     def _dots(self, spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
         isa = dots.isa_of(spec, schedule, target)
-        view, areas = _walk(spec, schedule)
+        stage = None if spec.layout is Layout.NHWC else dots.stage_of(spec)
+        view, areas = _walk(dots.seen_through(spec, stage) if stage else spec, schedule)
+        view = dots.stored_as(view, spec) if stage else view
         places = replace(packing_of(spec, view, isa.lanes), ic=1)
         loops = _reduce(spec, view, places, any(not area.kh_taps for area in areas))
         most = _most_pixels(spec, isa, schedule.vectors)
-        return dots.depthwise_plan(spec, schedule, target, most, (view, areas), loops)
+        return dots.depthwise_plan(spec, schedule, target, most, (view, areas), loops, stage)
 
     def cost(self, plan: KernelPlan) -> Cost:
         """Cycles of every tile: its work in the core, and what its lines of memory cost."""

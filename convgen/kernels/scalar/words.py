@@ -79,6 +79,7 @@ class ScalarText:
     offset, a value, or an accumulator and its channel. ``limit``: how pack bounds sums, or None."""
 
     isa: VectorIsa
+    name: str
     prefix: str
     table: str
     regions: tuple[Region, ...]
@@ -130,6 +131,7 @@ def scalar_text(plan: KernelPlan, body: Body) -> ScalarText:
     requant, rows = requant_text(spec), times("kh", plan.packing.kw)
     return ScalarText(
         isa=body.isa,
+        name=spec.name,
         prefix=body.isa.prefix,
         table=f"{spec.name}_regions",
         regions=body.regions,

@@ -67,7 +67,8 @@ class WindowText:
 
 
 def window_text(plan: KernelPlan, body: WindowBody) -> WindowText:
-    spec, packed, kernel = plan.spec, plan.sections, body.kernel
+    spec, packed = plan.spec, plan.sections
+    kernel = replace(body.kernel, prefix=f"{spec.name}_{body.kernel.prefix}")
     assert isinstance(packed, WindowPacking)
     assert spec.quant is not None
     pixels, filters = plan.schedule.tile_w, packed.filters
