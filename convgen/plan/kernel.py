@@ -254,6 +254,10 @@ class Body:
     rest: Rest | None = None
 
     @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
     def table_in(self) -> str:
         return "body"
 
@@ -318,6 +322,11 @@ class AnyBody(Protocol):
         ...
 
     @property
+    def wraps(self) -> bool:
+        """Whether 8-bit sums wrap on their way, as the instructions do."""
+        ...
+
+    @property
     def table_in(self) -> str:
         """Which function walks the table of regions (``<name>_body``, ``<name>_run_part``)."""
         ...
@@ -338,6 +347,10 @@ class ByteOrder(Protocol):
     @property
     def biases(self) -> int:
         """Bytes of each bias, where every bias comes first as it is; else 0."""
+        ...
+
+    def rounds(self, spec: ConvSpec) -> frozenset[int]:
+        """How often loops over packed weights go round at most, beside those over taps."""
         ...
 
 

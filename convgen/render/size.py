@@ -56,12 +56,11 @@ def operations_in(plan: KernelPlan, of: AnyBody) -> Counter[str]:
 
     "index": places where the text calculates or reads memory outside of vector operations.
     """
-    kind = kind_of(of)
-    # A file that is written whole has no macro of its kernel alone: its tiles are of the same sizes.
-    kind = TILED if kind.whole else kind
-    text, body = plan_text(plan, None), kind.words(plan, of)
+    # A file that is written whole has no macro of its kernel alone; its tiles have the same sizes.
+    room = TILED if kind_of(of).whole else kind_of(of)
+    text, body = plan_text(plan, None), room.words(plan, of)
     env = environment()
-    kernel: str = env.get_template(kind.template).module.body(text, body)  # type: ignore[attr-defined]
+    kernel: str = env.get_template(room.template).module.body(text, body)  # type: ignore[attr-defined]
     act: str = env.get_template("activation.j2").module.activation(body, text.act, text.name)  # type: ignore[attr-defined]
     functions = {f[2]: (f[1], f[4]) for f in _FUNCTION.finditer(f"{act}\n{kernel}\n")}
     prefix = f"{body.prefix}_"

@@ -75,6 +75,8 @@ def _hints(plan: KernelPlan) -> str:
     taps = [region.area for body in plan.bodies for region in body.regions]
     wide = max(area.kw_taps for area in taps)
     rounds = {max(area.kh_taps for area in taps), wide, wide * plan.packing.ic}
+    assert plan.sections is not None
+    rounds |= plan.sections.rounds(plan.spec)
     return f'  //@ widen_hints global:"all", {", ".join(map(str, sorted(rounds)))};\n'
 
 

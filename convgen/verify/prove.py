@@ -174,7 +174,7 @@ def _kept_apart(plan: KernelPlan, tag: str) -> tuple[str, ...]:
 def _sums(plan: KernelPlan, content: Content) -> tuple[str, ...]:
     """What bounds an 8-bit layer's sums: few steps one by one, or many by how often the loop goes
     round (gauges). Nothing where the content lets them be anything."""
-    if content is Content.ANY:
+    if content is Content.ANY or plan.body.wraps:
         return ()
     channels = plan.spec.oc + SPARE  # each of a bias's four bytes is a cell of its own
     levels = [f"{FILL}:{channels}"] if content is Content.BOUNDED else []

@@ -125,6 +125,10 @@ class PlanarBody:
         return (*((self.channels,) if whole else ()), *((rest,) if rest else ()))
 
     @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
     def table_in(self) -> str:
         return "body"
 

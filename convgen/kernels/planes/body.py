@@ -89,6 +89,10 @@ class PlanesBody:
     windows: bool
 
     @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
     def table_in(self) -> str:
         return "body"
 

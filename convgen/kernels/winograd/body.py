@@ -173,6 +173,10 @@ class WinogradBody:
     band: int = 0
 
     @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
     def table_in(self) -> str:
         """Nowhere: places in the image are intervals that its tests cut to size."""
         return ""
