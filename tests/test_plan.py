@@ -31,7 +31,8 @@ from convgen.plan import (
     Tile,
 )
 from convgen.schedule import Family, Schedule
-from convgen.spec.model import Accuracy, ConvSpec, Layout, WeightLayout, out_size
+from convgen.spec.model import Accuracy, ConvSpec, Layout, WeightLayout
+from convgen.spec.window import out_size
 from convgen.target import Target
 
 QUICK = settings(derandomize=True, deadline=None, database=None, max_examples=300)

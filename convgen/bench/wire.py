@@ -74,8 +74,8 @@ def write_arrays(folder: Path, spec: ConvSpec, x: Any, w: Any, b: Any | None) ->
     """
     import numpy as np
 
-    from convgen.oracle import image_nhwc, weights_hwio
     from convgen.spec.elements import arrays_of, numpy_dtype
+    from convgen.spec.layouts import image_nhwc, weights_hwio
 
     bias = np.zeros(spec.oc, numpy_dtype(arrays_of(spec).b)) if b is None else b
     arrays = (image_nhwc(spec, x), weights_hwio(spec, w), bias)

@@ -27,11 +27,11 @@ from convgen.oracle import (
     activation,
     sum_bound,
     through_activation,
-    weights_hwio,
 )
 from convgen.plan import KernelPlan
 from convgen.render import environment
 from convgen.spec.elements import ELEMENTS
+from convgen.spec.layouts import weights_hwio
 from convgen.spec.model import Act, ConvSpec, DType, Layout, WeightLayout
 from convgen.verify.tiling import tiling_of
 

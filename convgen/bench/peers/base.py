@@ -9,8 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from convgen.bench.measure import Call, measure
-from convgen.spec.model import Act, ConvSpec, DType, out_size
+from convgen.spec.model import Act, ConvSpec, DType
 from convgen.spec.quant import Affine, Quant
+from convgen.spec.window import out_size
 
 TRIAL_ROUNDS = 5
 
