@@ -19,11 +19,11 @@ from hypothesis import strategies as st
 from kernels import ISAS, planned, target_of
 from spec_strategies import specs
 
-from convgen.cover import Stretch, cover, rectangles, stretches
-from convgen.families import FAMILIES
-from convgen.families.search import costed
-from convgen.families.tiled import most_pixels
-from convgen.plan import (
+from convgen.kernels import FAMILIES
+from convgen.kernels.search import costed
+from convgen.kernels.tiled.lowering import most_pixels
+from convgen.plan.cover import Stretch, cover, rectangles, stretches
+from convgen.plan.kernel import (
     Body,
     KernelPlan,
     Packing,

@@ -26,6 +26,7 @@ from convgen.spec.model import (
     WeightSource,
 )
 from convgen.spec.scalars import show
+from convgen.spec.schedule import Schedule
 from convgen.spec.tree import Path, Report, holds_unread
 
 ALIASES: Mapping[str, tuple[str, ...]] = {

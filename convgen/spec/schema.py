@@ -11,7 +11,6 @@ from enum import StrEnum
 from itertools import combinations
 from typing import Any
 
-from convgen.schedule import Family
 from convgen.spec.fields import ALIASES, REQUIRED, RawLayer, Remainder
 from convgen.spec.forms import FLOAT32_MAX, MAX_RANK, MAX_SEED, MAX_SIZE, MAX_STEP
 from convgen.spec.model import Accuracy, DType

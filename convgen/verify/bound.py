@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle import (
+from convgen.oracle.floats import (
     LEAST,
     ROUNDING,
     STORING,

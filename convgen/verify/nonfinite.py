@@ -16,7 +16,6 @@ from convgen.spec.model import ConvSpec
 from convgen.spec.window import Axis
 from convgen.verify.bound import Verdict, judge_special
 from convgen.verify.fills import Fill
-from convgen.verify.points import oracle_cost
 from convgen.verify.tiling import Tiling, tiles_over
 
 Array = NDArray[Any]
