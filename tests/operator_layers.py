@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle import image_nhwc, in_layout, weights_hwio
+from convgen.oracle.floats import image_nhwc, in_layout, weights_hwio
 from convgen.spec.model import ConvSpec, Layout, Padding, WeightLayout
 
 Array = NDArray[Any]

@@ -10,8 +10,8 @@ import pytest
 from numpy.typing import NDArray
 from operator_layers import brute_force, operator_layers
 
-from convgen.oracle import Points, image_nhwc, reference, reference_at
-from convgen.oracle_quant import reference as quant_reference
+from convgen.oracle.floats import Points, image_nhwc, reference, reference_at
+from convgen.oracle.integers import reference as quant_reference
 from convgen.spec.model import ConvSpec, DType, Layout
 from convgen.spec.quant import Affine, Quant
 

@@ -30,8 +30,8 @@ from convgen.plan.kernel import (
     Rectangle,
     Tile,
 )
-from convgen.schedule import Family, Schedule
 from convgen.spec.model import Accuracy, ConvSpec, Layout, WeightLayout
+from convgen.spec.schedule import Family, Schedule
 from convgen.spec.window import out_size
 from convgen.target import Target
 

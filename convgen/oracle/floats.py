@@ -179,7 +179,8 @@ def sum_bound(spec: ConvSpec, x: Array, w: Array, b: Array | None, points: Point
 
 def flush_bound(spec: ConvSpec, x: Array, w: Array, points: Points) -> Array:
     """What sums lose where numbers below 2^-126 count as 0: the products of such inputs and
-    weights, and as much as that in each of 2K+4 further places: [n, od*oh, ow, oc] of the points."""
+    weights, and as much as that in each of 2K+4 further places: [n, od*oh, ow, oc] of ``points``.
+    """
     kind, places = np.dtype(np.float64), 2 * spec.taps * spec.icg + 4
     x, w = np.abs(values(spec, x)), np.abs(values(spec, w))
     normal_x, normal_w = (np.where(array < LEAST, 0, array) for array in (x, w))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle import Points, checked, summed
+from convgen.oracle.floats import Points, checked, summed
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.layouts import in_layout, weights_hwio
 from convgen.spec.model import ConvSpec

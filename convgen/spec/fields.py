@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
-from convgen.schedule import Schedule
 from convgen.spec import forms, nested, quant_forms, ranks
 from convgen.spec.forms import MAX_SIZE, Sizes, choice, sizes, whole, word_or_whole
 from convgen.spec.model import (

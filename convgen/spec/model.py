@@ -18,6 +18,7 @@ from enum import StrEnum
 from pathlib import PurePath
 
 from convgen.spec.quant import Quant, Rounding
+from convgen.spec.schedule import Schedule
 from convgen.spec.window import Axis
 
 

@@ -17,6 +17,7 @@ from convgen.spec.model import Accuracy, DType
 from convgen.spec.nested import ActKind, PadMode
 from convgen.spec.quant import Rounding
 from convgen.spec.ranks import LAYOUTS, WEIGHT_LAYOUTS
+from convgen.spec.schedule import Family
 
 Schema = dict[str, Any]
 

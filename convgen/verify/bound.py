@@ -25,7 +25,7 @@ from convgen.oracle.floats import (
     values,
     wide,
 )
-from convgen.oracle_quant import outputs_at, sums_at
+from convgen.oracle.integers import outputs_at, sums_at
 from convgen.spec.layouts import image_nhwc, weights_hwio
 from convgen.spec.model import ConvSpec
 from convgen.verify.fills import Fill

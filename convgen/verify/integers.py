@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle_quant import largest_sums
+from convgen.oracle.integers import largest_sums
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.layouts import weights_hwio, weights_in_layout
 from convgen.spec.model import ConvSpec

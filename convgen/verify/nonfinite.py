@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle import Indices, Points
+from convgen.oracle.floats import Indices, Points
+from convgen.oracle.points import oracle_cost
 from convgen.spec.elements import ELEMENTS, stored
 from convgen.spec.layouts import image_nhwc, weights_hwio, weights_in_layout
 from convgen.spec.model import ConvSpec
