@@ -11,10 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from convgen.spec.model import ConvSpec, Layout, WeightLayout
 
+_AXES = {1: "W", 2: "HW", 3: "DHW"}
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Array = NDArray[Any]
+
+
+def image_letters(spec: ConvSpec) -> str:
+    """The axes of x and y in memory: ``NHWC``, ``NCDHW``, ..."""
+    return str(spec.layout).replace("HW", _AXES[spec.rank])
+
+
+def weight_letters(spec: ConvSpec) -> str:
+    """The axes of the weights in memory: ``HWIO``, ``OIDHW``, ..."""
+    return str(spec.weight_layout).replace("HW", _AXES[spec.rank])
 
 
 def image_nhwc(spec: ConvSpec, image: Array) -> Array:

@@ -17,10 +17,11 @@ from convgen.kernels.dots import lowering as dots
 from convgen.kernels.face import Cost, isas_of, view_of
 from convgen.kernels.pairs import lowering as bf16
 from convgen.kernels.tiled import lowering as tiled
-from convgen.kernels.tiled.lowering import packing_of, peel, tiled_plan
+from convgen.kernels.tiled.lowering import outer_loops, packing_of, runs_on, tiled_plan
 from convgen.kernels.tiled.step import latency, most_vectors
 from convgen.kernels.tiled.step import limits as step_limits
 from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, View
+from convgen.plan.problem import peel, problems_of
 from convgen.spec.elements import Sections
 from convgen.spec.model import ConvSpec, Padding
 from convgen.spec.schedule import Family, Schedule
@@ -28,6 +29,7 @@ from convgen.target import Target
 from convgen.target.arm.core import CoreStep
 
 name = Family.DIRECT
+_DENSE = (Padding(), 1, 1, 1)  # nothing around the image, every window a pixel further
 _BYTES = Sections("int8_t", 4, "int8_t", 1)  # a bias takes four of them
 
 
@@ -106,12 +108,12 @@ def cost(plan: KernelPlan) -> Cost:
         step += 0.25 * max(0.0, 1.5 * latency(target, isa) - limits[bound])
         if weights * depth > target.l1:  # they come from the second cache, over and over
             step += 0.1 * weights / 64
-        taps = region.area.kh_taps * region.area.kw_taps
+        taps = region.area.taps
         # Biases, activation or scaling, stores, and the loops' own cost.
         start = 12 + (dots.END if plan.spec.quantized and isa.lanes > 1 else 1.5) * mr * nv
         tile = taps * -(-plan.packing.ic // isa.depth) * step + start
         row = 12 + region.col_tiles * tile
-        spent = row * region.row_tiles * region.blocks
+        spent = row * region.row_tiles * region.area.planes * region.blocks
         bounds[bound] = bounds.get(bound, 0.0) + spent
     repeats = plan.view.groups * plan.spec.batch
     return Cost(sum(bounds.values()) * repeats, max(bounds, key=lambda key: bounds[key]))
@@ -120,16 +122,17 @@ def cost(plan: KernelPlan) -> Cost:
 def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
     """Strides and rectangles; a pointwise image is cut into rows of whole tiles, and a rest."""
     view = view_of(spec)
-    if (spec.kh, spec.kw, spec.sh, spec.sw) != (1, 1, 1, 1) or spec.padding != Padding():
+    if spec.transposed or spec.taps > 1 or (spec.padding, view.sd, view.sh, view.sw) != _DENSE:
         return view, peel(spec)
-    pixels = spec.h * spec.w
+    pixels = spec.d * spec.h * spec.w
     tile = schedule.tile_h * schedule.tile_w
     # As many tiles in a row as there are rows: little overhead, and rows to deal out to threads.
     width = min(pixels, max(1, math.isqrt(pixels // tile)) * tile)
     rows, rest = divmod(pixels, width)
-    areas = [Rectangle(0, rows, 0, width, 0, 1, 0, 1)]
+    sides = problems_of(spec)[0].axes
+    areas = [Rectangle(0, rows, 0, width, 0, 1, 0, 1, sides=sides)]
     if rest:
-        areas.append(Rectangle(rows, 1, 0, rest, 0, 1, 0, 1))
+        areas.append(Rectangle(rows, 1, 0, rest, 0, 1, 0, 1, sides=sides))
     flat = replace(view, x_row=width * view.x_pixel, y_row=width * view.y_pixel)
     return flat, areas
 
@@ -137,14 +140,12 @@ def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
 def _reduce(spec: ConvSpec, view: View, packing: Packing, some_empty: bool) -> tuple[Loop, ...]:
     """The reduction. A row of taps is one run of memory when its channels lie side by side."""
     lanes = packing.lanes
-    loops = []
-    if spec.kh > 1 or some_empty:
-        loops.append(Loop("kh", "kh_taps", spec.dh * view.x_row, spec.kw * packing.ic * lanes))
-    if spec.kw > 1 and spec.groups == 1 and spec.dw == 1 and view.x_channel == 1:
+    loops = outer_loops(spec, view, spec.kw * packing.ic * lanes, some_empty)
+    if runs_on(spec, view, packing.ic):
         count = f"kw_taps * {packing.ic}" if packing.ic > 1 else "kw_taps"
         return (*loops, Loop("k", count, 1, lanes))
     if spec.kw > 1:
-        loops.append(Loop("kw", "kw_taps", spec.dw * view.x_pixel, packing.ic * lanes))
+        loops.append(Loop("kw", "kw_taps", view.dw * view.x_pixel, packing.ic * lanes))
     if packing.ic > 1:
         loops.append(Loop("ic", str(packing.ic), view.x_channel, lanes))
     return tuple(loops)
