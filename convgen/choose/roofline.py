@@ -160,8 +160,8 @@ def _tiled_work(plan: KernelPlan, body: Body, ways: int) -> Work:
     work, of, weight = Work(), arrays_of(plan.spec), plan.packed.size * plan.packing.side
     repeats = plan.spec.batch * plan.view.groups
     for region in body.regions:
-        count = repeats * region.row_tiles * region.col_tiles * region.blocks
-        tile, taps = region.tile, region.area.kh_taps * region.area.kw_taps
+        count = repeats * region.tiles
+        tile, taps = region.tile, region.area.taps
         held = tile.pixels * tile.vectors
         depth = taps * -(-plan.view.ic // body.isa.depth)  # steps of one output
         inputs, broadcast = _inputs(plan, region)
@@ -189,7 +189,7 @@ def _dot_work(plan: KernelPlan, body: DotBody) -> Work:
     work = Work()
     repeats = plan.spec.batch * plan.view.groups
     for region in body.regions:
-        count = repeats * region.row_tiles * region.col_tiles * region.blocks
+        count = repeats * region.tiles
         tile = region.tile
         products, inputs, weights, chain = _dot_steps(plan, body, packed, region)
         work.fmas += count * products * isa.halves * isa.products
@@ -208,14 +208,14 @@ def _dot_steps(
     plan: KernelPlan, body: DotBody, packed: DotPacking, region: Region
 ) -> tuple[int, int, int, int]:
     """Of one tile: products of vectors, loads of inputs and of weights, products in one chain."""
-    spec, tile, area = plan.spec, region.tile, region.area
+    view, tile, area = plan.view, region.tile, region.area
     held = tile.pixels * tile.vectors
     if packed.patterns:  # four rows of inputs at a time, each loaded alone
-        quads, patterns = quads_of(tile.h, area.kh_taps, spec.sh, spec.dh)
-        columns = {c * spec.sw + k * spec.dw for c in range(tile.w) for k in range(area.kw_taps)}
+        quads, patterns = quads_of(tile.h, area.kh_taps, view.sh, view.dh)
+        columns = {c * view.sw + k * view.dw for c in range(tile.w) for k in range(area.kw_taps)}
         products = sum(len(quad.uses) for quad in quads) * tile.w * area.kw_taps
         return products, 4 * len(quads) * len(columns), len(patterns) * area.kw_taps, 0
-    taps = area.kh_taps * (1 if packed.flat else area.kw_taps)
+    taps = area.kd_taps * area.kh_taps * (1 if packed.flat else area.kw_taps)
     steps = taps * packed.run // packed.depth
     if body.single:
         inputs, _ = _inputs(plan, region)
@@ -225,17 +225,17 @@ def _dot_steps(
 
 def _inputs(plan: KernelPlan, region: Region) -> tuple[int, bool]:
     """Loads of inputs that one tile makes, and whether each is a single number."""
-    spec, tile, area = plan.spec, region.tile, region.area
-    if not plan.view.x_lane:
-        return tile.pixels * area.kh_taps * area.kw_taps * plan.view.ic, True
+    view, tile, area = plan.view, region.tile, region.area
+    if not view.x_lane:
+        return tile.pixels * area.taps * view.ic, True
     if not area.kh_taps:
         return 0, False
-    columns = (tile.w - 1) * spec.sw + (area.kw_taps - 1) * spec.dw + 1
+    columns = (tile.w - 1) * view.sw + (area.kw_taps - 1) * view.dw + 1
     if tile.tap_rows:
-        rows = (tile.h - 1) * spec.sh + (tile.tap_rows - 1) * spec.dh + 1
+        rows = (tile.h - 1) * view.sh + (tile.tap_rows - 1) * view.dh + 1
         return rows * columns, False
     across = columns if tile.taps else tile.w * area.kw_taps
-    return tile.h * across * area.kh_taps * tile.vectors, False
+    return tile.h * across * area.kd_taps * area.kh_taps * tile.vectors, False
 
 
 def _most_in_a_set(plan: KernelPlan, region: Region) -> int:

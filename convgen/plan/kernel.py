@@ -161,6 +161,11 @@ class Region:
         return self.area.cols // self.tile.w
 
     @property
+    def tiles(self) -> int:
+        """How many of them one group of one image takes."""
+        return self.row_tiles * self.col_tiles * self.area.planes * self.blocks
+
+    @property
     def comment(self) -> str:
         a = self.area
         depth, height, width = a.sides

@@ -123,8 +123,7 @@ class Lanewise:
         cycles = 0.0
         for region in plan.regions:
             work = _window_cycles if region.tile.tap_rows else _row_cycles
-            tiles = region.col_tiles * region.row_tiles * region.area.planes * region.blocks
-            cycles += tiles * work(plan, region)
+            cycles += region.tiles * work(plan, region)
         return Cost(cycles * spec.batch, "loads" if spec.icg == 1 else "FMA")
 
     def _carries(self, isa: VectorIsa, spec: ConvSpec) -> bool:
