@@ -28,8 +28,9 @@ RESULT = "y.npy"
 
 
 def peer_form(spec: ConvSpec) -> ConvSpec:
-    """The layer as peers get it: NHWC and HWIO."""
-    return replace(spec, layout=Layout.NHWC, weight_layout=WeightLayout.HWIO)
+    """The layer as peers get it: NHWC and HWIO, a 1-D one as a 2-D one of height 1."""
+    rank = max(2, spec.rank)
+    return replace(spec, layout=Layout.NHWC, weight_layout=WeightLayout.HWIO, rank=rank)
 
 
 def spec_to_mapping(spec: ConvSpec) -> dict[str, Any]:
@@ -50,6 +51,7 @@ def spec_from_mapping(data: Mapping[str, Any]) -> ConvSpec:
             "weight_layout": WeightLayout(data["weight_layout"]),
             "accuracy": Accuracy(data["accuracy"]),
             "quant": None if quant is None else _quant(quant),
+            "extra": tuple(data["extra"]),
         }
     )
 

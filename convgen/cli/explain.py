@@ -193,7 +193,8 @@ def _region_lines(plan: KernelPlan, everything: bool) -> list[str]:
 
     rows = region_rows(plan, everything)
     lines = flattened(plan) + region_map(plan) + [""]
-    head = ("mark", "rows", "columns", "taps (kh x kw)", "tiles (rows x columns x vectors)")
+    taps = "taps (kd x kh x kw)" if plan.spec.rank == 3 else "taps (kh x kw)"
+    head = ("mark", "rows", "columns", taps, "tiles (rows x columns x vectors)")
     lines += plain_table(head, rows).splitlines()
     hidden = len(zones(plan)) - len(rows)
     return [*lines, f"and {hidden} more (-v lists them)"] if hidden else lines

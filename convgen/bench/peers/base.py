@@ -121,6 +121,9 @@ def check_common(spec: ConvSpec) -> None:
 
     Raises ``CannotPrepare``.
     """
+    if spec.transposed or spec.rank == 3:
+        kind = "transposed" if spec.transposed else "3-D"
+        raise CannotPrepare(f"peers are timed on convolutions of 1 and 2 axes, this is {kind}")
     if spec.dtype in (DType.FLOAT64, DType.FLOAT16):
         raise CannotPrepare(
             f"peers are timed on float32, bfloat16 and 8-bit layers, this is {spec.dtype}"
