@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from convgen.spec import forms, nested, quant_forms, ranks
+from convgen.spec.foreign import KEYS, PADDING_KEYS, folded
 from convgen.spec.forms import MAX_SIZE, Sizes, choice, sizes, whole, word_or_whole
 from convgen.spec.model import (
     Accuracy,
@@ -69,8 +70,8 @@ class RawLayer(BaseModel):
     )
     input: Annotated[tuple[int, ...] | None, PlainValidator(forms.image)] = Field(
         None,
-        description="Input size, height x width x channels, whatever the layout; 1-D: length x "
-        "channels, 3-D: depth x height x width x channels.",
+        description="Input size, height x width x channels whatever the layout, or {c, h, w}; 1-D: "
+        "length x channels, 3-D: depth x height x width x channels.",
     )
     batch: Annotated[
         int | None, PlainValidator(partial(word_or_whole, word="any", high=MAX_SIZE))
@@ -105,7 +106,7 @@ class RawLayer(BaseModel):
     activation: Annotated[Activation, PlainValidator(nested.activation)] = Field(
         Activation(), description="Function applied to each output."
     )
-    dtype: Annotated[DType, PlainValidator(partial(choice, kind=DType))] = Field(
+    dtype: Annotated[DType, PlainValidator(partial(choice, kind=DType, key="dtype"))] = Field(
         DType.FLOAT32, description="Element type of input, weights and output."
     )
     layout: Annotated[ranks.LayoutWord, PlainValidator(ranks.layout)] = Field(
@@ -190,6 +191,7 @@ def read_block(mapping: Mapping[str, Any], path: Path, report: Report) -> Block:
 
 
 _MAP_KEYS: Mapping[str, tuple[str, ...]] = {
+    "size": ("d", "h", "w", "c"),
     "padding": ("top", "left", "bottom", "right", "front", "back"),
     "activation": ("kind", "alpha", "min", "max", "approximate"),
     "weights": ("w", "b", "init", "stddev", "seed"),
@@ -210,11 +212,15 @@ def _tell(kind: str, text: str, path: Path, top: bool, report: Report) -> frozen
     """Report one of pydantic's errors. Returns the canonical key that an unknown one may mean."""
     match kind:
         case "missing":
-            example = _EXAMPLES[str(path[-1])]
+            example = "{c: 3, h: 32, w: 32}" if path[-2] == "input" else _EXAMPLES[str(path[-1])]
             report.add(path[:-1], "E103", f"`{path[-1]}` is missing: add it, as in `{example}`")
         case "extra_forbidden":
             key = str(path[-1])
             known = _known(path, top)
+            if folded(key) in (KEYS if top else PADDING_KEYS):
+                meant, advice = KEYS[folded(key)]
+                report.add(path, "E101", f"unknown key {show(key)}: {advice}", key=True)
+                return frozenset({meant} - {""})
             close = get_close_matches(key[:64].lower(), known, 1)
             listed = [name for name in known if name not in CANONICAL]
             hint = f"did you mean `{close[0]}`?" if close else f"the keys are {', '.join(listed)}"
@@ -229,4 +235,6 @@ def _known(path: Path, top: bool) -> tuple[str, ...]:
     if top:
         return (*RawLayer.model_fields, "layers", *CANONICAL)
     parent = str(path[-2])
+    if parent == "input" and "quant" not in path:
+        return _MAP_KEYS["size"]
     return _MAP_KEYS[CANONICAL.get(parent, parent)]

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from math import gcd, prod
+from math import prod
 
 from convgen.spec.elements import ELEMENTS, Element
 from convgen.spec.fields import RawLayer, Remainder
@@ -23,7 +23,6 @@ from convgen.spec.window import Axis as Window
 
 BYTES_LIMIT = 2**31
 MACS_LIMIT = 2**44
-_FAR = 4096  # larger strides are not searched for a fix
 
 
 @dataclass(frozen=True)
@@ -102,8 +101,7 @@ def _solve_transposed(raw: RawLayer, found: tuple[Axis, ...]) -> Geometry | Prob
         for a in found
         if not a.out
     )
-    text = f"no output is left; {what}; pad less: here padding is taken from the output"
-    return Problem("E209", "padding", text)
+    return Problem("E209", "padding", f"padding leaves no output; {what}")
 
 
 def axes(raw: RawLayer) -> tuple[Axis, ...]:
@@ -193,29 +191,19 @@ def _is(n: int) -> str:
     return "is" if n == 1 else "are"
 
 
-def _no_window(found: tuple[Axis, ...]) -> Problem:
-    failing = [a for a in found if not a.out]
-    what = "; ".join(
-        f"{a.label}: the filter spans {_count(a.extent, a.unit)}, the padded input has "
-        f"{a.size} + {a.before} + {a.after} = {a.padded}"
-        for a in failing
-    )
-    taps = [a.taps if a.out else (a.padded - 1) // a.dilation + 1 for a in found]
-    fixes = [f"`kernel: {_each(taps)}` or less"]
-    sparse = [a for a in failing if a.dilation > 1]
-    if sparse and all(a.padded >= a.taps for a in sparse):
-        steps = [a.dilation if a.out else (a.padded - 1) // (a.taps - 1) for a in found]
-        fixes.append(f"`dilation: {_each(steps)}` or less")
-    same = [_same(a, lower=False) for a in found]
-    fixes.append(f"`padding: same` (gives {_outs(same)})")
-    if failing[0].label == "depth" and failing[0].size == 1:
-        fixes.append("three numbers for `input` if its first is a batch, which has its own key")
-    return Problem("E201", "kernel", f"no window fits; {what}; write {', or '.join(fixes)}")
-
-
 def _each(values: Sequence[int]) -> str:
     """One number where all are alike, else the list."""
     return str(values[0]) if len(set(values)) == 1 else f"[{', '.join(map(str, values))}]"
+
+
+def _no_window(found: tuple[Axis, ...]) -> Problem:
+    what = "; ".join(
+        f"{a.label}: the filter spans {_count(a.extent, a.unit)}, the padded input has "
+        f"{a.size} + {a.before} + {a.after} = {a.padded}"
+        for a in found
+        if not a.out
+    )
+    return Problem("E201", "kernel", f"no window fits; {what}")
 
 
 def _dropped(found: tuple[Axis, ...]) -> Problem:
@@ -225,47 +213,7 @@ def _dropped(found: tuple[Axis, ...]) -> Problem:
         for a in found
         if not a.harmless
     )
-    fixes = [
-        *_stride_fixes(found),
-        ("padding: same", [_same(a, lower=False) for a in found]),
-        _pad_fix(found),
-        ("remainder: floor", list(found)),
-    ]
-    listed = ", ".join(f"`{text}` gives {_outs(axes)}" for text, axes in fixes)
-    return Problem("E202", "stride", f"{what}; fixes: {listed}")
-
-
-_Fix = tuple[str, list[Axis]]
-
-
-def _stride_fixes(axes: tuple[Axis, ...]) -> list[_Fix]:
-    """The nearest strides below and above that lose nothing, axis by axis."""
-    fixes: list[_Fix] = []
-    for step in (-1, 1):
-        found = [_other_stride(a, step) for a in axes]
-        if all(found):
-            good = [a for a in found if a]
-            fixes.append((f"stride: {_each([a.stride for a in good])}", good))
-    return fixes
-
-
-def _other_stride(axis: Axis, step: int) -> Axis | None:
-    if axis.harmless:
-        return axis
-    room = axis.padded - axis.extent
-    for stride in range(axis.stride + step, 0 if step < 0 else min(room, _FAR) + 1, step):
-        other = replace(axis, stride=stride)
-        if other.harmless:
-            return other
-    return None
-
-
-def _pad_fix(axes: tuple[Axis, ...]) -> _Fix:
-    """As many rows more at the bottom and right as complete one more window."""
-    fixed = [a if a.harmless else replace(a, after=a.after + a.stride - a.left) for a in axes]
-    first = [f"{a.sides[0]}: {a.before}" for a in fixed]
-    last = [f"{a.sides[1]}: {a.after}" for a in fixed]
-    return f"padding: {{{', '.join(first + last)}}}", fixed
+    return Problem("E202", "stride", what)
 
 
 def output_problems(raw: RawLayer) -> list[Problem]:
@@ -356,13 +304,9 @@ def group_problems(raw: RawLayer) -> list[Problem]:
         if oc % c == 0:
             return []
         text = f"depthwise has a group per input channel, so filters is a multiple of {c}, not {oc}"
-        return [Problem("E204", "groups", f"{text}; write `filters: {-(-oc // c) * c}`")]
-    common = gcd(c, oc)
-    good = [g for g in range(1, min(common, 4096) + 1) if common % g == 0]
-    near = sorted(sorted(good, key=lambda g: abs(g - (raw.groups or 1)))[:8])
-    fix = f"groups that fit both: {', '.join(map(str, near))}"
+        return [Problem("E204", "groups", text)]
     return [
-        Problem(code, "groups", f"{n} {what} do not split into {raw.groups} equal groups; {fix}")
+        Problem(code, "groups", f"{n} {what} do not split into {raw.groups} equal groups")
         for code, n, what in (("E203", c, "input channels"), ("E204", oc, "filters"))
         if n % raw.groups
     ]

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from convgen.spec.foreign import value_advice
 from convgen.spec.forms import MAX_RANK, Sizes, mistake, nothing
 from convgen.spec.model import Layout, Padding, WeightLayout
 from convgen.spec.problem import Problem
@@ -66,6 +67,8 @@ WEIGHT_LAYOUTS = _words(WeightLayout)
 
 def layout(value: object) -> LayoutWord:
     """``NHWC`` or ``NCHW``, in 1-D also ``NWC`` and ``NCW``, in 3-D ``NDHWC`` and ``NCDHW``."""
+    if isinstance(value, str) and (advice := value_advice("layout", value)):
+        raise mistake("E120", f"{show(value)} is not known here: {advice}")
     word, rank = _word(value, LAYOUTS)
     return LayoutWord(Layout(word), rank)
 

@@ -123,12 +123,12 @@ def _shape(least: int, most: int) -> Schema:
 
 def _sizes() -> Schema:
     side = {"default": 0, **_int(0, MAX_STEP)}
+    named = _map(dict.fromkeys("dhwc", _int(1, MAX_SIZE)), "wc")
+    examples = ["32x32x3", [224, 224, 3], {"c": 3, "h": 32, "w": 32}, "16x32x32x3"]
     sides = _map(dict.fromkeys(("top", "left", "bottom", "right", "front", "back"), side))
     numbers = _list(_int(1, MAX_SIZE), 2, MAX_RANK + 1)
     return {
-        "input": _any(
-            _shape(2, MAX_RANK + 1), numbers, examples=["32x32x3", [224, 224, 3], "16x32x32x3"]
-        ),
+        "input": _any(_shape(2, MAX_RANK + 1), numbers, named, examples=examples),
         "batch": _any(_int(1, MAX_SIZE), {"const": "any"}, default=1),
         "filters": {**_int(1, MAX_SIZE), "examples": [10]},
         "kernel": _any(*_sizes_from(1), _shape(2, MAX_RANK), examples=[3, [5, 3], "5x3"]),
