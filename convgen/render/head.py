@@ -15,6 +15,7 @@ from convgen.ctext.parts import parts_of
 from convgen.kernels import kind_of
 from convgen.plan.kernel import KernelPlan, Packing
 from convgen.spec.elements import arrays_of
+from convgen.spec.layouts import image_letters, weight_letters
 from convgen.spec.model import Act, ConvSpec, DType
 from convgen.target.halves import WIDEN
 
@@ -70,6 +71,15 @@ class PlanText:
     widen: str
     zero: str
     items: str
+    deep: bool
+    kd_loop: bool
+    kh: int
+    down: tuple[str, ...]
+    across: tuple[str, ...]
+
+    @property
+    def macro_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.macros)
 
     @property
     def header_id(self) -> str:
@@ -122,8 +132,8 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         baked=baked_lines(plan, weights) if weights is not None else (),
         feature_words=_feature_words(plan),
         isa_words=_isa_words(plan),
-        layout=spec.layout,
-        w_layout=spec.weight_layout,
+        layout=image_letters(spec),
+        w_layout=weight_letters(spec),
         x_shape="][".join(map(str, spec.x_shape)),
         w_shape="][".join(map(str, spec.w_shape)),
         y_shape="][".join(map(str, spec.y_shape)),
@@ -144,7 +154,20 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         zero="0.0" if double else "0.0f",
         items="doubles" if double else "16-bit numbers" if arrays.x.size == 2 else "floats",
         packed_per="" if element.size == 1 else f" / {element.size}",
+        deep=spec.od > 1,
+        kd_loop=spec.kd > 1,
+        kh=spec.kh,
+        # Where the taps are packed in another order than they lie in; else empty.
+        down=_offsets(plan.packing.rows, plan.packing.w_kh),
+        across=_offsets(plan.packing.columns, plan.packing.w_kw),
     )
+
+
+def _offsets(order: tuple[int, ...], step: int) -> tuple[str, ...]:
+    """Lines of a table: where rows or columns of taps lie in w, in the order of packing."""
+    if not order:
+        return ()
+    return tuple(textwrap.wrap(", ".join(str(place * step) for place in order) + ",", 92))
 
 
 def _feature_words(plan: KernelPlan) -> str:
@@ -176,6 +199,13 @@ def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], 
         "WORKSPACE_BYTES": plan.workspace_bytes, "ALIGN": plan.align,
         "BAKED": int(weights is not None), "ABI": ABI,
     }  # fmt: skip
+    if s.rank == 3:
+        p = s.padding
+        numbers |= {"D": s.d, "OD": s.od, "KD": s.kd, "SD": s.sd, "DD": s.dd}
+        numbers |= {"PF": p.front, "PK": p.back}
+    if s.transposed:
+        numbers |= {"TRANSPOSED": 1, "OPH": s.extra[1], "OPW": s.extra[2]}
+        numbers |= {"OPD": s.extra[0]} if s.rank == 3 else {}
     found = [(name, str(value)) for name, value in numbers.items()]
     found.append(("SPEC_ID", f'"{spec_id(plan, weights)}"'))
     return tuple(found)
@@ -183,32 +213,15 @@ def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], 
 
 def story(plan: KernelPlan) -> tuple[str, ...]:
     """What the file computes, how, and what it costs."""
-    s, p = plan.spec, plan.spec.padding
-    bias = "b[oc] + " if s.bias else ""
-    act = s.activation.kind
-    inner = f"{bias}sum over kh, kw, ic of"
-    channel, depth = "ic", "ic"
-    if s.icg == 1 and s.groups > 1:
-        inner = f"{bias}sum over kh, kw of"
-        channel, depth = ("oc" if s.ocg == 1 else f"oc / {s.ocg}"), "0"
-    elif s.groups > 1:
-        channel = f"oc / {s.ocg} * {s.icg} + ic"
-    left = "y[n,oh,ow,oc] = "
-    taps = (
-        f"x[n, {_affine('oh', s.sh, p.top, 'kh', s.dh)}, "
-        f"{_affine('ow', s.sw, p.left, 'kw', s.dw)}, {channel}] * w[kh,kw,{depth},oc]"
-    )
-    opening, closing = (f"{act}(", ")") if act is not Act.NONE else ("", "")
-    formula: tuple[str, ...] = (f"{left}{opening}{inner}", f"    {taps}{closing}")
-    if s.quantized:
-        formula = integer_formula(s, inner, taps)
+    s = plan.spec
+    formula = _formula(s)
     sizes = [(tile.pixels, tile.channels) for tile in plan.body.tiles]
     pixels, channels = max(sizes, key=math.prod)
     return (
         *formula,
         "Taps outside the image count as nothing. Indices are logical; the arrays lie as follows:",
-        f"x {'x'.join(map(str, s.x_shape))} {s.layout}, w {'x'.join(map(str, s.w_shape))} "
-        f"{s.weight_layout}, y {'x'.join(map(str, s.y_shape))} {s.layout}, {_types(s)}",
+        f"x {'x'.join(map(str, s.x_shape))} {image_letters(s)}, w {'x'.join(map(str, s.w_shape))} "
+        f"{weight_letters(s)}, y {'x'.join(map(str, s.y_shape))} {image_letters(s)}, {_types(s)}",
         *(("Compiled for one image: for more, call it once for each.",) if s.batch_any else ()),
         "",
         f"Spec {spec_id(plan)}, target {plan.target.name}",
@@ -221,6 +234,41 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         *kind_of(plan.body).story(plan),
         *(FLUSHED if plan.body.isa.flushes else ()),
     )
+
+
+def _formula(s: ConvSpec) -> tuple[str, ...]:
+    """The layer's formula, over the axes that it has."""
+    bias = "b[oc] + " if s.bias else ""
+    act, letters = s.activation.kind, "dhw"[3 - s.rank :]
+    taps = ", ".join(f"k{a}" for a in letters)
+    inner = f"{bias}sum over {taps}, ic of"
+    channel, depth = "ic", "ic"
+    if s.icg == 1 and s.groups > 1:
+        inner = f"{bias}sum over {taps} of"
+        channel, depth = ("oc" if s.ocg == 1 else f"oc / {s.ocg}"), "0"
+    elif s.groups > 1:
+        channel = f"oc / {s.ocg} * {s.icg} + ic"
+    axes = list(zip(letters, s.axes[3 - s.rank :], strict=True))
+    left = f"y[n,{','.join(f'o{a}' for a in letters)},oc] = "
+    weight = f"w[{taps.replace(' ', '')},{depth},oc]"
+    if s.transposed:
+        met = " and ".join(
+            f"o{a} = {_affine(f'i{a}', x.stride, x.before, f'k{a}', x.dilation)}" for a, x in axes
+        )
+        places = ", ".join(f"i{a}" for a in letters)
+        inner = inner.replace(f"sum over {taps}", f"sum over {places}, {taps}")
+        product = f"x[n, {places}, {channel}] * {weight}"
+    else:
+        met = ""
+        places = ", ".join(
+            _affine(f"o{a}", x.stride, x.before, f"k{a}", x.dilation) for a, x in axes
+        )
+        product = f"x[n, {places}, {channel}] * {weight}"
+    opening, closing = (f"{act}(", ")") if act is not Act.NONE else ("", "")
+    where = (f"    where {met}",) if met else ()
+    if s.quantized:
+        return (*integer_formula(s, inner, product, left), *where)
+    return (f"{left}{opening}{inner}", f"    {product}{closing}", *where)
 
 
 def _flags_story(plan: KernelPlan) -> tuple[str, ...]:
@@ -240,7 +288,7 @@ def _types(s: ConvSpec) -> str:
     return names[0] if len(set(names)) == 1 else ", ".join(names)
 
 
-def integer_formula(s: ConvSpec, inner: str, taps: str) -> tuple[str, ...]:
+def integer_formula(s: ConvSpec, inner: str, taps: str, left: str) -> tuple[str, ...]:
     """What an 8-bit layer computes; scales and zero points are the spec's."""
     quant = s.quant
     assert quant is not None
@@ -251,7 +299,7 @@ def integer_formula(s: ConvSpec, inner: str, taps: str) -> tuple[str, ...]:
     act = s.activation.kind
     if quant.output is None:
         whole = "max(0, sum)" if act is Act.RELU else "sum"
-        return f"y[n,oh,ow,oc] = {whole}", f"sum = {inner}", f"    {x} * {w}"
+        return f"{left}{whole}", f"sum = {inner}", f"    {x} * {w}"
     target = quant.sum or quant.output
     several = len(quant.weight.scale) > 1
     scale = "w_scale[oc]" if several else f"{quant.weight.scale[0]:.9g}"
@@ -263,7 +311,7 @@ def integer_formula(s: ConvSpec, inner: str, taps: str) -> tuple[str, ...]:
     elif act is not Act.NONE:
         after = f"{act} as a clamp, {after}"
     return (
-        f"y[n,oh,ow,oc] = {whole},",
+        f"{left}{whole},",
         f"    {after}",
         f"sum = {inner}",
         f"    {x} * {w}",

@@ -17,7 +17,7 @@ from convgen.kernels.face import Cost, isas_of, view_of
 from convgen.kernels.pairs import lowering as bf16
 from convgen.kernels.scalar.body import ScalarBody
 from convgen.kernels.tiled import lowering as tiled
-from convgen.kernels.tiled.lowering import packing_of, tiled_plan
+from convgen.kernels.tiled.lowering import outer_loops, packing_of, runs_on, tiled_plan
 from convgen.kernels.tiled.step import latency, most_vectors
 from convgen.kernels.tiled.step import limits as step_limits
 from convgen.kernels.tiled.walk import walk
@@ -119,14 +119,14 @@ def cost(plan: KernelPlan) -> Cost:
         step += 0.25 * max(0.0, 1.5 * latency(target, isa) - limits[bound])
         if weights * depth > target.l1:  # they come from the second cache, over and over
             step += 0.1 * weights / 64
-        taps = region.area.kh_taps * region.area.kw_taps
+        taps = region.area.taps
         # Biases, activation or scaling, stores, and the loops' own cost.
         start = 12 + (dots.END if plan.spec.quantized and isa.lanes > 1 else 1.5) * mr * nv
         if plan.view.y_channel > 1 and isa.lanes > 1:  # lane by lane, into as many planes
             start += _scatter(plan) * mr * region.tile.channels
         tile = taps * -(-plan.packing.ic // isa.depth) * step + start
         row = 12 + region.col_tiles * tile
-        spent = row * region.row_tiles * region.blocks
+        spent = row * region.row_tiles * region.area.planes * region.blocks
         bounds[bound] = bounds.get(bound, 0.0) + spent
     repeats = plan.view.groups * plan.spec.batch
     return Cost(sum(bounds.values()) * repeats, max(bounds, key=lambda key: bounds[key]))
@@ -141,14 +141,12 @@ def _scatter(plan: KernelPlan) -> float:
 def _reduce(spec: ConvSpec, view: View, packing: Packing, some_empty: bool) -> tuple[Loop, ...]:
     """The reduction. A row of taps is one run of memory when its channels lie side by side."""
     lanes = packing.lanes
-    loops = []
-    if spec.kh > 1 or some_empty:
-        loops.append(Loop("kh", "kh_taps", spec.dh * view.x_row, spec.kw * packing.ic * lanes))
-    if spec.kw > 1 and spec.groups == 1 and spec.dw == 1 and view.x_channel == 1:
+    loops = outer_loops(spec, view, spec.kw * packing.ic * lanes, some_empty)
+    if runs_on(spec, view, packing.ic):
         count = f"kw_taps * {packing.ic}" if packing.ic > 1 else "kw_taps"
         return (*loops, Loop("k", count, 1, lanes))
     if spec.kw > 1:
-        loops.append(Loop("kw", "kw_taps", spec.dw * view.x_pixel, packing.ic * lanes))
+        loops.append(Loop("kw", "kw_taps", view.dw * view.x_pixel, packing.ic * lanes))
     if packing.ic > 1:
         loops.append(Loop("ic", str(packing.ic), view.x_channel, lanes))
     return tuple(loops)

@@ -114,19 +114,22 @@ class DotPacking:
 class Stage:
     """The image copied before it is read: padded with the zero point, channels side by side.
 
-    ``h`` x ``w`` pixels; the image itself stands at row ``top``, column ``left``.
+    ``d`` planes of ``h`` x ``w`` pixels; the image itself stands at plane ``front``, row ``top``,
+    column ``left``.
     """
 
+    d: int
     h: int
     w: int
     c: int
+    front: int
     top: int
     left: int
     zero: int
 
     @property
     def bytes(self) -> int:
-        return -(-(self.h * self.w * self.c + SLACK) // 64) * 64
+        return -(-(self.d * self.h * self.w * self.c + SLACK) // 64) * 64
 
 
 @dataclass(frozen=True)

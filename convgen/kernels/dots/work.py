@@ -17,7 +17,7 @@ def dot_work(plan: KernelPlan, body: DotBody, ways: int) -> Work:
     work = Work()
     repeats = plan.spec.batch * plan.view.groups
     for region in body.regions:
-        count = repeats * region.row_tiles * region.col_tiles * region.blocks
+        count = repeats * region.tiles
         tile = region.tile
         products, inputs, weights, chain = _dot_steps(plan, body, packed, region)
         work.fmas += count * products * isa.halves * isa.products
@@ -36,14 +36,14 @@ def _dot_steps(
     plan: KernelPlan, body: DotBody, packed: DotPacking, region: Region
 ) -> tuple[int, int, int, int]:
     """Of one tile: products of vectors, loads of inputs and of weights, products in one chain."""
-    spec, tile, area = plan.spec, region.tile, region.area
+    view, tile, area = plan.view, region.tile, region.area
     held = tile.pixels * tile.vectors
     if packed.patterns:  # four rows of inputs at a time, each loaded alone
-        quads, patterns = quads_of(tile.h, area.kh_taps, spec.sh, spec.dh)
-        columns = {c * spec.sw + k * spec.dw for c in range(tile.w) for k in range(area.kw_taps)}
+        quads, patterns = quads_of(tile.h, area.kh_taps, view.sh, view.dh)
+        columns = {c * view.sw + k * view.dw for c in range(tile.w) for k in range(area.kw_taps)}
         products = sum(len(quad.uses) for quad in quads) * tile.w * area.kw_taps
         return products, 4 * len(quads) * len(columns), len(patterns) * area.kw_taps, 0
-    taps = area.kh_taps * (1 if packed.flat else area.kw_taps)
+    taps = area.kd_taps * area.kh_taps * (1 if packed.flat else area.kw_taps)
     steps = taps * packed.run // packed.depth
     if body.single:
         inputs, _ = inputs_of(plan, region)

@@ -14,8 +14,8 @@ def tiled_work(plan: KernelPlan, body: Body, ways: int) -> Work:
     work, of, weight = Work(), arrays_of(plan.spec), plan.packed.size * plan.packing.side
     repeats = plan.spec.batch * plan.view.groups
     for region in body.regions:
-        count = repeats * region.row_tiles * region.col_tiles * region.blocks
-        tile, taps = region.tile, region.area.kh_taps * region.area.kw_taps
+        count = repeats * region.tiles
+        tile, taps = region.tile, region.area.taps
         held = tile.pixels * tile.vectors
         depth = taps * -(-plan.view.ic // body.isa.depth)  # steps of one output
         inputs, broadcast = inputs_of(plan, region)
@@ -37,17 +37,17 @@ def tiled_work(plan: KernelPlan, body: Body, ways: int) -> Work:
 
 def inputs_of(plan: KernelPlan, region: Region) -> tuple[int, bool]:
     """Loads of inputs that one tile makes, and whether each is a single number."""
-    spec, tile, area = plan.spec, region.tile, region.area
-    if not plan.view.x_lane:
-        return tile.pixels * area.kh_taps * area.kw_taps * plan.view.ic, True
+    view, tile, area = plan.view, region.tile, region.area
+    if not view.x_lane:
+        return tile.pixels * area.taps * view.ic, True
     if not area.kh_taps:
         return 0, False
-    columns = (tile.w - 1) * spec.sw + (area.kw_taps - 1) * spec.dw + 1
+    columns = (tile.w - 1) * view.sw + (area.kw_taps - 1) * view.dw + 1
     if tile.tap_rows:
-        rows = (tile.h - 1) * spec.sh + (tile.tap_rows - 1) * spec.dh + 1
+        rows = (tile.h - 1) * view.sh + (tile.tap_rows - 1) * view.dh + 1
         return rows * columns, False
     across = columns if tile.taps else tile.w * area.kw_taps
-    return tile.h * across * area.kh_taps * tile.vectors, False
+    return tile.h * across * area.kd_taps * area.kh_taps * tile.vectors, False
 
 
 def _most_in_a_set(plan: KernelPlan, region: Region) -> int:
