@@ -82,6 +82,7 @@ TURNS = [
 
 def schedule(lanes: int, spec: ConvSpec, rows: int, vectors: int, channels: int) -> Schedule:
     if spec.icg == spec.ocg == 1:
+        vectors = 1 if spec.kh * spec.kw <= 25 else vectors
         channels = 1
     return Schedule(Family.PLANES, lanes, rows, vectors, channels)
 

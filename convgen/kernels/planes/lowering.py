@@ -92,6 +92,11 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     isa = check_lanes(spec, schedule, target)
     channels = min(schedule.vectors, spec.ocg)
     vectors = schedule.tile_h * schedule.tile_w
+    if _windowed(spec, channels) and schedule.tile_w > 1:
+        raise ScheduleError(
+            f"schedule: family {name} writes windows out for one vector of pixels in a row: "
+            "tile[1] is 1"
+        )
     if not _windowed(spec, channels) and vectors > most_vectors(isa, channels):
         raise ScheduleError(
             f"schedule: {vectors} vectors of pixels x {channels} channels do not fit "
@@ -143,10 +148,10 @@ def _staging(plan: KernelPlan, body: PlanesBody) -> float:
         return 0.0
     rows = spec.oh * spec.sh + body.bands * max(0, _rows_under(spec, 1) - spec.sh)
     vectors = -(-body.pitch // isa.lanes)
-    element = vectors * 2.0
+    element = vectors * 1.0
     if spec.sw > 1:
-        element = vectors * 3.0 * spec.sw if isa.has("evens") and spec.sw == 2 else 1.2 * spec.w
-    return rows * spec.icg * (element + 8)
+        element = vectors * 2.0 * spec.sw if isa.has("evens") and spec.sw == 2 else 1.2 * spec.w
+    return rows * spec.icg * (element + 4)
 
 
 def _tile(plan: KernelPlan, body: PlanesBody, vectors: int, channels: int) -> tuple[str, float]:
@@ -159,8 +164,8 @@ def _tile(plan: KernelPlan, body: PlanesBody, vectors: int, channels: int) -> tu
         work = body.rows * steps
         spilled = max(0, steps + body.rows + 2 - isa.registers) * body.rows
         cycles = max(work / target.fma_ports, (loads + spilled) / target.load_ports)
-        cycles = max(cycles, steps * target.fma_latency / 3)
-        return "FMA", cycles * (1 if isa.fused else 2) + 4 + 2 * body.rows
+        cycles = max(cycles, steps * target.fma_latency / 4)
+        return "FMA", cycles * (1 if isa.fused else 2) + 2 + 1.5 * body.rows
     products = channels * vectors * (1 if isa.fused else 2)
     limits = {
         "FMA": products / target.fma_ports,
