@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from convgen.kernels.dots.body import DotPacking
     from convgen.kernels.planar.body import PlanarBody
     from convgen.kernels.planes.body import PlanesBody
+    from convgen.kernels.windows.body import WindowPacking
     from convgen.kernels.winograd.body import WinogradBody
 
 
@@ -291,7 +292,7 @@ class KernelPlan:
     workspace_bytes: int = 0
     narrower: tuple[KernelPlan, ...] = ()
     tag: str = ""
-    sections: Sections | DotPacking | None = None
+    sections: Sections | DotPacking | WindowPacking | None = None
     step: CoreStep | None = None
 
     def __post_init__(self) -> None:

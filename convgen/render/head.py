@@ -16,6 +16,7 @@ from convgen.ctext.parts import parts_of
 from convgen.kernels.dots.body import DotBody
 from convgen.kernels.planar.body import PlanarBody
 from convgen.kernels.planes.body import PlanesBody
+from convgen.kernels.windows.body import WindowBody
 from convgen.kernels.winograd.body import IDENTITY, WinogradBody, matrices
 from convgen.plan.kernel import Body, KernelPlan, Packing
 from convgen.spec.elements import arrays_of
@@ -97,7 +98,8 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     macro = spec.name.upper()
     workspace = f"{macro}_WORKSPACE_BYTES is 0: not used, may be NULL"
     if plan.workspace_bytes:
-        aligned = "any alignment" if spec.quantized else "aligned to a float at least"
+        any_ = spec.quantized and not isinstance(plan.body, WindowBody)
+        aligned = "any alignment" if any_ else "aligned to a float at least"
         workspace = f"{macro}_WORKSPACE_BYTES bytes, {aligned}; contents void"
     arrays, scattered = arrays_of(spec), plan.view.y_channel
     scratch = arrays.x.c if isinstance(plan.body, PlanesBody) else "float"

@@ -6,6 +6,7 @@ nesting over 8, several documents, texts over 64 KiB.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +21,7 @@ from convgen.spec.tree import MAX_DEPTH, Path, Report, Spot, Tree, Unread
 MAX_BYTES = 64 * 1024
 MERGE = "<<"
 
+_LONG_SCALES = re.compile(r"scale:\s*(?:\[|-\s)")
 _EMPTY = "the spec is empty: `convgen init` writes a starter"
 _NO_ALIAS = "a few lines of anchors and aliases can describe gigabytes; write the value out"
 _HINTS = (
@@ -40,12 +42,16 @@ def read_yaml(text: str, source: str) -> tuple[Tree, Report]:
     documents, not a map, nested too deep.
     """
     if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise SpecError([_nowhere(source, "E002", too_large())])
+        raise SpecError([_nowhere(source, "E002", too_large(text))])
     return _Reader(source, text).document()
 
 
-def too_large() -> str:
-    return f"the spec is over 64 KiB ({MAX_BYTES} bytes): split its layers over several files"
+def too_large(text: str) -> str:
+    """Why ``text`` is refused; long lists of scales are what most often makes a spec so large."""
+    how = "split its layers over several files"
+    if _LONG_SCALES.search(text):
+        how = "keep the scales in a file, `scale: scales.npz#w`, or split its layers"
+    return f"the spec is over 64 KiB ({MAX_BYTES} bytes): {how}"
 
 
 def _spot(mark: object) -> Spot:

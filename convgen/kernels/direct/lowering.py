@@ -20,6 +20,8 @@ from convgen.kernels.tiled import lowering as tiled
 from convgen.kernels.tiled.lowering import packing_of, peel, tiled_plan
 from convgen.kernels.tiled.step import latency, most_vectors
 from convgen.kernels.tiled.step import limits as step_limits
+from convgen.kernels.windows import lowering as windows
+from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, View
 from convgen.spec.elements import Sections, arrays_of
 from convgen.spec.model import ConvSpec, Padding
@@ -39,6 +41,7 @@ def fits(spec: ConvSpec) -> bool:
 def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     """Every tile that the registers hold, for each vector width that is not mostly empty."""
     if core.serves(spec, target):
+        yield from (s for s in windows.candidates(spec, target) if s.family is name)
         yield from core.candidates(spec, _step(spec, target))
         return
     isas = isas_of(spec, target)
@@ -56,6 +59,8 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
 
 def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """Raises ScheduleError where the tile does not fit the target."""
+    if schedule.lanes > 1 and windows.serves(spec, target):
+        return windows.lower(spec, schedule, target)
     if spec.quantized and schedule.lanes > 1:
         return dots.direct_plan(spec, schedule, target)
     if spec.quantized:
@@ -86,6 +91,8 @@ def _step(spec: ConvSpec, target: Target) -> CoreStep | None:
 
 def cost(plan: KernelPlan) -> Cost:
     """Cycles of every tile: of each step of its reduction what binds (``step``), and its ends."""
+    if isinstance(plan.body, WindowBody):
+        return windows.cost(plan)
     if core.serves(plan.spec, plan.target):
         return core.cost(plan)
     target, isa = plan.target, plan.body.isa

@@ -16,6 +16,8 @@ from convgen.kernels.dots import lowering as dots
 from convgen.kernels.dots.body import DotPacking
 from convgen.kernels.face import Cost, isas_of, view_of
 from convgen.kernels.tiled.lowering import check_lanes, packing_of, peel, tiled_plan
+from convgen.kernels.windows import lowering as windows
+from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, Region, Tile, View
 from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import ConvSpec, Layout
@@ -57,6 +59,9 @@ class Lanewise:
 
     def candidates(self, spec: ConvSpec, target: Target) -> Iterator[Schedule]:
         """Every tile that the registers hold, for each vector that holds whole groups."""
+        if windows.serves(spec, target):
+            yield from (s for s in windows.candidates(spec, target) if s.family is self.name)
+            return
         isas = isas_of(spec, target)
         for isa in isas:
             half_empty = isa.lanes >= 2 * spec.oc and isa is not isas[-1]
@@ -91,6 +96,8 @@ class Lanewise:
                 f"schedule: family {self.name} takes NHWC layers with several groups of {sizes} "
                 "channels in and as many out; use family direct"
             )
+        if windows.serves(spec, target):
+            return windows.lower(spec, schedule, target)
         if spec.quantized:
             return self._dots(spec, schedule, target)
         isa = check_lanes(spec, schedule, target)
@@ -118,6 +125,8 @@ class Lanewise:
 
     def cost(self, plan: KernelPlan) -> Cost:
         """Cycles of every tile: its work in the core, and what its lines of memory cost."""
+        if isinstance(plan.body, WindowBody):
+            return windows.cost(plan)
         spec = plan.spec
         cycles = 0.0
         for region in plan.regions:
