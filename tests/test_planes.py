@@ -1,4 +1,4 @@
-"""Kernels over planes (NCHW): rows copied or read in place, tiles of every shape, bands and chunks."""
+"""Kernels over planes (NCHW): rows copied or read in place, tiles of every shape, bands, chunks."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ TURNS = [
 
 def schedule(lanes: int, spec: ConvSpec, rows: int, vectors: int, channels: int) -> Schedule:
     if spec.icg == spec.ocg == 1:
-        vectors = 1 if spec.kh * spec.kw <= 25 else vectors
+        vectors = 1 if 1 < spec.kh * spec.kw <= 25 else vectors
         channels = 1
     return Schedule(Family.PLANES, lanes, rows, vectors, channels)
 

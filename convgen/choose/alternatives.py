@@ -1,7 +1,7 @@
 """What a spec could say instead, where the model expects it to be much quicker.
 
-Another layout, ``accuracy: fast``, or float32 in place of 8 bits: nothing that convgen may change by
-itself, so it is said. Each is costed by the families that could make the difference.
+Another layout, ``accuracy: fast``, or float32 in place of 8 bits: nothing that convgen may change
+by itself, so it is said. Each is costed by the families that could make the difference.
 """
 
 from __future__ import annotations

@@ -27,8 +27,8 @@ packed weights, which are floats, and ``store`` and ``store_part`` round to 16 b
     repeat(p)         p[0] in every lane
     each(p)           p[0 .. lanes-1]; each_part(p, n) as load_part
 
-The spreads, join, pick, evens, odds and transpose are there where the instruction set has a quick way; a family that wants
-them asks with ``has``.
+The spreads, join, pick, evens, odds and transpose are there where the instruction set has a quick
+way; a family that wants them asks with ``has``.
 """
 
 from __future__ import annotations
@@ -211,7 +211,8 @@ def _alternate(n: int, first: int) -> str:
     half = n // 2
     return (
         f"V r = a;\n  for (int i = 0; i < {half}; ++i) r.lane[i] = a.lane[2 * i + {first}];\n"
-        f"  for (int i = {half}; i < {n}; ++i) r.lane[i] = b.lane[2 * i - {n - first}];\n  return r;"
+        f"  for (int i = {half}; i < {n}; ++i) r.lane[i] = b.lane[2 * i - {n - first}];\n"
+        "  return r;"
     )
 
 

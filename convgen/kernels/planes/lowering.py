@@ -78,7 +78,8 @@ def flattened(spec: ConvSpec) -> bool:
 
 def _windowed(spec: ConvSpec, channels: int) -> bool:
     """Whether a tile's taps are written out: those of one channel that meets one other."""
-    return spec.icg == 1 and channels == 1 and spec.ocg == 1 and spec.kh * spec.kw <= _MOST_WINDOW
+    single = spec.icg == spec.ocg == channels == 1
+    return single and spec.kh * spec.kw <= _MOST_WINDOW and not flattened(spec)
 
 
 def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
@@ -109,7 +110,8 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
         )
     bodies = [_body(spec, packing, isa, schedule, target)]
     if isa.lanes > 1:
-        plain = replace(schedule, lanes=1, tile_h=1, tile_w=max(1, 12 // channels))
+        wide = 1 if _windowed(spec, channels) else max(1, 12 // channels)
+        plain = replace(schedule, lanes=1, tile_h=1, tile_w=wide)
         bodies.append(_body(spec, packing, isas_of(spec, target)[-1], plain, target))
     room = arrays_of(spec).x.size * max(body.scratch for body in bodies)
     return KernelPlan(

@@ -177,11 +177,12 @@ def _panels(plan: KernelPlan, body: PlanesBody) -> tuple[SimpleNamespace, ...]:
             part = columns.stored < lanes and j == len(columns.places) - 1
             count = columns.stored if part else lanes
             if body.isa.has("each"):
-                rest = f"\n        memset(to{plus(j * lanes + count)}, 0, sizeof *to * {lanes - count});"
                 lines.append(
                     f"memcpy(to{plus(j * lanes)}, s{plus(at)}, {times('sizeof *to', count)});"
-                    + (rest if part else "")
                 )
+                if part:
+                    empty = times("sizeof *to", lanes - count)
+                    lines.append(f"memset(to{plus(j * lanes + count)}, 0, {empty});")
             else:
                 load = f"{v}_load_part(s{plus(at)}, {count})" if part else f"{v}_load(s{plus(at)})"
                 lines.append(f"{v}_store(to{plus(j * lanes)}, {load});")
@@ -229,7 +230,9 @@ def _tile(plan: KernelPlan, body: PlanesBody, tile: PlanesTile, name: str) -> Si
         f"channel{'s' * (tile.channels > 1)}: {sums} sum{'s' * (sums > 1)} in registers.",
         vectors=vectors,
         x_channel=len(tile.places) * isa.lanes if body.slot else body.x_channel,
-        channels=[SimpleNamespace(index=c, y=c * plan.view.y_channel) for c in range(tile.channels)],
+        channels=[
+            SimpleNamespace(index=c, y=c * plan.view.y_channel) for c in range(tile.channels)
+        ],
         window=_window(plan, body, tile) if body.windows else None,
     )  # fmt: skip
 
