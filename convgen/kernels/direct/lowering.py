@@ -22,11 +22,11 @@ from convgen.kernels.tiled.step import latency, most_vectors
 from convgen.kernels.tiled.step import limits as step_limits
 from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
-from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, View
+from convgen.plan.kernel import Body, KernelPlan, Loop, Packing, Rectangle, View
 from convgen.spec.elements import Sections, arrays_of
-from convgen.spec.model import ConvSpec, Padding
+from convgen.spec.model import ConvSpec, Layout, Padding
 from convgen.spec.schedule import Family, Schedule
-from convgen.target import Target
+from convgen.target import Target, VectorIsa
 from convgen.target.arm.core import CoreStep
 
 name = Family.DIRECT
@@ -66,8 +66,34 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     if spec.quantized:
         return scalar_plan(spec, schedule, target)
     if bf16.serves(spec, target) and schedule.lanes == bf16.lanes(target):
-        return bf16.paired_plan(spec, schedule, target, walk(spec, schedule))
-    return tiled_plan(spec, schedule, target, walk, _reduce)
+        return _turning(bf16.paired_plan(spec, schedule, target, walk(spec, schedule)))
+    return _turning(tiled_plan(spec, schedule, target, walk, _reduce))
+
+
+def turned(spec: ConvSpec, schedule: Schedule) -> bool:
+    """Whether planes are copied first, so that a row of taps is one run of memory: inputs that lie
+    pages apart cost more than the copy. Plain C does without, and needs no room."""
+    return spec.layout is Layout.NCHW and not spec.quantized and spec.c > 1 and schedule.lanes > 1
+
+
+def _turning(plan: KernelPlan) -> KernelPlan:
+    """The plan with the copy that its walk goes over, if it does."""
+    spec = plan.spec
+    if not turned(spec, plan.schedule):
+        return plan
+    bodies = []
+    for body in plan.bodies:
+        assert isinstance(body, Body)
+        operations = {*body.operations} | ({"transpose"} if squares(spec, body.isa) else set())
+        count = spec.batch * spec.h * spec.w * spec.c
+        bodies.append(replace(body, operations=tuple(sorted(operations)), turned=count))
+    room = bodies[0].turned * arrays_of(spec).x.size
+    return replace(plan, bodies=tuple(bodies), workspace_bytes=room)
+
+
+def squares(spec: ConvSpec, isa: VectorIsa) -> bool:
+    """Whether vectors transpose the image, square by square."""
+    return isa.has("transpose") and isa.lanes <= min(spec.h * spec.w, spec.c)
 
 
 def scalar_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
@@ -123,7 +149,10 @@ def cost(plan: KernelPlan) -> Cost:
         spent = row * region.row_tiles * region.blocks
         bounds[bound] = bounds.get(bound, 0.0) + spent
     repeats = plan.view.groups * plan.spec.batch
-    return Cost(sum(bounds.values()) * repeats, max(bounds, key=lambda key: bounds[key]))
+    copied = 0.0
+    if isinstance(plan.body, Body) and plan.body.turned:
+        copied = plan.body.turned * (5 / isa.lanes if squares(plan.spec, isa) else 2.0)
+    return Cost(sum(bounds.values()) * repeats + copied, max(bounds, key=lambda key: bounds[key]))
 
 
 def _scatter(plan: KernelPlan) -> float:
@@ -135,6 +164,8 @@ def _scatter(plan: KernelPlan) -> float:
 def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
     """Strides and rectangles; a pointwise image is cut into rows of whole tiles, and a rest."""
     view = view_of(spec)
+    if turned(spec, schedule):  # x lies as in NHWC
+        view = replace(view, x_row=spec.w * spec.c, x_pixel=spec.c, x_channel=1, x_group=spec.icg)
     if (spec.kh, spec.kw, spec.sh, spec.sw) != (1, 1, 1, 1) or spec.padding != Padding():
         return view, peel(spec)
     pixels = spec.h * spec.w
