@@ -9,6 +9,7 @@ from convgen.kernels.fat import lower_fat
 from convgen.kernels.lanewise.lowering import Lanewise
 from convgen.kernels.planar import lowering as planar
 from convgen.kernels.planes import lowering as planes
+from convgen.kernels.reduction import lowering as reduction
 from convgen.kernels.winograd import lowering as winograd
 from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import ConvSpec, DType
@@ -23,6 +24,7 @@ FAMILIES: dict[Family, AlgorithmFamily] = {
     Family.DIRECT: direct,
     Family.PLANAR: planar,
     Family.PLANES: planes,
+    Family.REDUCTION: reduction,
     Family.WINOGRAD: winograd,
 }
 
@@ -33,7 +35,7 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """The plan of a layer under a schedule. Raises ScheduleError where it cannot be carried out."""
     refuse_dtype(spec)
     family = FAMILIES[schedule.family]
-    floats = () if spec.quantized else (Family.GROUPED, Family.PLANES)
+    floats = () if spec.quantized else (Family.GROUPED, Family.PLANES, Family.REDUCTION)
     others = (Family.DIRECT, Family.DEPTHWISE, *floats)
     if spec.dtype is not DType.FLOAT32 and schedule.family not in others:
         text = f"schedule: {spec.dtype} layers have no {schedule.family} kernels, only "

@@ -19,7 +19,10 @@ from convgen.target import TARGETS, Target
 
 # Families whose bodies of any width read the blocks of a wider one.
 SHARING = frozenset(
-    {Family.DIRECT, Family.DEPTHWISE, Family.GROUPED, Family.PLANES, Family.WINOGRAD}
+    {
+        Family.DIRECT, Family.DEPTHWISE, Family.GROUPED, Family.PLANES, Family.REDUCTION,
+        Family.WINOGRAD,
+    }  # fmt: skip
 )
 
 

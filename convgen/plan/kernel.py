@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from convgen.kernels.dots.body import DotPacking
     from convgen.kernels.planar.body import PlanarBody
     from convgen.kernels.planes.body import PlanesBody
+    from convgen.kernels.reduction.body import ReductionBody
     from convgen.kernels.windows.body import WindowPacking
     from convgen.kernels.winograd.body import WinogradBody
 
@@ -273,7 +274,7 @@ class Body:
         return tuple(found)
 
 
-AnyBody: TypeAlias = "Body | WinogradBody | PlanarBody | PlanesBody"
+AnyBody: TypeAlias = "Body | WinogradBody | PlanarBody | PlanesBody | ReductionBody"
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,8 @@ from convgen.kernels.planar.body import PlanarBody
 from convgen.kernels.planar.words import planar_text
 from convgen.kernels.planes.body import PlanesBody
 from convgen.kernels.planes.words import planes_text
+from convgen.kernels.reduction.body import ReductionBody
+from convgen.kernels.reduction.words import reduction_text
 from convgen.kernels.scalar.words import scalar_text
 from convgen.kernels.tiled.words import tiled_text
 from convgen.kernels.windows.body import WindowBody
@@ -64,6 +66,8 @@ def body_text(plan: KernelPlan, body: AnyBody) -> BodyText:
             return planar_text(plan, body)
         case PlanesBody():
             return planes_text(plan, body)
+        case ReductionBody():
+            return reduction_text(plan, body)
         case _:
             return tiled_text(plan, body)
 
@@ -101,7 +105,7 @@ def _source(plan: KernelPlan, text: PlanText) -> str:
         return env.get_template("kernels/windows/windows.c.j2").render(plan=text, body=words)
     if plan.sections is not None:  # 8-bit plain C
         (body,) = plan.bodies
-        assert not isinstance(body, WinogradBody | PlanarBody | PlanesBody)
+        assert not isinstance(body, WinogradBody | PlanarBody | PlanesBody | ReductionBody)
         scalar = scalar_text(plan, body)
         return env.get_template("kernels/scalar/scalar.c.j2").render(plan=text, body=scalar)
     bodies = [body_text(part, body) for part, body in parts_of(plan)]

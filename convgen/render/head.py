@@ -16,6 +16,7 @@ from convgen.ctext.parts import parts_of
 from convgen.kernels.dots.body import DotBody
 from convgen.kernels.planar.body import PlanarBody
 from convgen.kernels.planes.body import PlanesBody
+from convgen.kernels.reduction.body import ReductionBody
 from convgen.kernels.windows.body import WindowBody
 from convgen.kernels.winograd.body import IDENTITY, WinogradBody, matrices
 from convgen.plan.kernel import Body, KernelPlan, Packing
@@ -177,6 +178,8 @@ def _template(plan: KernelPlan) -> str:
             return "kernels/planar/planar.j2"
         case PlanesBody():
             return "kernels/planes/planes.j2"
+        case ReductionBody():
+            return "kernels/reduction/reduction.j2"
         case _:
             return "kernels/pairs/pairs.j2" if plan.packing.side > 1 else "kernels/tiled/tiled.j2"
 
