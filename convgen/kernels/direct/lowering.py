@@ -48,8 +48,12 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     most_pixels = dots.most_pixels if spec.quantized else tiled.most_pixels
     for isa in isas:
         narrower = any(1 < i.lanes < isa.lanes for i in isas)
-        if isa.lanes > 1 and (spec.ocg == 1 or (narrower and isa.lanes >= 2 * spec.ocg)):
-            continue  # half of every vector would be empty: a narrower one does as well
+        # Half of every vector would be empty: a narrower one does as well. A lane of 8-bit products
+        # sums several of them, which pays for a single channel too.
+        if isa.lanes > 1 and (
+            (spec.ocg == 1 and not spec.quantized) or (narrower and isa.lanes >= 2 * spec.ocg)
+        ):
+            continue
         for vectors in range(1, min(most_vectors(isa), -(-spec.ocg // isa.lanes)) + 1):
             most = most_pixels(isa, vectors)
             for height in (1, 2, 3, 4, 6, 7):

@@ -115,13 +115,19 @@ def _packing(spec: ConvSpec) -> Packing:
     )  # fmt: skip
 
 
+def spilling(isa: VectorIsa) -> str:
+    """The operation that brings sums to memory as they are; "" where a copy of the vector does."""
+    if isa.has("spill"):
+        return "spill"
+    return "" if isa.has("each") else "store"
+
+
 def _body(spec: ConvSpec, isa: VectorIsa, channels: int, strands: int) -> ReductionBody:
     joined, run = _runs(spec)
     read = "each" if isa.has("each") else "load"
     used = {"set1", "add", "load", "fma", read, "store_part", *activation_operations(spec)}
     used |= {f"{read}_part", "load_part"} if isa.lanes > 1 else set()
-    if isa.lanes > 1:
-        used.add("spill" if isa.has("spill") else "store")
+    used |= {spilling(isa)} if isa.lanes > 1 and spilling(isa) else set()
     return ReductionBody(
         isa, name, tuple(sorted(used)), channels, strands, run, joined, whole(spec)
     )

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from convgen.ctext.body import BodyText, common
 from convgen.kernels.reduction.body import ReductionBody
+from convgen.kernels.reduction.lowering import spilling
 from convgen.plan.kernel import KernelPlan
 
 
@@ -64,7 +65,7 @@ def reduction_text(plan: KernelPlan, body: ReductionBody) -> ReductionText:
     spec, view, packing, isa = plan.spec, plan.view, plan.packing, body.isa
     whole, rest = divmod(spec.ocg, body.channels)
     read = "each" if isa.has("each") else "load"
-    p = spec.padding
+    p, how = spec.padding, spilling(isa)
     return ReductionText(
         **common(plan, body),
         counts=(*((body.channels,) if whole else ()), *((rest,) if rest else ())),
@@ -79,5 +80,5 @@ def reduction_text(plan: KernelPlan, body: ReductionBody) -> ReductionText:
         ic=spec.icg, kh=spec.kh, kw=spec.kw, sh=spec.sh, sw=spec.sw, dh=spec.dh, dw=spec.dw,
         pt=p.top, pl=p.left, number=isa.number, read=f"{isa.prefix}_{read}",
         read_part=f"{isa.prefix}_{read}_part",
-        spill=f"{isa.prefix}_{'spill' if isa.has('spill') else 'store'}",
+        spill=f"{isa.prefix}_{how}(t, {{}})" if how else "memcpy(t, &{}, sizeof t)",
     )  # fmt: skip
