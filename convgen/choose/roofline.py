@@ -15,6 +15,8 @@ from math import ceil
 
 from convgen.kernels.dots.body import DotBody, DotPacking, quads_of
 from convgen.kernels.planar.body import PlanarBody
+from convgen.kernels.planes.body import PlanesBody
+from convgen.kernels.reduction.body import ReductionBody
 from convgen.kernels.winograd.body import WinogradBody, matrices, passes
 from convgen.kernels.winograd.combination import program
 from convgen.plan.kernel import Body, KernelPlan, Region
@@ -107,6 +109,10 @@ def work_of(plan: KernelPlan, ways: int = 8) -> Work:
             work = _winograd_work(plan, body)
         case PlanarBody() as body:
             work = _planar_work(plan, body)
+        case PlanesBody() as body:
+            work = _planes_work(plan, body)
+        case ReductionBody() as body:
+            work = _reduction_work(plan, body)
         case DotBody() as body:
             work = _dot_work(plan, body)
         case Body() as body:
@@ -151,6 +157,45 @@ def _planar_work(plan: KernelPlan, body: PlanarBody) -> Work:
     # Rows become planes, sums are stored in planes and then woven into y.
     work.near += 2 * _bytes(spec.x_shape) + (1 if body.straight else 3) * _bytes(spec.y_shape)
     return work
+
+
+def _planes_work(plan: KernelPlan, body: PlanesBody) -> Work:
+    """Every step loads each vector of pixels, once for all rows of outputs where windows are
+    written out, and each weight; copied rows are written and read once more."""
+    work, spec, of = Work(), plan.spec, arrays_of(plan.spec)
+    blocks, rest = divmod(spec.ocg, body.channels)
+    channels = [body.channels] * blocks + [rest] * bool(rest)
+    rows = 1 if body.flat else ceil(spec.oh / body.rows)
+    repeats, depth = spec.batch * spec.groups * rows, plan.packing.depth
+    for columns in body.columns:
+        vectors = body.rows * len(columns.places)
+        count = repeats * columns.count
+        inputs = depth * vectors
+        if body.windows:
+            high = (body.rows - 1) * spec.sh + (spec.kh - 1) * spec.dh + 1
+            inputs = min(high, body.rows * spec.kh) * spec.kw
+        work.fmas += count * depth * vectors * sum(channels)
+        work.loads += count * sum(inputs + (0 if body.windows else depth * c) for c in channels)
+        work.chain += 0 if body.windows else count * depth * len(channels)
+        near = of.x.size * body.isa.lanes * inputs * len(channels)
+        work.near += count * (near + plan.packed.size * depth * sum(channels))
+    copied = 2 if body.staged or body.slot else 0
+    work.near += copied * _bytes(spec.x_shape, of.x.size) + _bytes(spec.y_shape, of.y.size)
+    return work
+
+
+def _reduction_work(plan: KernelPlan, body: ReductionBody) -> Work:
+    """Inputs are loaded once for all channels of a block, and meet a vector of weights each."""
+    spec, lanes = plan.spec, body.isa.lanes
+    units = spec.batch * spec.groups * ceil(spec.ocg / body.channels) * spec.oh * spec.ow
+    steps = units * plan.packing.depth // body.run * ceil(body.run / lanes)
+    size = arrays_of(spec).x.size + plan.packed.size * body.channels
+    return Work(
+        fmas=steps * body.channels,
+        loads=steps * (1 + body.channels),
+        chain=steps / body.strands,
+        near=steps * lanes * size,
+    )
 
 
 # -- register-tiled kernels ----------------------------------------------------------------------

@@ -9,6 +9,8 @@ from typing import Any
 
 from convgen.cli.draw import beside
 from convgen.kernels.planar.body import PlanarBody
+from convgen.kernels.planes.body import PlanesBody
+from convgen.kernels.reduction.body import ReductionBody
 from convgen.plan.kernel import KernelPlan, Rectangle, Region, Tile
 
 INTERIOR = "*"
@@ -49,7 +51,8 @@ def tile_lines(plan: KernelPlan, pixels: str = "output pixels") -> list[str]:
 
     ``pixels``: what its rows and columns are.
     """
-    assert not isinstance(plan.body, PlanarBody), "its tiles are drawn by draw_planar"
+    others = PlanarBody | PlanesBody | ReductionBody
+    assert not isinstance(plan.body, others), "its tiles are drawn by draw_planar, draw_planes"
     work = dict.fromkeys(plan.body.tiles, 0)  # in units that all tiles share
     for region in plan.body.regions:
         a = region.area

@@ -166,8 +166,11 @@ def _kernel_sections(plan: KernelPlan, everything: bool) -> list[tuple[str, list
     """The part that depends on the algorithm: its tile in registers, and how it cuts the output."""
     from convgen.cli.draw_plan import tile_lines
     from convgen.cli.draw_planar import planar_tile_lines, plane_lines
+    from convgen.cli.draw_planes import band_lines, planes_tile_lines, reduction_lines
     from convgen.cli.draw_winograd import grid_lines, patch_lines
     from convgen.kernels.planar.body import PlanarBody
+    from convgen.kernels.planes.body import PlanesBody
+    from convgen.kernels.reduction.body import ReductionBody
     from convgen.kernels.winograd.body import WinogradBody
 
     match plan.body:
@@ -182,6 +185,13 @@ def _kernel_sections(plan: KernelPlan, everything: bool) -> list[tuple[str, list
                 ("Register tile", planar_tile_lines(body)),
                 ("Rows, taken apart into planes", plane_lines(plan, body)),
             ]
+        case PlanesBody() as body:
+            return [
+                ("Register tile", planes_tile_lines(body)),
+                ("Output, cut into bands", band_lines(plan, body)),
+            ]
+        case ReductionBody() as body:
+            return [("Sums", reduction_lines(plan, body))]
         case _:
             return [
                 ("Register tile", tile_lines(plan)),

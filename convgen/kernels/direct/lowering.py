@@ -30,6 +30,7 @@ from convgen.target import Target, VectorIsa
 from convgen.target.arm.core import CoreStep
 
 name = Family.DIRECT
+_READS = 2  # of an input, from which on a copy of it pays
 _BYTES = Sections("int8_t", 4, "int8_t", 1)  # a bias takes four of them
 
 
@@ -76,8 +77,13 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
 
 def turned(spec: ConvSpec, schedule: Schedule) -> bool:
     """Whether planes are copied first, so that a row of taps is one run of memory: inputs that lie
-    pages apart cost more than the copy. Plain C does without, and needs no room."""
-    return spec.layout is Layout.NCHW and not spec.quantized and spec.c > 1 and schedule.lanes > 1
+    pages apart cost more than the copy, if tiles read them a few times. Plain C does without, and
+    needs no room."""
+    if spec.layout is Layout.NHWC or spec.quantized or spec.c == 1 or schedule.lanes == 1:
+        return False
+    blocks = -(-spec.ocg // (schedule.lanes * schedule.vectors))
+    reads = spec.oh * spec.ow * spec.kh * spec.kw * blocks
+    return reads >= _READS * spec.h * spec.w
 
 
 def _turning(plan: KernelPlan) -> KernelPlan:

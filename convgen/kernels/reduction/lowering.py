@@ -40,7 +40,7 @@ def whole(spec: ConvSpec) -> bool:
 
 def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     """As many channels together as share their inputs, with strands enough for two units."""
-    joined, run = _runs(spec)
+    _, run = _runs(spec)
     for isa in isas_of(spec, target):
         if isa.lanes == 1 or run < isa.lanes:
             continue
