@@ -22,7 +22,7 @@ from pathlib import Path
 import convgen
 from convgen.spec.model import Act, Activation, ConvSpec, Layer, Padding
 from convgen.target import Target, resolve_target
-from convgen.target.cpu import cpu_name
+from convgen.target.host import cpu_name
 from convgen.toolchain import Compiler, find_compiler
 from convgen.tune import Setting, Store, Tuned, default_store_path, key_of, tune_layer
 from convgen.tune.measure import machine

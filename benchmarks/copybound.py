@@ -27,14 +27,14 @@ import numpy as np
 
 from convgen.bench.machine import Loops
 from convgen.bench.measure import Run, measure_runs, pinned
-from convgen.choose import choose
-from convgen.families import lower
-from convgen.families.tiled import peel
+from convgen.choose.chooser import choose
+from convgen.kernels import lower
+from convgen.kernels.tiled.lowering import peel
 from convgen.render import environment, render_c
 from convgen.spec import parse_text
 from convgen.spec.model import ConvSpec
 from convgen.target import Target, resolve_target
-from convgen.target.cpu import cpu_name
+from convgen.target.host import cpu_name
 from convgen.toolchain import Compiler, Unit, compile_shared, find_compiler
 
 PAGE = 4096

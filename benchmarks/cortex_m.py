@@ -21,11 +21,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from convgen.choose import choose
+from convgen.choose.chooser import choose
 from convgen.cross.tools import compiler_of, emulator_of
 from convgen.cross.trial import board_files
-from convgen.families import lower
-from convgen.plan import KernelPlan
+from convgen.kernels import lower
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec import parse_text
 from convgen.spec.model import ConvSpec

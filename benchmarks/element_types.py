@@ -23,7 +23,7 @@ from convgen.bench.report import geometric_mean
 from convgen.spec import parse_file
 from convgen.spec.elements import arrays_of, held_by_package
 from convgen.spec.model import Accuracy, DType, Layer
-from convgen.target.cpu import cpu_name
+from convgen.target.host import cpu_name
 from convgen.verify.fills import bounded_fill
 
 GALLERY = Path(__file__).resolve().parent / "layers.yaml"

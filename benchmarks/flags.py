@@ -26,13 +26,13 @@ import numpy as np
 
 import convgen
 from convgen.bench.measure import Run, measure_runs, pinned
-from convgen.choose import choose
-from convgen.families import lower
-from convgen.plan import KernelPlan
+from convgen.choose.chooser import choose
+from convgen.kernels import lower
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec import parse_file
 from convgen.target import resolve_target
-from convgen.target.cpu import cpu_name
+from convgen.target.host import cpu_name
 from convgen.toolchain import COMPILE_FLAGS, Compiler, Unit, compile_shared, find_compiler
 from convgen.verify.fills import bounded_fill
 from convgen.verify.guard import Placement, place

@@ -27,15 +27,15 @@ from convgen.bench.measure import measure, pinned
 from convgen.bench.peers import naive
 from convgen.bench.peers.base import Problem
 from convgen.bench.run import c_flags, shape_text
-from convgen.choose import choose
-from convgen.families import lower
-from convgen.families.tiled import peel
-from convgen.plan import KernelPlan
+from convgen.choose.chooser import choose
+from convgen.kernels import lower
+from convgen.kernels.tiled.lowering import peel
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec import parse_file
 from convgen.spec.model import Accuracy, ConvSpec
 from convgen.target import Target, resolve_target
-from convgen.target.cpu import cpu_features, cpu_name
+from convgen.target.host import cpu_features, cpu_name
 from convgen.toolchain import Unit, compile_shared, find_compiler
 
 HERE = Path(__file__).resolve().parent

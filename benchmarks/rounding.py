@@ -26,7 +26,7 @@ from convgen.bench.report import geometric_mean
 from convgen.spec import parse_file
 from convgen.spec.model import Layer, QuantForm
 from convgen.spec.quant import Rounding
-from convgen.target.cpu import cpu_name
+from convgen.target.host import cpu_name
 
 GALLERY = Path(__file__).resolve().parent / "layers_int8.yaml"
 ROUNDINGS = (Rounding.ONNX, Rounding.TFLITE, Rounding.TFLITE_SINGLE)

@@ -20,7 +20,7 @@ import numpy as np
 
 import convgen
 from convgen.spec import parse_file
-from convgen.target.cpu import cpu_name
+from convgen.target.host import cpu_name
 
 ROUNDS = 150
 GALLERY = Path(__file__).parent / "layers.yaml"

@@ -13,15 +13,15 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from convgen.errors import UsageError
-from convgen.package.build import BuildOptions, build_layer
-from convgen.package.commit import MODULE
+from convgen.package.disk.build import BuildOptions, build_layer
+from convgen.package.disk.commit import MODULE
 from convgen.spec.model import ConvSpec, Layer
 from convgen.target import resolve_target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from convgen.calibrate import Findings
+    from convgen.numbers.calibrate import Findings
 
 SpecLike = str | os.PathLike[str] | Mapping[str, Any] | ConvSpec | Layer
 
@@ -73,8 +73,9 @@ def reference(
     weights that the spec names. bfloat16 arrays are ``ml_dtypes``' or their bits as uint16. Raises
     ``ValueError`` for a wrong shape, and for wrong integer types.
     """
-    from convgen import oracle, oracle_quant
-    from convgen.settle import settled
+    from convgen.numbers.settle import settled
+    from convgen.oracle import floats as oracle
+    from convgen.oracle import integers as oracle_quant
 
     done = settled(_one_layer(spec, layer))
     chosen, weights = done.layer.spec, done.weights
@@ -93,7 +94,7 @@ def quantize(spec: SpecLike, *, layer: str | None = None) -> Findings:
 
     Raises ``SpecError`` for files that are wrong, ``UsageError`` for any other layer.
     """
-    from convgen.settle import settled
+    from convgen.numbers.settle import settled
 
     found = settled(_one_layer(spec, layer)).findings
     if found is None:

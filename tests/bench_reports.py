@@ -69,8 +69,9 @@ class FakeRival:
     def prepare(self, spec: ConvSpec, folder: Path, threads: int, c_flags: Sequence[str]) -> str:
         import numpy as np
 
-        from convgen import oracle, oracle_quant
         from convgen.bench.wire import RESULT, read_arrays
+        from convgen.oracle import floats as oracle
+        from convgen.oracle import integers as oracle_quant
 
         if self.refuses:
             raise RivalError(self.refuses)

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convgen import oracle
 from convgen.api import import_package
-from convgen.package.binding import this_python
-from convgen.package.build import BuildOptions, BuildResult, build_layer
+from convgen.oracle import floats as oracle
+from convgen.package.disk.binding import this_python
+from convgen.package.disk.build import BuildOptions, BuildResult, build_layer
 from convgen.spec.model import (
     Act,
     Activation,
@@ -124,7 +124,7 @@ CHILD = f"""
 import sys
 sys.path.insert(0, {str(ROOT)!r})
 from pathlib import Path
-from convgen.package.build import BuildOptions, build_layer, build_many
+from convgen.package.disk.build import BuildOptions, build_layer, build_many
 from convgen.spec.model import Act, Activation, ConvSpec, Layer
 from convgen.target import host_target
 TINY = Layer(ConvSpec("tiny", 4, 4, 1, 2, 3, 3), "<t>")

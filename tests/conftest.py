@@ -43,7 +43,7 @@ def package(
     """``package(name)``: the module of a layer of tests/built.py, with and without Python.h."""
     from built import packages
 
-    from convgen.package.binding import this_python
+    from convgen.package.disk.binding import this_python
 
     if request.param == "api" and not this_python().include:
         pytest.skip("no Python.h here")
@@ -59,7 +59,7 @@ def layer(package: Callable[[str], ModuleType]) -> ModuleType:
 @pytest.fixture(scope="module")
 def convgen_stands_still() -> Iterator[None]:
     """Whoever edits convgen while its tests run would make every build stale."""
-    from convgen.package import session
+    from convgen.package.disk import session
 
     digest = session.own_digest()
     with pytest.MonkeyPatch.context() as patch:

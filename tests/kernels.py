@@ -19,15 +19,15 @@ from pathlib import Path
 
 import pytest
 
-from convgen.choose import choose
-from convgen.families import lower
-from convgen.plan import Body, KernelPlan
+from convgen.choose.chooser import choose
+from convgen.kernels import lower
+from convgen.plan.kernel import Body, KernelPlan
 from convgen.render import render_c
-from convgen.schedule import Schedule
 from convgen.spec import Weights
 from convgen.spec.model import ConvSpec
+from convgen.spec.schedule import Schedule
 from convgen.target import ISA_NAMES, TARGETS, Target
-from convgen.target.cpu import cpu_features
+from convgen.target.host import cpu_features
 from convgen.verify import Report, verify_plan_in_child
 
 STRICT = ("-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror")

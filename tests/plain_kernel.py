@@ -333,7 +333,7 @@ def _weight_index(layout: WeightLayout) -> str:
 
 
 def _image(spec: ConvSpec, baked: Baked) -> str:
-    from convgen.oracle import weights_hwio
+    from convgen.oracle.floats import weights_hwio
 
     packed = np.zeros(sizes(spec)[0] // 4, np.float32)
     values = np.ascontiguousarray(weights_hwio(spec, baked.w)).reshape(-1)

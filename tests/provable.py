@@ -14,12 +14,12 @@ from kernels import target_of
 from quant_layers import random_layer
 
 from convgen.errors import ScheduleError
-from convgen.families import FAMILIES, lower
-from convgen.plan import KernelPlan
+from convgen.kernels import FAMILIES, lower
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
-from convgen.schedule import Family, Schedule
 from convgen.spec.model import Accuracy, Act, Activation, ConvSpec, DType, Layout, Padding
 from convgen.spec.quant import Rounding
+from convgen.spec.schedule import Family, Schedule
 from convgen.verify.evidence import BodyProof, prove_body, readings
 
 KINDS = (

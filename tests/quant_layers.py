@@ -1,6 +1,6 @@
 """8-bit layers for tests: random ones, and a second model of them in Python's integers alone.
 
-The model shares no line with ``convgen.oracle_quant``: plain loops, exact fractions, and each
+The model shares no line with ``convgen.oracle.integers``: plain loops, exact fractions, and each
 rounding from its definition rather than from the instructions that make it.
 """
 

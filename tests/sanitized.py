@@ -21,14 +21,14 @@ from edge_layers import EDGES, RELU, layer
 from kernels import Part, Way, compiled, needs, planned, target_of
 from quant_layers import random_layer
 
-from convgen.families import FAMILIES
-from convgen.families.search import costed
-from convgen.plan import KernelPlan
+from convgen.kernels import FAMILIES
+from convgen.kernels.search import costed
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
-from convgen.schedule import Family
 from convgen.spec.elements import arrays_of
 from convgen.spec.model import Accuracy, Act, Activation, ConvSpec, DType, Layout, Padding
 from convgen.spec.quant import Affine, Rounding
+from convgen.spec.schedule import Family
 from convgen.target import TARGETS
 
 

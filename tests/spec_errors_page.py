@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from convgen.errors import SpecError
-from convgen.settle import settled
+from convgen.numbers.settle import settled
 from convgen.spec import CODES, parse_file
 
 ROOT = Path(__file__).parent.parent

@@ -13,11 +13,11 @@ from cli_runner import run
 
 from convgen.cli.verify import verify_layer
 from convgen.errors import MismatchError
-from convgen.package.manifest import read_manifest
-from convgen.schedule import Family, Schedule
+from convgen.kernels.winograd.body import matrices
+from convgen.package.disk.manifest import read_manifest
 from convgen.spec.model import Layer
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import host_target
-from convgen.winograd import matrices
 
 pytestmark = [
     needs_cc,
@@ -36,7 +36,7 @@ def points_forgotten() -> Iterator[None]:
 
 
 def crudely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convgen.winograd.POINTS", CRUDE)
+    monkeypatch.setattr("convgen.kernels.winograd.body.POINTS", CRUDE)
     matrices.cache_clear()
 
 
@@ -111,6 +111,6 @@ def test_other_faults_are_never_papered_over(
 ) -> None:
     """A kernel that writes where it may not is a bug, whatever else it gets wrong."""
     crudely(monkeypatch)
-    monkeypatch.setattr("convgen.package.library.VALUES", ("exact fill",))
+    monkeypatch.setattr("convgen.package.disk.library.VALUES", ("exact fill",))
     with pytest.raises(MismatchError, match="bounded fill"):
         build(tmp_path, ROOMY)

@@ -17,9 +17,9 @@ from edge_layers import ACTIVATIONS
 from kernels import ISAS, Part, Way, compiled, needs, planned, target_of
 from numpy.typing import NDArray
 
-from convgen.activations import activation_text, float_literal
-from convgen.families.base import activation_operations
-from convgen.oracle import act_error
+from convgen.ctext.activations import activation_text, float_literal
+from convgen.kernels.face import activation_operations
+from convgen.oracle.floats import act_error
 from convgen.render import render_c
 from convgen.spec.model import Act, Activation, ConvSpec
 from convgen.target.isa import OPERATIONS
@@ -162,7 +162,7 @@ def test_tanh_is_odd_and_close_to_x_near_zero(isa: str, part: Part) -> None:
 
 # -- the rational functions by themselves ----------------------------------------------------------
 
-# As convgen/activations.py states them: units of 2^-24, relative.
+# As convgen/ctext/activations.py states them: units of 2^-24, relative.
 RATIONAL = [(Act.TANH, math.tanh, 6.0), (Act.GELU, math.erf, 7.0)]
 
 

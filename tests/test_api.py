@@ -24,7 +24,9 @@ TEXT = "name: small\ninput: 6x6x2\nfilters: 3\nkernel: 3\nactivation: relu\n"
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No test touches the user's cache or working folder."""
-    monkeypatch.setattr("convgen.package.session.default_cache_root", lambda: tmp_path / "cache")
+    monkeypatch.setattr(
+        "convgen.package.disk.session.default_cache_root", lambda: tmp_path / "cache"
+    )
     monkeypatch.chdir(tmp_path)
 
 

@@ -14,10 +14,10 @@ import pytest
 from foreign import BY_NAME, STRICT, compiler, emulator, run_program
 from test_core_steps import quantised
 
-from convgen.choose import ranking
-from convgen.dots import DotBody
-from convgen.package.emit import emit_files
-from convgen.plan import KernelPlan
+from convgen.choose.chooser import ranking
+from convgen.kernels.dots.body import DotBody
+from convgen.package.emit.files import emit_files
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layer, Layout, Padding
 from convgen.spec.quant import Affine, Quant, Rounding

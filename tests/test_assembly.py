@@ -18,11 +18,11 @@ import pytest
 from kernels import planned, target_of
 from test_quant_kernels import quantised
 
-from convgen.plan import KernelPlan
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
-from convgen.schedule import Schedule
 from convgen.spec.model import Act, Activation, ConvSpec, Padding
 from convgen.spec.quant import Rounding
+from convgen.spec.schedule import Schedule
 from convgen.target import TARGETS
 
 RELU = Activation(Act.RELU)

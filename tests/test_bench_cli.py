@@ -21,11 +21,11 @@ from convgen.bench.report import PeerInfo, Report, read_report
 from convgen.bench.run import c_flags, check_target, shape_text
 from convgen.cli.bench import peer_pythons
 from convgen.errors import UsageError
-from convgen.settle import settled
+from convgen.numbers.settle import settled
 from convgen.spec import parse_file
 from convgen.spec.model import DType
 from convgen.target import TARGETS, Target
-from convgen.target.cpu import cpu_name
+from convgen.target.host import cpu_name
 
 pytestmark = needs_compiler
 QUICK = ("--rounds", "2")

@@ -24,7 +24,7 @@ from convgen.bench.machine import (
 )
 from convgen.bench.products import BF16_PAIRS, PRODUCTS, Products, compiled, pairs_of, products_of
 from convgen.target import ISA_NAMES, TARGETS, host_target
-from convgen.target.cpu import cpu_features
+from convgen.target.host import cpu_features
 from convgen.toolchain import Unit, compile_shared, find_compiler
 
 

@@ -38,12 +38,12 @@ from convgen.bench.wire import (
     write_arrays,
 )
 from convgen.errors import UsageError
-from convgen.oracle_quant import reference
+from convgen.oracle.integers import reference
+from convgen.oracle.points import choose_points
 from convgen.spec import parse_mapping
 from convgen.spec.model import ConvSpec
 from convgen.verify.bound import judge_bounded
 from convgen.verify.fills import Fill, bounded_fill
-from convgen.verify.points import choose_points
 
 LAYERS = {
     "plain": {"input": "9x7x3", "k": 5, "f": 3, "p": 1, "act": "relu"},

@@ -12,18 +12,19 @@ from edge_layers import ACTIVATIONS, EDGES, LAYER
 from kernels import COMPILERS, Part, Way, compiled, needs, planned, prove_right, target_of
 from numpy.typing import NDArray
 
+from convgen.choose.roofline import work_of
 from convgen.errors import ScheduleError
-from convgen.families import bf16, lower
-from convgen.oracle import Points, accumulate, flush_bound
+from convgen.kernels import lower
+from convgen.kernels.pairs import lowering as bf16
+from convgen.oracle.floats import Points, accumulate, flush_bound
 from convgen.render import render_c
-from convgen.roofline import work_of
-from convgen.schedule import Family, Schedule
 from convgen.spec import Weights
 from convgen.spec.elements import ELEMENTS, stored, widened
 from convgen.spec.model import Accuracy, ConvSpec, DType, Layout
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
-from convgen.target.bf16 import AVX512_BF16, PLAIN_BF16
 from convgen.target.isa import model
+from convgen.target.x86.bf16 import AVX512_BF16, PLAIN_BF16
 from convgen.verify.bound import judge_bounded, judge_single
 from convgen.verify.fills import Fill, bounded_fill
 from convgen.verify.tiling import NO_LEEWAY, Leeway, leeway_of

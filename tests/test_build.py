@@ -29,8 +29,8 @@ from convgen.errors import (
     ToolchainError,
     UsageError,
 )
-from convgen.package import library as library_module
-from convgen.package.build import BuildEvent, BuildResult, Stage, build_many
+from convgen.package.disk import library as library_module
+from convgen.package.disk.build import BuildEvent, BuildResult, Stage, build_many
 
 pytestmark = [needs_cc, pytest.mark.usefixtures("convgen_stands_still")]
 

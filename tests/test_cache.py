@@ -16,7 +16,7 @@ from built import (
     works,
 )
 
-from convgen.package.cache import Cache, Entry
+from convgen.package.disk.cache import Cache, Entry
 
 pytestmark = [needs_cc, pytest.mark.usefixtures("convgen_stands_still")]
 
@@ -103,6 +103,6 @@ def test_threat_cache_disk_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     def full(path: Path, data: bytes) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr("convgen.package.cache.write_whole", full)
+    monkeypatch.setattr("convgen.package.disk.cache.write_whole", full)
     result = build(tmp_path, TINY)
     assert "No space left" in result.warnings[0] and works(tmp_path, TINY)

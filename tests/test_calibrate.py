@@ -11,7 +11,7 @@ import pytest
 
 import convgen
 from convgen.errors import UsageError
-from convgen.oracle import reference as exact
+from convgen.oracle.floats import reference as exact
 from convgen.spec import parse_file
 
 TEXT = """input: 12x12x3
@@ -91,7 +91,7 @@ def test_a_large_bias_fits_int32(folder: Path) -> None:
 
 
 def test_notes_tell_and_other_layers_refuse(folder: Path) -> None:
-    from convgen.settle import settled
+    from convgen.numbers.settle import settled
 
     (parsed,) = parse_file(layer(folder))
     note = settled(parsed).layer.notes[-1]
@@ -110,7 +110,7 @@ def test_scales_from_a_file(tmp_path: Path) -> None:
         "{init: truncated_normal, stddev: 0.1}\nquant: {input: {scale: s.npz#x}, "
         "weight: {scale: s.npz#w}, output: {scale: 1}}\n"
     )
-    from convgen.settle import settled
+    from convgen.numbers.settle import settled
 
     (parsed,) = parse_file(path)
     done = settled(parsed)

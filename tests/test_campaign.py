@@ -17,10 +17,10 @@ from campaign.trial import try_all
 from kernels import COMPILERS
 
 import convgen
-from convgen.schedule import Family, Schedule
 from convgen.spec import parse_mapping
 from convgen.spec.model import ConvSpec, DType, Layer, Padding
 from convgen.spec.resolved import resolved_mapping
+from convgen.spec.schedule import Family, Schedule
 from convgen.verify.isolate import child_environment
 
 TESTS = Path(__file__).resolve().parent

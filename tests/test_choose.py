@@ -9,11 +9,11 @@ import pytest
 from edge_layers import EDGES, LAYER, depthwise, layer
 from kernels import ISAS, target_of
 
-from convgen.choose import choose
+from convgen.choose.chooser import choose
 from convgen.errors import ScheduleError
-from convgen.families import FAMILIES, cost, lower
-from convgen.schedule import Family
+from convgen.kernels import FAMILIES, cost, lower
 from convgen.spec.model import Accuracy, ConvSpec, Layout
+from convgen.spec.schedule import Family
 
 
 @pytest.mark.parametrize("isa", ISAS)

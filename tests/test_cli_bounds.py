@@ -9,9 +9,9 @@ from cli_runner import TINY, needs_compiler, run
 
 from convgen.bench.machine import Machine
 from convgen.bench.measure import Timing
+from convgen.choose.roofline import ALIASING, FMA, LATENCY, LEVELS, LOADS, Limit
 from convgen.cli.bounds import Measured, bound_lines
-from convgen.package.emit import decide
-from convgen.roofline import ALIASING, FMA, LATENCY, LEVELS, LOADS, Limit
+from convgen.package.emit.files import decide
 from convgen.spec import parse_text
 from convgen.target import TARGETS
 

@@ -240,8 +240,8 @@ def test_verify_refuses_a_package_of_another_spec() -> None:
 
 
 def test_verify_of_abi_packages(monkeypatch: pytest.MonkeyPatch) -> None:
-    from convgen.package import session
-    from convgen.package.binding import Binding
+    from convgen.package.disk import session
+    from convgen.package.disk.binding import Binding
 
     monkeypatch.setattr(session, "choose_binding", lambda *_: Binding.ABI)
     assert run("build", "--json", "a.yaml").json["layers"][0]["binding"] == "abi"

@@ -12,9 +12,9 @@ from spec_strategies import specs
 
 from convgen.cli.derive import Step, byte_steps, cost_steps, size_steps
 from convgen.cli.resolved import layer_facts, resolved_yaml
-from convgen.schedule import Family, Schedule
 from convgen.spec import parse_file, parse_text
 from convgen.spec.model import ConvSpec, Layer, Padding
+from convgen.spec.schedule import Family, Schedule
 
 SPECS = Path(__file__).resolve().parents[1] / "specs"
 

@@ -12,14 +12,14 @@ from convgen.cli.draw import WHOLE_COLS, WHOLE_ROWS, WIDTH, beside, input_drawin
 from convgen.cli.draw_plan import INTERIOR, flattened, region_map, region_rows, tile_lines, zones
 from convgen.cli.draw_planar import planar_tile_lines, plane_lines
 from convgen.cli.draw_winograd import grid_lines, patch_lines, winograd_facts
-from convgen.families import lower
-from convgen.package.emit import decide
-from convgen.plan import KernelPlan
-from convgen.planar import PlanarBody
-from convgen.schedule import Family, Schedule
+from convgen.kernels import lower
+from convgen.kernels.planar.body import PlanarBody
+from convgen.kernels.winograd.body import WinogradBody
+from convgen.package.emit.files import decide
+from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import Accuracy, ConvSpec, Layer, Padding
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
-from convgen.winograd import WinogradBody
 
 FIVE_PADDED = ConvSpec("a", 5, 5, 1, 1, 3, 3, padding=Padding(1, 1, 1, 1))
 

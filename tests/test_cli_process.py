@@ -195,7 +195,7 @@ def test_help_loads_nothing_heavy(tmp_path: Path) -> None:
         "import sys\n"
         "from convgen.cli import main\n"
         "assert main(['--help']) == 0\n"
-        "heavy = {'numpy', 'cffi', 'pydantic', 'jinja2', 'rich', 'yaml', 'convgen.plan',\n"
+        "heavy = {'numpy', 'cffi', 'pydantic', 'jinja2', 'rich', 'yaml', 'convgen.plan.kernel',\n"
         "         'convgen.package', 'convgen.verify'}\n"
         "print(sorted(heavy & set(sys.modules)), file=sys.stderr)\n"
     )

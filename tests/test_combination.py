@@ -6,8 +6,8 @@ from fractions import Fraction
 
 import pytest
 
-from convgen.combination import Combination, Program, program
-from convgen.winograd import ERROR_FACTORS, matrices
+from convgen.kernels.winograd.body import ERROR_FACTORS, matrices
+from convgen.kernels.winograd.combination import Combination, Program, program
 
 TRANSFORMS = [
     (m, r, name, getattr(matrices(m, r), name))

@@ -24,11 +24,11 @@ from built import (
 from convgen.errors import (
     UsageError,
 )
-from convgen.package import commit as commit_module
-from convgen.package.build import build_layer
-from convgen.package.commit import Place, commit
-from convgen.package.manifest import read_manifest
-from convgen.schedule import Family, Schedule
+from convgen.package.disk import commit as commit_module
+from convgen.package.disk.build import build_layer
+from convgen.package.disk.commit import Place, commit
+from convgen.package.disk.manifest import read_manifest
+from convgen.spec.schedule import Family, Schedule
 
 pytestmark = [needs_cc, pytest.mark.usefixtures("convgen_stands_still")]
 

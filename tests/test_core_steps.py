@@ -19,20 +19,21 @@ from foreign import BY_NAME, STRICT, compiler, run_program
 from kernels import GCC, Part, Way, compiled, needs, planned, prove_right
 from quant_layers import Filled, filled
 
-from convgen.choose import choose, ranking
+from convgen.choose.chooser import choose, ranking
 from convgen.errors import ScheduleError
-from convgen.families import core, lower
-from convgen.oracle_quant import reference
-from convgen.package.emit import emit_files
-from convgen.plan import KernelPlan
+from convgen.kernels import lower
+from convgen.kernels.core import lowering as core
+from convgen.oracle.integers import reference
+from convgen.package.emit.files import emit_files
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
-from convgen.schedule import Family, Schedule
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layer, Layout, Padding
 from convgen.spec.quant import Affine, Quant, Rounding
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
-from convgen.target.arm import MVE_STEP, SMLAD
-from convgen.target.core_step import CoreStep, model
+from convgen.target.arm.core import CoreStep, model
+from convgen.target.arm.vectors import MVE_STEP, SMLAD
 from convgen.verify.prove import Reading, find_frama_c, prove
 
 M4, M55 = TARGETS["cortex-m4"], TARGETS["cortex-m55"]

@@ -16,12 +16,12 @@ import pytest
 from edge_layers import depthwise, layer
 from kernels import Part, Way, body_of, needs, prove_right, target_of
 
-from convgen.cover import rectangles, stretches
-from convgen.families import lower
-from convgen.plan import AnyBody, Body, KernelPlan, Rectangle, Region
-from convgen.schedule import Family, Schedule
+from convgen.kernels import lower
+from convgen.kernels.winograd.body import WinogradBody
+from convgen.plan.cover import rectangles, stretches
+from convgen.plan.kernel import AnyBody, Body, KernelPlan, Rectangle, Region
 from convgen.spec.model import Accuracy, ConvSpec
-from convgen.winograd import WinogradBody
+from convgen.spec.schedule import Family, Schedule
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "coverage.md"
 

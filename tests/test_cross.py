@@ -10,15 +10,15 @@ import pytest
 from foreign import BY_NAME, FOREIGN, STRICT, compiler, run_program
 from test_vector_model import source
 
-from convgen.choose import choose
+from convgen.choose.chooser import choose
 from convgen.cross import Outcome, try_layer
 from convgen.cross.tools import called, wanted
 from convgen.cross.trial import Bench
 from convgen.errors import ScheduleError
-from convgen.families import lower
-from convgen.package.emit import emit_files
-from convgen.schedule import Family, Schedule
+from convgen.kernels import lower
+from convgen.package.emit.files import emit_files
 from convgen.spec.model import Act, Activation, ConvSpec, InitWeights, Layer, Layout, Padding
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, VectorIsa
 from convgen.target.isa import model
 from convgen.target.rigs import RIGS, Rig, rigs_of

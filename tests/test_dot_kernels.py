@@ -13,18 +13,18 @@ from kernels import COMPILERS, Way, compiled, prove_right
 from quant_layers import CLAMPED, TABLED, Filled, filled, random_layer
 from test_quant_kernels import quantised
 
-from convgen.choose import ranking
-from convgen.dots import DotBody, DotPacking, quads_of
-from convgen.oracle_quant import reference
-from convgen.pack import pack_sections
-from convgen.plan import KernelPlan
+from convgen.choose.chooser import ranking
+from convgen.kernels.dots.body import DotBody, DotPacking, quads_of
+from convgen.kernels.pack import pack_sections
+from convgen.oracle.integers import reference
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec import Weights
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layout, Padding
 from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.target import TARGETS
-from convgen.target.cpu import cpu_features
+from convgen.target.host import cpu_features
 
 # One target of each set of instructions: fat files have one of those, so has AVX512-BF16's target.
 DOTTED = list(

@@ -25,7 +25,7 @@ from kernels import (
 from quant_layers import random_layer
 
 import convgen
-from convgen.oracle import reference
+from convgen.oracle.floats import reference
 from convgen.render import render_c
 from convgen.spec.elements import ELEMENTS, stored, widened
 from convgen.spec.model import Act, Activation, ConvSpec, DType
@@ -179,7 +179,7 @@ def test_package(dtype: DType, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_selftest(dtype: DType, act: str) -> None:
     """Strictly compiled, it passes; and sees a bias that is left out."""
-    from convgen.package.selftest import selftest_file
+    from convgen.package.emit.selftest import selftest_file
 
     spec = replace(with_activation(act), dtype=dtype)
     plan = planned(spec, PLAIN)

@@ -11,7 +11,7 @@ import pytest
 from built import needs_cc, posix_only
 
 from convgen.cli.emit import write_files
-from convgen.package.emit import emit_files
+from convgen.package.emit.files import emit_files
 from convgen.spec import parse_file
 from convgen.target import host_target
 

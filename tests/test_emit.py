@@ -13,12 +13,11 @@ import numpy as np
 import pytest
 from built import LAYERS, needs_cc, posix_only
 
-from convgen import oracle
 from convgen.cli.emit import write_files
-from convgen.package.emit import decide, emit_files
-from convgen.package.python_text import glue_files
-from convgen.package.selftest import MOST_SAMPLES, choose_scale, fills, samples, selftest_text
-from convgen.schedule import Family, Schedule
+from convgen.oracle import floats as oracle
+from convgen.package.emit.files import decide, emit_files
+from convgen.package.emit.python_text import glue_files
+from convgen.package.emit.selftest import MOST_SAMPLES, choose_scale, fills, samples, selftest_text
 from convgen.spec import parse_file
 from convgen.spec.model import (
     Act,
@@ -31,6 +30,7 @@ from convgen.spec.model import (
     Padding,
     WeightLayout,
 )
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, host_target
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -103,8 +103,8 @@ def test_bytes_do_not_hang_on_the_hash_seed(tmp_path: Path) -> None:
 import sys
 sys.path[:0] = [{str(ROOT)!r}, {str(ROOT / "tests")!r}]
 from built import LAYERS
-from convgen.package.emit import decide, emit_files
-from convgen.package.python_text import glue_files, python_files
+from convgen.package.emit.files import decide, emit_files
+from convgen.package.emit.python_text import glue_files, python_files
 from convgen.target import TARGETS
 for layer in LAYERS.values():
     target = TARGETS["x86-64-avx2"]

@@ -11,10 +11,10 @@ from kernels import ISAS, target_of
 from spec_strategies import specs
 
 from convgen.errors import ScheduleError
-from convgen.families import FAMILIES, cost, lower
-from convgen.families.tiled import channel_runs
-from convgen.schedule import Family, Schedule
+from convgen.kernels import FAMILIES, cost, lower
+from convgen.kernels.tiled.lowering import channel_runs
 from convgen.spec.model import Accuracy, ConvSpec, Layout
+from convgen.spec.schedule import Family, Schedule
 
 
 def test_every_family_is_registered_under_its_name() -> None:

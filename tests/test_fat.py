@@ -17,18 +17,18 @@ from built import LAYERS, posix_only
 from edge_layers import ACTIVATIONS, EDGES, LAYER, with_activation
 from kernels import GCC, Part, Way, compiled, planned, prove_right
 
+from convgen.ctext.parts import parts_of
 from convgen.errors import ScheduleError
-from convgen.families import fat as module
-from convgen.families import lower
-from convgen.package.build import BuildOptions, build_layer
-from convgen.package.emit import emit_files
-from convgen.plan import KernelPlan
+from convgen.kernels import fat as module
+from convgen.kernels import lower
+from convgen.package.disk.build import BuildOptions, build_layer
+from convgen.package.emit.files import emit_files
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
-from convgen.render.parts import parts_of
-from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec, Padding
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import ISA_NAMES, TARGETS, host_target
-from convgen.target.cpu import cpu_features
+from convgen.target.host import cpu_features
 from convgen.verify.prove import Reading, find_frama_c, prove
 
 FAT = TARGETS["x86-64"]

@@ -16,21 +16,21 @@ from edge_layers import LAYER
 from kernels import ISAS, target_of
 
 from convgen.api import import_package
-from convgen.choose import choose, ranking
+from convgen.choose.chooser import choose, ranking
+from convgen.choose.fit import TRIES, Excluded
+from convgen.choose.limits import DEFAULT_CODE, SizeLimits
+from convgen.choose.ram import ram_of, stack_allowance
 from convgen.cli.verify import verify_layer
 from convgen.errors import LimitError
-from convgen.families import lower
-from convgen.package.emit import decide
-from convgen.package.fit import TRIES, Excluded
-from convgen.package.limits import DEFAULT_CODE, SizeLimits
-from convgen.package.manifest import read_manifest
-from convgen.package.ram import ram_of, stack_allowance
-from convgen.package.size import layer_size
+from convgen.kernels import lower
+from convgen.package.disk.manifest import read_manifest
+from convgen.package.emit.files import decide
+from convgen.package.emit.size import layer_size
 from convgen.render import render_c
 from convgen.render.size import code_estimate
-from convgen.schedule import Family, Schedule
 from convgen.spec import parse_file
 from convgen.spec.model import Act, Activation, ConvSpec, InitWeights, Layer, Padding
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, host_target
 from convgen.toolchain import code_size, find_compiler
 

@@ -14,7 +14,7 @@ import pytest
 from edge_layers import EDGES, LAYER
 from kernels import GCC, ISAS, STRICT, Way, compiled, needs, planned, target_of
 
-from convgen.plan import KernelPlan
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec import Weights
 from convgen.target import TARGETS

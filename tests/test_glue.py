@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 from built import LAYERS, needs_cc, posix_only
 
-from convgen.package.emit import decide
-from convgen.package.python_text import glue_files
+from convgen.package.emit.files import decide
+from convgen.package.emit.python_text import glue_files
 from convgen.target import TARGETS
 from convgen.toolchain import Unit, compile_shared, find_compiler
 

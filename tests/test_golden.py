@@ -15,7 +15,7 @@ import pytest
 from edge_layers import LAYER, depthwise, layer
 from kernels import planned, target_of
 
-from convgen.package.emit import decide, kernel_files
+from convgen.package.emit.files import decide, kernel_files
 from convgen.render import render_c
 from convgen.spec import parse_file
 from convgen.spec.model import Act, Activation, ConvSpec, Layout, WeightLayout

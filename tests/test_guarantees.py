@@ -15,13 +15,13 @@ import pytest
 from edge_layers import EDGES, layer
 from kernels import COMPILERS, ISAS, Part, Way, compiled, needs, planned, target_of
 
-from convgen import oracle
-from convgen.plan import KernelPlan
+from convgen.kernels.winograd.body import WinogradBody
+from convgen.oracle import floats as oracle
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec import load_weights
 from convgen.spec.model import Accuracy, ConvSpec, InitWeights, Layer
 from convgen.target import TARGETS
-from convgen.winograd import WinogradBody
 
 # One layer of each kind of kernel, small enough for -O0 and tcc.
 FAMILIES: dict[str, ConvSpec] = {

@@ -18,7 +18,7 @@ from hostile import EVIL, Tally, attack, chunk_in_child, run_chunk
 
 import convgen
 from convgen.errors import ConvgenError, SpecError
-from convgen.package.emit import emit_files
+from convgen.package.emit.files import emit_files
 from convgen.spec import parse_bytes, parse_file, parse_text
 from convgen.spec.tree import MOST_MISTAKES
 from convgen.target import TARGETS

@@ -24,9 +24,9 @@ from edge_layers import (
 )
 from kernels import COMPILERS, ISAS, Part, Way, needs, planned, prove_right, target_of
 
-from convgen.schedule import Family, Schedule
 from convgen.spec import Weights
 from convgen.spec.model import Layout, WeightLayout
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target
 
 # One file, three bodies: the plain C and the model are those of the AVX-512 file, whose packing

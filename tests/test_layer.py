@@ -32,11 +32,11 @@ from convgen.errors import (
     SpecError,
     UsageError,
 )
-from convgen.package import inputs as inputs_module
-from convgen.package import session as session_module
-from convgen.package.manifest import read_manifest
-from convgen.schedule import Family, Schedule
+from convgen.package.disk import inputs as inputs_module
+from convgen.package.disk import session as session_module
+from convgen.package.disk.manifest import read_manifest
 from convgen.spec.model import NpzWeights
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, host_target
 
 pytestmark = [needs_cc, pytest.mark.usefixtures("convgen_stands_still")]
@@ -209,7 +209,7 @@ def test_a_changed_template_builds_anew(tmp_path: Path) -> None:
 import sys
 sys.path.insert(0, {str(copied)!r})
 from pathlib import Path
-from convgen.package.build import BuildOptions, build_layer
+from convgen.package.disk.build import BuildOptions, build_layer
 from convgen.spec.model import ConvSpec, Layer
 from convgen.target import host_target
 layer = Layer(ConvSpec("tiny", 4, 4, 1, 2, 3, 3), "<t>")

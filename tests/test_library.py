@@ -25,7 +25,7 @@ from convgen.errors import (
     MismatchError,
     ToolchainError,
 )
-from convgen.package.build import build_many
+from convgen.package.disk.build import build_many
 
 pytestmark = [needs_cc, pytest.mark.usefixtures("convgen_stands_still")]
 

@@ -18,7 +18,8 @@ from mutation import MutationError, Verdict
 LISTED = mutation.mutants()
 # A change that changes nothing, for a test that passes in no time.
 HARMLESS = mutation.Mutant(
-    "harmless", "none", "convgen/shuffle.py", "Streams of floats", "Streams of some floats", "-",
+    "harmless", "none", "convgen/kernels/planar/shuffle.py", "Streams of floats",
+    "Streams of some floats", "-",
     ("tests/test_shuffle.py",),
 )  # fmt: skip
 
@@ -70,7 +71,7 @@ def test_the_checkout_stays_as_it_is() -> None:
 def test_what_does_not_apply_or_exist_is_an_error() -> None:
     for wrong, words in (
         (replace(HARMLESS, before="Streams of strings"), "0 times"),
-        (replace(HARMLESS, before="Pick"), "times in convgen/shuffle.py, not once"),
+        (replace(HARMLESS, before="Pick"), "times in convgen/kernels/planar/shuffle.py, not once"),
         (replace(HARMLESS, file="convgen/none.py"), "there is no convgen/none.py"),
         (replace(HARMLESS, after=HARMLESS.before), "changes nothing"),
         (replace(HARMLESS, tests=("tests/test_shuffle.py::test_none",)), "pytest ended with 4"),

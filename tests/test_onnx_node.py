@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 
 import convgen
-from convgen.oracle import error_bound, reference
+from convgen.oracle.floats import error_bound, reference
 from convgen.spec import parse_text
 
 onnx = pytest.importorskip("onnx", reason="the onnx package has the cases")

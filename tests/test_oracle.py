@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from spec_strategies import linear, specs
 
-from convgen.oracle import (
+from convgen.oracle.floats import (
     ACT_ERRORS,
     ROUNDING,
     Points,

@@ -11,8 +11,8 @@ from edge_layers import EDGES
 from kernels import GCC, ISAS, Part, Way, compiled, needs, planned, target_of
 from numpy.typing import NDArray
 
-from convgen.pack import pack
-from convgen.plan import KernelPlan
+from convgen.kernels.pack import pack
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec import Weights
 from convgen.spec.model import ConvSpec, WeightLayout

@@ -24,8 +24,8 @@ from built import (
 )
 
 from convgen.api import import_package
-from convgen.schedule import Family, Schedule
 from convgen.spec.model import ConvSpec, Layer
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
 
 pytestmark = needs_cc

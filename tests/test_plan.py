@@ -19,19 +19,19 @@ from hypothesis import strategies as st
 from kernels import ISAS, planned, target_of
 from spec_strategies import specs
 
-from convgen.cover import Stretch, cover, rectangles, stretches
-from convgen.families import FAMILIES
-from convgen.families.search import costed
-from convgen.families.tiled import most_pixels
-from convgen.plan import (
+from convgen.kernels import FAMILIES
+from convgen.kernels.search import costed
+from convgen.kernels.tiled.lowering import most_pixels
+from convgen.plan.cover import Stretch, cover, rectangles, stretches
+from convgen.plan.kernel import (
     Body,
     KernelPlan,
     Packing,
     Rectangle,
     Tile,
 )
-from convgen.schedule import Family, Schedule
 from convgen.spec.model import Accuracy, ConvSpec, Layout, WeightLayout, out_size
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target
 
 QUICK = settings(derandomize=True, deadline=None, database=None, max_examples=300)

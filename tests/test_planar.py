@@ -9,14 +9,14 @@ import pytest
 from edge_layers import EDGES, RELU, depthwise, layer
 from kernels import GCC, Part, Way, needs, prove_right, target_of
 
-from convgen.choose import choose
+from convgen.choose.chooser import choose
 from convgen.errors import ScheduleError
-from convgen.families import lower
-from convgen.pack import pack
-from convgen.planar import PlanarBody
-from convgen.schedule import Family, Schedule
+from convgen.kernels import lower
+from convgen.kernels.pack import pack
+from convgen.kernels.planar.body import PlanarBody
 from convgen.spec import Weights
 from convgen.spec.model import ConvSpec, Layout, Padding, WeightLayout
+from convgen.spec.schedule import Family, Schedule
 
 # The worked cases of the layer this project began with.
 S1 = layer("32x32x3", 6, "5x5", activation=RELU)

@@ -17,8 +17,8 @@ from built import LAYERS, needs_cc, posix_only
 
 from convgen import __version__
 from convgen.cli.emit import write_files
-from convgen.package.emit import decide, emit_files, package_files
-from convgen.package.project import project_text
+from convgen.package.emit.files import decide, emit_files, package_files
+from convgen.package.emit.project import project_text
 from convgen.spec.model import ConvSpec, InitWeights, Layer
 from convgen.target import TARGETS, host_target
 
@@ -58,7 +58,7 @@ def test_split_weights_are_the_baked_ones(tmp_path: Path) -> None:
 
 
 def test_baked_decimals_read_back_to_the_bit(tmp_path: Path) -> None:
-    from convgen.pack import pack
+    from convgen.kernels.pack import pack
 
     decided = decide(LAYERS["baked"], TARGETS["generic"])
     assert decided.weights is not None

@@ -19,11 +19,10 @@ from quant_layers import filled
 from test_quant_kernels import quantised
 
 from convgen.errors import ToolchainError
-from convgen.families import lower
-from convgen.package.emit import decide, kernel_files
-from convgen.plan import KernelPlan
+from convgen.kernels import lower
+from convgen.package.emit.files import decide, kernel_files
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
-from convgen.schedule import Family, Schedule
 from convgen.spec import Weights, parse_file
 from convgen.spec.model import (
     Accuracy,
@@ -37,6 +36,7 @@ from convgen.spec.model import (
 )
 from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.spec.requantize import weight_room
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
 from convgen.verify import prove as module
 from convgen.verify.evidence import Sums, assumptions, evidence, prove_body, readings

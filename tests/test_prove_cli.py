@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from cli_runner import TINY, needs_compiler, run
 
-from convgen.package.manifest import CERTIFICATE
+from convgen.package.disk.manifest import CERTIFICATE
 from convgen.verify import prove as prover
 from convgen.verify.prove import find_frama_c
 
@@ -103,7 +103,7 @@ def test_an_emitted_package_gets_one_and_none_is_made_where_there_is_none() -> N
 
 @needs_frama_c
 def test_an_alarm_shows_its_place_and_the_line_of_c(monkeypatch: pytest.MonkeyPatch) -> None:
-    import convgen.package.emit as module
+    import convgen.package.emit.files as module
 
     real = module.kernel_files
 

@@ -12,8 +12,8 @@ from edge_layers import EDGES
 from kernels import COMPILERS, Way, compiled, needs, planned
 from quant_layers import CLAMPED, TABLED, Filled, filled, random_layer
 
-from convgen.oracle_quant import reference
-from convgen.pack import pack_sections
+from convgen.kernels.pack import pack_sections
+from convgen.oracle.integers import reference
 from convgen.render import render_c
 from convgen.spec import Weights
 from convgen.spec.elements import arrays_of, numpy_dtype

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from quant_layers import Filled, filled, random_layer
 
-from convgen.oracle_quant import reference
+from convgen.oracle.integers import reference
 from convgen.spec.model import Activation, ConvSpec, DType, Layout, Padding, WeightLayout
 from convgen.spec.quant import Affine, Quant, Rounding
 

@@ -14,7 +14,7 @@ from built import needs_cc
 
 import convgen
 from convgen.cli.emit import write_files
-from convgen.package.emit import emit_files
+from convgen.package.emit.files import emit_files
 from convgen.spec import parse_text
 from convgen.target import TARGETS, host_target
 

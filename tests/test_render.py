@@ -18,12 +18,12 @@ from edge_layers import ACTIVATIONS, EDGES, LAYER
 from kernels import planned, target_of
 
 from convgen import __version__
-from convgen.families import lower
-from convgen.plan import KernelPlan
+from convgen.kernels import lower
+from convgen.plan.kernel import KernelPlan
 from convgen.render import ABI, environment, render_c, spec_id, templates_folder
-from convgen.schedule import Family, Schedule
 from convgen.spec import Weights
 from convgen.spec.model import Activation, ConvSpec, Padding
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
 
 WINOGRAD = ConvSpec("winograd", 13, 11, 19, 37, 3, 3, padding=Padding(1, 1, 1, 1), batch=2)

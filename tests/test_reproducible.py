@@ -132,9 +132,9 @@ def needed_pythons() -> tuple[str, ...]:
 RENDER = """
 import hashlib, json, pickle, sys
 sys.path[:0] = sys.argv[1:3]
-from convgen.choose import choose
-from convgen.families import lower
-from convgen.package.python_text import glue_files, python_files
+from convgen.choose.chooser import choose
+from convgen.kernels import lower
+from convgen.package.emit.python_text import glue_files, python_files
 from convgen.render import render_c
 from convgen.target import TARGETS
 found = {}

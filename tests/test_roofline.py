@@ -8,10 +8,8 @@ import pytest
 from test_quant_kernels import quantised
 
 from convgen.bench.machine import Level, Machine, measured_rates
-from convgen.choose import choose
-from convgen.families import lower
-from convgen.plan import KernelPlan
-from convgen.roofline import (
+from convgen.choose.chooser import choose
+from convgen.choose.roofline import (
     ALIASING,
     FMA,
     LATENCY,
@@ -22,9 +20,11 @@ from convgen.roofline import (
     target_rates,
     work_of,
 )
-from convgen.schedule import Family, Schedule
+from convgen.kernels import lower
+from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import Act, Activation, ConvSpec, Padding
 from convgen.spec.quant import Rounding
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
 
 AVX512 = TARGETS["x86-64-avx512"]
@@ -136,7 +136,7 @@ def test_larger_caches_never_cost_time(family: Family) -> None:
 
 
 def _plans(spec: ConvSpec) -> list[KernelPlan]:
-    from convgen.choose import costed
+    from convgen.choose.chooser import costed
 
     return [plan for plan, _ in costed(spec, AVX512)]
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convgen.errors import ScheduleError
-from convgen.schedule import Family, Schedule
+from convgen.spec.schedule import Family, Schedule
 
 SCHEDULES = st.builds(
     Schedule,

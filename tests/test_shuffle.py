@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from convgen.shuffle import Network, interleaved, picks_per_vector, prime_factors, taken_apart
+from convgen.kernels.planar.shuffle import (
+    Network,
+    interleaved,
+    picks_per_vector,
+    prime_factors,
+    taken_apart,
+)
 
 
 def carried_out(network: Network, vectors: list[list[int]]) -> list[list[int]]:

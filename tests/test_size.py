@@ -13,8 +13,8 @@ import pytest
 from built import LAYERS, needs_cc
 from cli_runner import TINY, run
 
-from convgen.package.emit import decide, emit_files
-from convgen.package.size import Size, layer_size
+from convgen.package.emit.files import decide, emit_files
+from convgen.package.emit.size import Size, layer_size
 from convgen.spec.model import Layer
 from convgen.target import TARGETS, host_target
 from convgen.toolchain import (

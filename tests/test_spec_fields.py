@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 
 from convgen.errors import SpecError
-from convgen.schedule import Family, Schedule
 from convgen.spec import Layer, parse_mapping, parse_text
 from convgen.spec.fields import ALIASES
 from convgen.spec.model import (
@@ -24,6 +23,7 @@ from convgen.spec.model import (
     Padding,
     WeightLayout,
 )
+from convgen.spec.schedule import Family, Schedule
 
 BASE = {"input": "32x32x4", "filters": "8", "kernel": "3"}
 

@@ -12,12 +12,12 @@ import pytest
 import spec_errors_page as bad
 
 from convgen.errors import SpecError
-from convgen.schedule import Family, Schedule
-from convgen.settle import settled
+from convgen.numbers.settle import settled
 from convgen.spec import Layer, json_schema, parse_file, parse_mapping
 from convgen.spec.fields import ALIASES, RawLayer
 from convgen.spec.model import Act
 from convgen.spec.nodes import read_yaml
+from convgen.spec.schedule import Family, Schedule
 
 SPECS = Path(__file__).parent.parent / "specs"
 FILES = sorted(SPECS.glob("*.yaml"))

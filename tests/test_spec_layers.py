@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from convgen.errors import SpecError
-from convgen.schedule import Family, Schedule
 from convgen.spec import parse_file, parse_mapping, parse_text
 from convgen.spec.model import Act, InitWeights, Layout, NpzWeights, Padding
+from convgen.spec.schedule import Family, Schedule
 
 PINNED = {"family": "direct", "lanes": 8, "tile": [1, 1], "vectors": 1}
 

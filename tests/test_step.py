@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from kernels import target_of
 
-from convgen.families.step import limits, most_vectors
-from convgen.families.tiled import most_pixels
+from convgen.kernels.tiled.lowering import most_pixels
+from convgen.kernels.tiled.step import limits, most_vectors
 
 
 def binding(isa: str, pixels: int, vectors: int) -> str:

@@ -19,7 +19,7 @@ from convgen.target import (
     missing_features,
     resolve_target,
 )
-from convgen.target.cpu import cpu_features, cpu_name
+from convgen.target.host import cpu_features, cpu_name
 from convgen.target.isa import OPERATIONS, model
 
 WIDTHS = [(target.name, isa) for target in TARGETS.values() for isa in target.isas]
@@ -170,8 +170,8 @@ def test_the_host_with_dot_products(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_linux_lists_the_features_of_arm(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
     text = "processor\t: 0\nFeatures\t: fp asimd crc32 atomics asimddp\n"
-    monkeypatch.setattr("convgen.target.cpu.Path.exists", lambda _: True)
-    monkeypatch.setattr("convgen.target.cpu.Path.read_text", lambda _: text)
+    monkeypatch.setattr("convgen.target.host.Path.exists", lambda _: True)
+    monkeypatch.setattr("convgen.target.host.Path.read_text", lambda _: text)
     cpu_features.cache_clear()
     try:
         assert cpu_features() == {"fp", "asimd", "crc32", "atomics", "dotprod"}

@@ -18,7 +18,7 @@ from threats_page import PAGE, TESTS, THREATS, page
 
 from convgen.api import import_package
 from convgen.errors import SpecError
-from convgen.settle import settled
+from convgen.numbers.settle import settled
 from convgen.spec import parse_file
 
 SHOWN = {name for threats in THREATS.values() for threat in threats for name in threat.shown}

@@ -12,8 +12,8 @@ import pytest
 from built import TINY, needs_cc
 
 from convgen.errors import MismatchError, ToolchainError
-from convgen.schedule import Schedule
 from convgen.spec.model import ConvSpec, Layer, Padding
+from convgen.spec.schedule import Schedule
 from convgen.target import TARGETS, host_target
 from convgen.toolchain import find_compiler
 from convgen.tune import Key, Progress, Setting, Store, Tuned, key_of, tune_layer

@@ -16,8 +16,8 @@ import pytest
 from built import posix_only
 from cli_runner import ROOT, TINY, needs_compiler, run
 
-from convgen.schedule import Schedule
 from convgen.spec import parse_file
+from convgen.spec.schedule import Schedule
 from convgen.target import host_target
 from convgen.toolchain import find_compiler
 from convgen.tune import Key, Store, Winner, default_store_path, key_of

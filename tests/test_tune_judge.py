@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from edge_layers import LAYER
 
-from convgen.choose import choose
-from convgen.schedule import Family, Schedule
+from convgen.choose.chooser import choose
 from convgen.spec.model import ConvSpec, Padding
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
 from convgen.tune.judge import (
     KEEP,

@@ -14,7 +14,7 @@ import pytest
 from built import ROOT, TINY, posix_only
 
 from convgen.errors import UsageError
-from convgen.schedule import Family, Schedule
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
 from convgen.toolchain import Compiler, CompilerKind
 from convgen.tune.store import Key, Sample, Store, Winner, default_store_path, key_of

@@ -17,7 +17,7 @@ from kernels import GCC, compiled
 from numpy.typing import NDArray
 
 from convgen.target import TARGETS, VectorIsa, is_foreign
-from convgen.target.cpu import cpu_features
+from convgen.target.host import cpu_features
 from convgen.target.isa import OPERATIONS, model
 from convgen.verify.guard import Placement, place
 

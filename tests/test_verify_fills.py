@@ -10,14 +10,14 @@ import numpy as np
 import pytest
 from verified_layers import GOOD, RICH, some_weights
 
-from convgen.oracle import Points, act_error, error_bound, reference
+from convgen.oracle.floats import Points, act_error, error_bound, reference
+from convgen.oracle.points import choose_points, oracle_cost
 from convgen.spec.model import Act, Activation, ConvSpec, Padding
 from convgen.verify.bound import judge_bounded, judge_exact
 from convgen.verify.fills import Fill, bounded_fill, exact_fill, impulse_fill, wide_fill
 from convgen.verify.kernel import Kernel
 from convgen.verify.nonfinite import reach
 from convgen.verify.parts import splits
-from convgen.verify.points import choose_points, oracle_cost
 
 # --- the data and the judges -----------------------------------------------------------------
 

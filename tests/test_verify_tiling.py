@@ -12,14 +12,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from convgen.oracle import reference
+from convgen.oracle.floats import reference
+from convgen.oracle.points import choose_points
 from convgen.spec.model import Act, Activation, ConvSpec, Layout, Padding, WeightLayout
 from convgen.verify import Leeway, Report, Tiling
 from convgen.verify.bound import judge_bounded, tiled_bound
 from convgen.verify.fills import bounded_fill
 from convgen.verify.kernel import Kernel
 from convgen.verify.ladder import climb
-from convgen.verify.points import choose_points
 from convgen.verify.report import assemble
 from convgen.verify.tiling import tiles_over
 

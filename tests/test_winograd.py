@@ -11,12 +11,19 @@ import numpy as np
 import pytest
 from kernels import GCC, ISAS, Part, Way, needs, prove_right, target_of
 
-from convgen.choose import choose
+from convgen.choose.chooser import choose
 from convgen.errors import ScheduleError
-from convgen.families import lower, winograd
-from convgen.pack import pack
+from convgen.kernels import lower
+from convgen.kernels.pack import pack
+from convgen.kernels.winograd import lowering as winograd
+from convgen.kernels.winograd.body import (
+    ERROR_FACTORS,
+    FLAT_ERROR_FACTORS,
+    LEAST_CHANNELS,
+    WinogradBody,
+    matrices,
+)
 from convgen.render import render_c
-from convgen.schedule import Family, Schedule
 from convgen.spec import Weights
 from convgen.spec.model import (
     Accuracy,
@@ -27,13 +34,7 @@ from convgen.spec.model import (
     Padding,
     WeightLayout,
 )
-from convgen.winograd import (
-    ERROR_FACTORS,
-    FLAT_ERROR_FACTORS,
-    LEAST_CHANNELS,
-    WinogradBody,
-    matrices,
-)
+from convgen.spec.schedule import Family, Schedule
 
 SIZES = sorted(ERROR_FACTORS)
 FLAT_SIZES = sorted(FLAT_ERROR_FACTORS)

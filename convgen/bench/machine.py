@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from convgen.bench.products import Products, compiled, pairs_of, products_of
-from convgen.roofline import Rates
+from convgen.choose.roofline import Rates
 from convgen.target import Target, VectorIsa
 
 BURST = 0.4e-3  # seconds
@@ -129,7 +129,7 @@ def measure_machine(target: Target, threads: int = 1, cc: str | None = None) -> 
 
     Raises ``ToolchainError``. Bandwidths are those of one thread.
     """
-    from convgen.target.cpu import cpu_name
+    from convgen.target.host import cpu_name
 
     loops, bytes_by, pairs_by = Loops(target.isa, cc), products_of(target), pairs_of(target)
     sizes = cache_sizes(target)
@@ -171,7 +171,7 @@ def source(isa: VectorIsa) -> str:
     """The C of the loops."""
     from convgen.render import environment
 
-    template = environment().get_template("machine.c.j2")
+    template = environment().get_template("bench/machine.c.j2")
     return template.render(isa=isa, accumulators=accumulators(isa), streams=STREAMS)
 
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from convgen.target import Target
-from convgen.target.cpu import cpu_features
+from convgen.target.host import cpu_features
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def source(way: Products) -> str:
     """The C of the loop: ``machine_products(factors, sums, count)``."""
     from convgen.render import environment
 
-    return environment().get_template("products.c.j2").render(way=way)
+    return environment().get_template("bench/products.c.j2").render(way=way)
 
 
 def compiled(way: Products, cc: str | None = None) -> Any:

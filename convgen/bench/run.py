@@ -12,8 +12,8 @@ from convgen.bench.measure import ROUNDS, Call, Run, Timing, measure_runs, timed
 from convgen.bench.report import LayerResult, PeerInfo, PeerResult
 from convgen.bench.rival import ProcessRival, Rival, RivalError
 from convgen.bench.wire import RESULT, peer_form, write_arrays
+from convgen.choose.roofline import Limit, Rates
 from convgen.errors import UsageError
-from convgen.roofline import Limit, Rates
 from convgen.spec.model import ConvSpec, DType
 from convgen.target import Target, host_target, is_foreign, missing_features
 
@@ -159,8 +159,8 @@ class _Judged:
 def _judged(spec: ConvSpec, fill: Fill, y: Any, leeway: Leeway) -> _Judged:
     """At sampled outputs. 8-bit ones may be ``LAST_PLACE`` beside the oracle's: runtimes round in
     different ways, and convgen's own are held to the bit by its build."""
+    from convgen.oracle.points import choose_points
     from convgen.verify.bound import judge_bounded
-    from convgen.verify.points import choose_points
 
     verdict = judge_bounded(spec, fill, y, choose_points(spec, SEED), leeway)
     if not spec.quantized:

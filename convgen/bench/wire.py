@@ -74,7 +74,7 @@ def write_arrays(folder: Path, spec: ConvSpec, x: Any, w: Any, b: Any | None) ->
     """
     import numpy as np
 
-    from convgen.oracle import image_nhwc, weights_hwio
+    from convgen.oracle.floats import image_nhwc, weights_hwio
     from convgen.spec.elements import arrays_of, numpy_dtype
 
     bias = np.zeros(spec.oc, numpy_dtype(arrays_of(spec).b)) if b is None else b

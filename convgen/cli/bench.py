@@ -120,7 +120,7 @@ def _old(path: str, plan: Plan) -> Report:
     """The result to compare with. Raises ``UsageError`` where that would say nothing."""
     from convgen.bench.compare import check_comparable
     from convgen.bench.report import read_report
-    from convgen.target.cpu import cpu_name
+    from convgen.target.host import cpu_name
 
     old = read_report(path)
     check_comparable(old, cpu_name(), plan.target.name, plan.threads)

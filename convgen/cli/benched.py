@@ -11,7 +11,7 @@ from convgen.errors import ConvgenError
 
 if TYPE_CHECKING:
     from convgen.bench.run import Subject
-    from convgen.package.build import BuildResult
+    from convgen.package.disk.build import BuildResult
     from convgen.spec.elements import Arrays
     from convgen.spec.model import Layer
     from convgen.target import Target
@@ -22,7 +22,7 @@ def build_subjects(
     layers: Sequence[Layer], folder: Path, target: Target, cc: str | None, out: Output
 ) -> list[Subject]:
     """The layers that could be built, verified, in order; the others' errors go to ``out``."""
-    from convgen.package.build import BuildOptions, build_many
+    from convgen.package.disk.build import BuildOptions, build_many
 
     options = BuildOptions(out=folder, target=target, cc=cc)
     good = []
@@ -36,10 +36,10 @@ def build_subjects(
 
 def _subject(layer: Layer, built: BuildResult, target: Target) -> Subject:
     from convgen.bench.run import Subject
-    from convgen.package.emit import decide
-    from convgen.roofline import Limit, Rates, limits
-    from convgen.schedule import Schedule
+    from convgen.choose.roofline import Limit, Rates, limits
+    from convgen.package.emit.files import decide
     from convgen.spec.elements import arrays_of
+    from convgen.spec.schedule import Schedule
     from convgen.verify import leeway_of
 
     decided = decide(layer, target, Schedule.from_text(built.schedule))

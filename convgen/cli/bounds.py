@@ -12,9 +12,9 @@ from convgen.cli.output import Output, plain_table
 if TYPE_CHECKING:
     from convgen.bench.machine import Machine
     from convgen.bench.measure import Timing
-    from convgen.package.emit import Decided
-    from convgen.plan import KernelPlan
-    from convgen.roofline import Limit
+    from convgen.choose.roofline import Limit
+    from convgen.package.emit.files import Decided
+    from convgen.plan.kernel import KernelPlan
     from convgen.target import Target
 
 NEGLIGIBLE = 0.02  # of the limit that binds: below it a line says nothing
@@ -36,7 +36,7 @@ class Measured:
 
 def predicted(plan: KernelPlan) -> tuple[Limit, ...]:
     """The limits in cycles of the target's model, the one that binds first."""
-    from convgen.roofline import limits, target_rates
+    from convgen.choose.roofline import limits, target_rates
 
     return limits(plan, target_rates(plan.target))
 
@@ -54,8 +54,8 @@ def measure(
     from convgen.bench.measure import measure as timings
     from convgen.bench.measure import pinned
     from convgen.bench.run import SEED, check_target
+    from convgen.choose.roofline import limits
     from convgen.cli.benched import build_subjects
-    from convgen.roofline import limits
     from convgen.verify.fills import bounded_fill
 
     check_target(target)

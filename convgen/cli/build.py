@@ -33,10 +33,10 @@ from convgen.cli.output import Output, is_terminal, session
 from convgen.errors import ConvgenError, UsageError
 
 if TYPE_CHECKING:
-    from convgen.package.build import BuildEvent, BuildOptions, BuildResult
-    from convgen.package.result import OnEvent
-    from convgen.schedule import Schedule
+    from convgen.package.disk.build import BuildEvent, BuildOptions, BuildResult
+    from convgen.package.disk.result import OnEvent
     from convgen.spec.model import Layer
+    from convgen.spec.schedule import Schedule
 
 TIMEOUT = 120.0  # seconds for one compiler call
 
@@ -67,7 +67,7 @@ def build(
     """
     with session("build", json=json, verbose=verbose, quiet=quiet) as out:
         from convgen.cli.sources import distinct, read_layers
-        from convgen.package.build import BuildOptions
+        from convgen.package.disk.build import BuildOptions
         from convgen.target import resolve_target
 
         if out_dir == "-":
@@ -118,7 +118,7 @@ def _build_all(
 ) -> None:
     """Build, then report every layer in the order of the specs; one failure hides no other."""
     from convgen.cli.reports import failure_facts, print_results, result_facts
-    from convgen.package.build import build_many
+    from convgen.package.disk.build import build_many
 
     with _progress(len(layers), out) as on_event:
         outcomes = build_many(layers, options, jobs, on_event)

@@ -10,7 +10,7 @@ from convgen.errors import ConvgenError
 from convgen.spec.model import ConvSpec, Layer, Padding
 
 if TYPE_CHECKING:
-    from convgen.settle import Settled
+    from convgen.numbers.settle import Settled
 
 HEAD = ("layer", "input", "filters", "output", "parameters", "MACs", "receptive field")
 RIGHT = "llllrrl"
@@ -41,7 +41,7 @@ def check(
 
 def _settled(layer: Layer, out: Output) -> Settled | None:
     """Read the files that the layer names, if any: they are part of what the spec says."""
-    from convgen.settle import settled
+    from convgen.numbers.settle import settled
 
     try:
         done = settled(layer)

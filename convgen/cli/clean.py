@@ -29,7 +29,7 @@ def clean(
     """
     with session("clean", json=json, verbose=verbose, quiet=quiet) as out:
         from convgen.cli.reports import readable
-        from convgen.package.cache import Cache, default_cache_root
+        from convgen.package.disk.cache import Cache, default_cache_root
 
         cache = Cache(default_cache_root())
         size = cache.size()
@@ -52,7 +52,7 @@ def _clean_folder(folder: Path, out: Output) -> None:
 
 def built_names(folder: Path) -> list[str]:
     """The packages in ``folder`` that a build wrote, known by their manifest, sorted."""
-    from convgen.package.manifest import read_manifest
+    from convgen.package.disk.manifest import read_manifest
 
     if not folder.is_dir():
         return []
@@ -66,8 +66,8 @@ def remove_package(folder: Path, name: str) -> list[str]:
     The manifest goes last: until then an interrupted clean can be started again. A running build
     of the layer is waited for.
     """
-    from convgen.package.commit import Place, forget_own, locked
-    from convgen.package.manifest import CERTIFICATE, NAME, read_manifest
+    from convgen.package.disk.commit import Place, forget_own, locked
+    from convgen.package.disk.manifest import CERTIFICATE, NAME, read_manifest
 
     place = Place(folder, name)
     with locked(place):

@@ -150,7 +150,7 @@ def _binding() -> Finding:
 
 def _machine() -> Iterator[Finding]:
     from convgen.target import host_target
-    from convgen.target.cpu import cpu_features, cpu_name
+    from convgen.target.host import cpu_features, cpu_name
 
     have = cpu_features()
     named = [name for name in FEATURES if name in have]
@@ -175,7 +175,7 @@ def _peak(cc: str | None) -> Finding:
 
 def _caches() -> Iterator[Finding]:
     from convgen.cli.reports import readable
-    from convgen.package.cache import Cache, default_cache_root
+    from convgen.package.disk.cache import Cache, default_cache_root
 
     root = default_cache_root()
     try:

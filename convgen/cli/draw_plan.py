@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from convgen.cli.draw import beside
-from convgen.plan import KernelPlan, Rectangle, Region, Tile
-from convgen.planar import PlanarBody
+from convgen.kernels.planar.body import PlanarBody
+from convgen.plan.kernel import KernelPlan, Rectangle, Region, Tile
 
 INTERIOR = "*"
 LETTERS = string.ascii_lowercase + string.ascii_uppercase

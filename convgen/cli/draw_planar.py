@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from convgen.plan import KernelPlan
-from convgen.planar import PlanarBody
+from convgen.kernels.planar.body import PlanarBody
+from convgen.plan.kernel import KernelPlan
 
 
 def planar_tile_lines(body: PlanarBody) -> list[str]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from convgen.cli.draw import beside
-from convgen.plan import KernelPlan
-from convgen.winograd import IDENTITY, WinogradBody
+from convgen.kernels.winograd.body import IDENTITY, WinogradBody
+from convgen.plan.kernel import KernelPlan
 
 LARGEST = 8  # tiles along one side of the map; more are cut short
 

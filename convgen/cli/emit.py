@@ -23,7 +23,7 @@ from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, UsageError
 
 if TYPE_CHECKING:
-    from convgen.package.limits import SizeLimits
+    from convgen.choose.limits import SizeLimits
     from convgen.spec.model import Layer
     from convgen.target import Target
 
@@ -51,8 +51,8 @@ def emit(
     Example:  convgen emit layer.yaml -o src
     """
     with session("emit", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.choose.limits import SizeLimits
         from convgen.cli.sources import distinct, read_layers
-        from convgen.package.limits import SizeLimits
         from convgen.target import resolve_target
 
         out.payload |= {"out": out_dir, "layers": []}
@@ -68,7 +68,7 @@ def emit(
 
 
 def _to_stdout(layers: Sequence[Layer], target: Target, limits: SizeLimits, out: Output) -> None:
-    from convgen.package.emit import emit_files
+    from convgen.package.emit.files import emit_files
 
     if len(layers) > 1:
         names = ", ".join(layer.spec.name for layer in layers)
@@ -88,7 +88,7 @@ def _to_folder(
     out: Output,
     split: bool,
 ) -> None:
-    from convgen.package.emit import emit_files
+    from convgen.package.emit.files import emit_files
 
     for layer in layers:
         place = folder / layer.spec.name
@@ -123,8 +123,14 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
     manifest would no longer belong to it. Nor is a file replaced that convgen did not write. A
     ``<name>_weights.c`` that the layer no longer has goes: its array stands in the C now.
     """
-    from convgen.package.commit import Place, forget_own, refuse_foreign, write_together, writing
-    from convgen.package.manifest import CERTIFICATE, NAME
+    from convgen.package.disk.commit import (
+        Place,
+        forget_own,
+        refuse_foreign,
+        write_together,
+        writing,
+    )
+    from convgen.package.disk.manifest import CERTIFICATE, NAME
 
     found = {name: _content(place / name) for name in files}
     changed = [name for name, text in files.items() if found[name] != text.encode()]

@@ -23,8 +23,8 @@ from convgen.errors import ConvgenError
 
 if TYPE_CHECKING:
     from convgen.cli.bounds import Measured
-    from convgen.package.emit import Decided
-    from convgen.plan import KernelPlan
+    from convgen.package.emit.files import Decided
+    from convgen.plan.kernel import KernelPlan
 
 RULE = 78
 
@@ -48,10 +48,10 @@ def explain(
     Example:  convgen explain layer.yaml
     """
     with session("explain", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.choose.limits import SizeLimits
         from convgen.cli import bounds
         from convgen.cli.sources import distinct, read_layers
-        from convgen.package.emit import decide
-        from convgen.package.limits import SizeLimits
+        from convgen.package.emit.files import decide
         from convgen.target import resolve_target
 
         out.payload["layers"] = []
@@ -91,7 +91,7 @@ def sections(
     from convgen.cli.derive import byte_steps, cost_steps, size_steps
     from convgen.cli.draw import input_drawing
     from convgen.cli.resolved import resolved_yaml
-    from convgen.families import cost
+    from convgen.kernels import cost
 
     layer, spec, plan = decided.layer, decided.layer.spec, decided.plan
     return [
@@ -146,7 +146,7 @@ def _target_lines(plan: KernelPlan) -> list[str]:
 
 
 def _schedule_lines(decided: Decided) -> list[str]:
-    from convgen.families.core import step_words
+    from convgen.kernels.core.lowering import step_words
 
     last = "(copy the first line into the spec to pin it)"
     if decided.layer.schedule is not None:
@@ -165,8 +165,8 @@ def _kernel_sections(plan: KernelPlan, everything: bool) -> list[tuple[str, list
     from convgen.cli.draw_plan import tile_lines
     from convgen.cli.draw_planar import planar_tile_lines, plane_lines
     from convgen.cli.draw_winograd import grid_lines, patch_lines
-    from convgen.planar import PlanarBody
-    from convgen.winograd import WinogradBody
+    from convgen.kernels.planar.body import PlanarBody
+    from convgen.kernels.winograd.body import WinogradBody
 
     match plan.body:
         case WinogradBody() as body:
@@ -201,7 +201,7 @@ def _region_lines(plan: KernelPlan, everything: bool) -> list[str]:
 
 def _winograd(plan: KernelPlan) -> dict[str, Any] | None:
     from convgen.cli.draw_winograd import winograd_facts
-    from convgen.winograd import WinogradBody
+    from convgen.kernels.winograd.body import WinogradBody
 
     return winograd_facts(plan.body) if isinstance(plan.body, WinogradBody) else None
 
@@ -213,7 +213,7 @@ def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[st
     from convgen.cli.draw import input_drawing
     from convgen.cli.draw_plan import region_facts
     from convgen.cli.resolved import layer_facts, quant_facts, resolved_yaml
-    from convgen.families import cost
+    from convgen.kernels import cost
 
     layer, spec, plan = decided.layer, decided.layer.spec, decided.plan
     steps = (*size_steps(spec), *cost_steps(spec), *byte_steps(spec))

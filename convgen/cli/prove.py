@@ -14,8 +14,8 @@ from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, MismatchError
 
 if TYPE_CHECKING:
-    from convgen.package.certificate import Filed
-    from convgen.package.emit import Decided
+    from convgen.package.disk.certificate import Filed
+    from convgen.package.emit.files import Decided
     from convgen.spec.model import Layer
     from convgen.target import Target
     from convgen.verify.evidence import BodyProof
@@ -74,8 +74,8 @@ def _prove_layer(
     layer: Layer, place: Path, target: Target | None, timeout: float, version: str, out: Output
 ) -> list[tuple[str, ...]]:
     """Prove one layer and file its certificate; the rows of the table."""
-    from convgen.package.certificate import certificate, file_certificate
-    from convgen.package.emit import kernel_files
+    from convgen.package.disk.certificate import certificate, file_certificate
+    from convgen.package.emit.files import kernel_files
     from convgen.verify.evidence import evidence
 
     name = layer.spec.name
@@ -102,9 +102,9 @@ def _prove_layer(
 def decided_for(layer: Layer, place: Path, target: Target | None) -> Decided:
     """The layer as its package was built, where there is one; else for the target that was asked
     for, else for this machine's."""
-    from convgen.package.emit import decide
-    from convgen.package.manifest import read_manifest
-    from convgen.schedule import Schedule
+    from convgen.package.disk.manifest import read_manifest
+    from convgen.package.emit.files import decide
+    from convgen.spec.schedule import Schedule
     from convgen.target import TARGETS, resolve_target
 
     manifest = read_manifest(place)
@@ -115,8 +115,8 @@ def decided_for(layer: Layer, place: Path, target: Target | None) -> Decided:
 
 
 def _tell(filed: Filed, place: Path, out: Output) -> None:
-    from convgen.package.certificate import Filed
-    from convgen.package.manifest import CERTIFICATE
+    from convgen.package.disk.certificate import Filed
+    from convgen.package.disk.manifest import CERTIFICATE
 
     match filed:
         case Filed.WRITTEN | Filed.UNCHANGED:
@@ -146,8 +146,8 @@ def _unproved(proofs: list[BodyProof], files: Mapping[str, str]) -> MismatchErro
 def _facts(
     decided: Decided, place: Path, proofs: list[BodyProof], filed: Filed | None
 ) -> dict[str, Any]:
-    from convgen.package.certificate import Filed
-    from convgen.package.manifest import CERTIFICATE
+    from convgen.package.disk.certificate import Filed
+    from convgen.package.disk.manifest import CERTIFICATE
 
     kept = filed in (Filed.WRITTEN, Filed.UNCHANGED)
     return {

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from convgen.cli.output import Output
 
 if TYPE_CHECKING:
-    from convgen.package.build import BuildResult
+    from convgen.package.disk.build import BuildResult
     from convgen.verify.report import Report
 
 HEAD = (

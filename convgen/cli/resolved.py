@@ -9,7 +9,7 @@ from convgen.spec.model import ConvSpec, Layer
 from convgen.spec.resolved import quant_mapping, resolved_mapping
 
 if TYPE_CHECKING:
-    from convgen.settle import Settled
+    from convgen.numbers.settle import Settled
 
 __all__ = ["layer_facts", "quant_facts", "resolved_mapping", "resolved_yaml"]
 

@@ -9,7 +9,7 @@ from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, ToolchainError
 
 if TYPE_CHECKING:
-    from convgen.package.size import Size
+    from convgen.package.emit.size import Size
     from convgen.target import Target
     from convgen.toolchain import Compiler as FoundCompiler
 
@@ -38,8 +38,8 @@ def size(
     """
     with session("size", json=json, verbose=verbose, quiet=quiet) as out:
         from convgen.cli.sources import read_layers
-        from convgen.package.emit import decide
-        from convgen.package.size import layer_size
+        from convgen.package.emit.files import decide
+        from convgen.package.emit.size import layer_size
 
         compiler, machine = _tools(cc, target, isa, out)
         out.payload |= {"target": machine.name, "compiler": str(compiler), "layers": []}
@@ -66,7 +66,7 @@ def _tools(
     """
     from convgen.cross.tools import compiler_of, wanted
     from convgen.target import resolve_target
-    from convgen.target.cpu import machine_name
+    from convgen.target.host import machine_name
     from convgen.target.rigs import rigs_of
     from convgen.toolchain import Processes, find_compiler
 

@@ -14,8 +14,8 @@ from convgen.errors import ConvgenError, UsageError
 from convgen.spec.model import DType
 
 if TYPE_CHECKING:
-    from convgen.schedule import Schedule
     from convgen.spec.model import Layer
+    from convgen.spec.schedule import Schedule
     from convgen.target import Target
     from convgen.toolchain import Compiler
     from convgen.tune import Progress as Step
@@ -89,7 +89,7 @@ def stored_schedules(
     layers: Sequence[Layer], target: Target, compiler: Compiler, store: Store, out: Output
 ) -> dict[str, Schedule]:
     """The winner of each layer that has one and pins no schedule; a note on the others."""
-    from convgen.families import lower
+    from convgen.kernels import lower
     from convgen.tune import key_of
 
     found: dict[str, Schedule] = {}
@@ -116,7 +116,7 @@ def stored_schedules(
 
 def write_export(lines: Sequence[str], place: str) -> None:
     """JSON lines to a file, whole or not at all, or to stdout (``-``)."""
-    from convgen.package.cache import write_whole
+    from convgen.package.disk.cache import write_whole
 
     text = "".join(f"{line}\n" for line in lines)
     if place == "-":

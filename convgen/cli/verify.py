@@ -13,7 +13,7 @@ from convgen.cli.output import session
 from convgen.errors import ConvgenError, MismatchError, UsageError
 
 if TYPE_CHECKING:
-    from convgen.package.manifest import Manifest
+    from convgen.package.disk.manifest import Manifest
     from convgen.spec.model import Layer
     from convgen.verify import Check, Report
 
@@ -61,7 +61,7 @@ def verify_layer(layer: Layer, place: Path) -> Report:
 
     Raises ``UsageError`` when the layer is not built there, or was built from something else.
     """
-    from convgen.package.manifest import read_manifest
+    from convgen.package.disk.manifest import read_manifest
     from convgen.verify import Check, Report
 
     manifest = read_manifest(place)
@@ -99,8 +99,8 @@ def _digest(path: Path) -> str | None:
 
 def _run(layer: Layer, place: Path, manifest: Manifest) -> Report:
     """The ladder on the compiled library, once its C is known to be what the spec gives."""
-    from convgen.package.emit import decide, kernel_files
-    from convgen.schedule import Schedule
+    from convgen.package.emit.files import decide, kernel_files
+    from convgen.spec.schedule import Schedule
     from convgen.target import TARGETS
     from convgen.verify import verify_plan_in_child
 

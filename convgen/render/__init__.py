@@ -7,18 +7,18 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convgen.dots import DotBody
-from convgen.plan import AnyBody, KernelPlan
-from convgen.planar import PlanarBody
-from convgen.render.body import BodyText
-from convgen.render.dots import dot_text
-from convgen.render.file import ABI, PlanText, plan_text, spec_id
-from convgen.render.parts import parts_of
-from convgen.render.planar import planar_text
-from convgen.render.scalar import scalar_text
-from convgen.render.tiled import tiled_text
-from convgen.render.winograd import winograd_text
-from convgen.winograd import WinogradBody
+from convgen.ctext.body import BodyText
+from convgen.ctext.parts import parts_of
+from convgen.kernels.dots.body import DotBody
+from convgen.kernels.dots.words import dot_text
+from convgen.kernels.planar.body import PlanarBody
+from convgen.kernels.planar.words import planar_text
+from convgen.kernels.scalar.words import scalar_text
+from convgen.kernels.tiled.words import tiled_text
+from convgen.kernels.winograd.body import WinogradBody
+from convgen.kernels.winograd.words import winograd_text
+from convgen.plan.kernel import AnyBody, KernelPlan
+from convgen.render.head import ABI, PlanText, plan_text, spec_id
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -85,11 +85,13 @@ def render_c(
 def _source(plan: KernelPlan, text: PlanText) -> str:
     env = environment()
     if isinstance(plan.body, DotBody):
-        return env.get_template("dots.c.j2").render(plan=text, body=dot_text(plan, plan.body))
+        return env.get_template("kernels/dots/dots.c.j2").render(
+            plan=text, body=dot_text(plan, plan.body)
+        )
     if plan.sections is not None:  # 8-bit plain C
         (body,) = plan.bodies
         assert not isinstance(body, WinogradBody | PlanarBody)
         words = scalar_text(plan, body)
-        return env.get_template("scalar.c.j2").render(plan=text, body=words)
+        return env.get_template("kernels/scalar/scalar.c.j2").render(plan=text, body=words)
     bodies = [body_text(part, body) for part, body in parts_of(plan)]
     return env.get_template("kernel.c.j2").render(plan=text, bodies=bodies, plain=bodies[-1])

@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from convgen.plan import AnyBody, KernelPlan
+from convgen.ctext.parts import parts_of
+from convgen.plan.kernel import AnyBody, KernelPlan
 from convgen.render import body_text, environment
-from convgen.render.file import plan_text
-from convgen.render.parts import parts_of
+from convgen.render.head import plan_text
 
 # Bytes of x86 code for each, fitted to what gcc 12 -O2 made of 570 kernels for four instruction
 # sets; MARGIN brings the estimate above all of them but one in a hundred. Broadcasts and loads are

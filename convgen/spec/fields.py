@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
-from convgen.schedule import Schedule
 from convgen.spec import forms, nested, quant_forms
 from convgen.spec.forms import MAX_SIZE, choice, pair, whole, word_or_whole
 from convgen.spec.model import (
@@ -26,6 +25,7 @@ from convgen.spec.model import (
     WeightSource,
 )
 from convgen.spec.scalars import show
+from convgen.spec.schedule import Schedule
 from convgen.spec.tree import Path, Report, holds_unread
 
 ALIASES: Mapping[str, tuple[str, ...]] = {

@@ -18,9 +18,9 @@ from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from convgen.errors import ScheduleError
-from convgen.schedule import Schedule
 from convgen.spec.names import refuse_name
 from convgen.spec.scalars import disputed, show
+from convgen.spec.schedule import Schedule
 
 MAX_SIZE = 2**24  # height, width, channels, filters, batch
 MAX_STEP = 2**16  # kernel, stride, dilation, padding: sums of their products stay below 2^31

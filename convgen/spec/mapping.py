@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from convgen.schedule import Schedule
+from convgen.spec.schedule import Schedule
 from convgen.spec.tree import MAX_DEPTH, Path, Report, Spot, Tree, Unread, dotted
 
 

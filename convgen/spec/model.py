@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import PurePath
 
-from convgen.schedule import Schedule
 from convgen.spec.quant import Quant, Rounding
+from convgen.spec.schedule import Schedule
 
 
 class DType(StrEnum):

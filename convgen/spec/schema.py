@@ -11,12 +11,12 @@ from enum import StrEnum
 from itertools import combinations
 from typing import Any
 
-from convgen.schedule import Family
 from convgen.spec.fields import ALIASES, REQUIRED, RawLayer, Remainder
 from convgen.spec.forms import FLOAT32_MAX, MAX_SEED, MAX_SIZE, MAX_STEP
 from convgen.spec.model import Accuracy, DType, Layout, WeightLayout
 from convgen.spec.nested import ActKind, PadMode
 from convgen.spec.quant import Rounding
+from convgen.spec.schedule import Family
 
 Schema = dict[str, Any]
 

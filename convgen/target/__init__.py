@@ -8,20 +8,20 @@ from typing import TypedDict
 
 from convgen.errors import UsageError
 from convgen.spec.model import DType
-from convgen.target.arm import MVE, MVE_STEP, NEON, NEON_V7, SMLAD
-from convgen.target.arm_dots import aarch64_neon, aarch64_sdot, armv7_neon
-from convgen.target.bf16 import AVX512_BF16
-from convgen.target.core_step import CoreStep
-from convgen.target.cpu import cpu_features, machine_name
+from convgen.target.arm.core import CoreStep
+from convgen.target.arm.dots import aarch64_neon, aarch64_sdot, armv7_neon
+from convgen.target.arm.vectors import MVE, MVE_STEP, NEON, NEON_V7, SMLAD
 from convgen.target.dots import DotIsa
+from convgen.target.host import cpu_features, machine_name
 from convgen.target.isa import VectorIsa
 from convgen.target.plain import PLAIN, PLAIN_32
 from convgen.target.portable import PORTABLE
 from convgen.target.riscv import RVV
 from convgen.target.wasm import SIMD128
-from convgen.target.x86 import AVX2, AVX2_HALF, AVX512, SSE2
-from convgen.target.x86_dots import avx512_vnni, avx_vnni
-from convgen.target.x86_pairs import avx2_pairs, avx512_pairs, sse2_pairs
+from convgen.target.x86.bf16 import AVX512_BF16
+from convgen.target.x86.dots import avx512_vnni, avx_vnni
+from convgen.target.x86.pairs import avx2_pairs, avx512_pairs, sse2_pairs
+from convgen.target.x86.vectors import AVX2, AVX2_HALF, AVX512, SSE2
 
 __all__ = [
     "ISA_NAMES",

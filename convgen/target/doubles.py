@@ -10,11 +10,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
-from convgen.target.arm import NEON
+from convgen.target.arm.vectors import NEON
 from convgen.target.isa import SHAPES as FLOAT_SHAPES
 from convgen.target.isa import VectorIsa, model, shaped, spread_groups
 from convgen.target.portable import PORTABLE
-from convgen.target.x86 import AVX2, AVX2_HALF, AVX512, KEPT, SSE2, x86_bodies
+from convgen.target.x86.vectors import AVX2, AVX2_HALF, AVX512, KEPT, SSE2, x86_bodies
 
 SHAPES = {
     name: (params.replace("float ", "double "), result)

@@ -8,7 +8,7 @@ from convgen.spec.model import DType
 from convgen.target import doubles
 from convgen.target.halves import sixteen
 from convgen.target.isa import VectorIsa
-from convgen.target.quick_halves import QUICK
+from convgen.target.x86.halves import QUICK
 
 
 @cache

@@ -10,7 +10,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 
-from convgen.schedule import Family, Schedule
+from convgen.spec.schedule import Family, Schedule
 
 PASSES = 3
 ROUNDS = 5  # of a pass

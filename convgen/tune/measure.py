@@ -22,9 +22,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from convgen.errors import ToolchainError
-from convgen.plan import KernelPlan
+from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
-from convgen.schedule import Schedule
+from convgen.spec.schedule import Schedule
 from convgen.toolchain import (
     COMPILE_FLAGS,
     TIMEOUT,

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from convgen.errors import MismatchError, ToolchainError
-from convgen.schedule import Schedule
 from convgen.spec.model import ConvSpec, Layer
+from convgen.spec.schedule import Schedule
 from convgen.target import Target
 from convgen.tune.judge import PASSES, contenders, figures, preferred, rounds_left, spread
 from convgen.tune.measure import Bench, KernelCrashed, Round

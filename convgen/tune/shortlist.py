@@ -6,10 +6,10 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from convgen.choose import costed
-from convgen.plan import KernelPlan
-from convgen.schedule import Family, Schedule
+from convgen.choose.chooser import costed
+from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import ConvSpec
+from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target
 
 DEFAULT = 10  # candidates: the model's top few hold the winner nearly always

@@ -18,8 +18,8 @@ from typing import Any
 
 from convgen import __version__
 from convgen.errors import ConvgenError, UsageError
-from convgen.schedule import Schedule
 from convgen.spec.model import ConvSpec
+from convgen.spec.schedule import Schedule
 from convgen.target import Target
 from convgen.toolchain import Compiler
 from convgen.tune.task import NAME
@@ -106,7 +106,7 @@ def default_store_path() -> Path:
 
 def key_of(spec: ConvSpec, target: Target, compiler: Compiler) -> Key:
     """The key of a layer on this machine."""
-    from convgen.target.cpu import cpu_name
+    from convgen.target.host import cpu_name
 
     digest = hashlib.sha256(repr(replace(spec, name=NAME)).encode()).hexdigest()[:32]
     return Key(digest, cpu_name(), compiler.id, target.name, __version__)

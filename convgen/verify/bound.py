@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle import (
+from convgen.oracle.floats import (
     LEAST,
     ROUNDING,
     STORING,
@@ -27,7 +27,7 @@ from convgen.oracle import (
     weights_hwio,
     wide,
 )
-from convgen.oracle_quant import outputs_at, sums_at
+from convgen.oracle.integers import outputs_at, sums_at
 from convgen.spec.model import ConvSpec
 from convgen.verify.fills import Fill
 from convgen.verify.tiling import NO_LEEWAY, Leeway, Tiling

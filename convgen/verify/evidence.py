@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from convgen.errors import ToolchainError
-from convgen.plan import KernelPlan
+from convgen.plan.kernel import KernelPlan
 from convgen.verify.harness import Content, bias_limit
 from convgen.verify.prove import SECONDS, Proof, Reading, prove
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle import image_nhwc, values, weights_hwio
+from convgen.oracle.floats import image_nhwc, values, weights_hwio
 from convgen.spec.elements import ELEMENTS, arrays_of, numpy_dtype, stored
 from convgen.spec.model import Act, ConvSpec, DType, Layout
 from convgen.verify.integers import extreme_weights, random_integers

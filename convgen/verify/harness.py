@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
-from convgen.plan import Body, KernelPlan
+from convgen.plan.kernel import Body, KernelPlan
 from convgen.spec.elements import ELEMENTS, Sections, arrays_of
 from convgen.spec.quant import SUM_LIMIT, farthest
 from convgen.spec.requantize import input_reach

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle import weights_hwio
-from convgen.oracle_quant import largest_sums
+from convgen.oracle.floats import weights_hwio
+from convgen.oracle.integers import largest_sums
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import ConvSpec
 from convgen.spec.quant import SUM_LIMIT, ratios

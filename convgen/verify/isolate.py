@@ -15,7 +15,7 @@ from convgen.verify.report import Begin, Check, Event, Measure, Report, assemble
 from convgen.verify.tiling import NO_LEEWAY, Leeway, leeway_of
 
 if TYPE_CHECKING:
-    from convgen.plan import KernelPlan
+    from convgen.plan.kernel import KernelPlan
     from convgen.spec.model import ConvSpec
     from convgen.toolchain import Processes
     from convgen.verify import HasWeights

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle import Points, reference_at
+from convgen.oracle.floats import Points, reference_at
+from convgen.oracle.points import choose_points
 from convgen.spec.model import ConvSpec
 from convgen.verify.bound import Verdict, judge_bounded, judge_exact, judge_single
 from convgen.verify.fills import (
@@ -39,7 +40,6 @@ from convgen.verify.kernel import (
 )
 from convgen.verify.nonfinite import Spoiled, judge_spoiled, spoil_input, spoil_weights
 from convgen.verify.parts import run_splits, written_twice
-from convgen.verify.points import choose_points
 from convgen.verify.report import Begin, Check, Event, Measure
 from convgen.verify.tiling import Leeway, Tiling
 from convgen.verify.timing import microseconds_per_call

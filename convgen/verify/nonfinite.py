@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle import Indices, Points, image_nhwc, weights_hwio
+from convgen.oracle.floats import Indices, Points, image_nhwc, weights_hwio
+from convgen.oracle.points import oracle_cost
 from convgen.spec.elements import ELEMENTS, stored
 from convgen.spec.model import ConvSpec
 from convgen.verify.bound import Verdict, judge_special
 from convgen.verify.fills import Fill
-from convgen.verify.points import oracle_cost
 from convgen.verify.tiling import Tiling, tiles_over
 
 Array = NDArray[Any]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from convgen.plan import KernelPlan
+    from convgen.plan.kernel import KernelPlan
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def leeway_of(plan: KernelPlan) -> Leeway:
 
 def tiling_of(plan: KernelPlan) -> Tiling | None:
     """How this plan's outputs hang together; None where each one stands for itself."""
-    from convgen.winograd import WinogradBody
+    from convgen.kernels.winograd.body import WinogradBody
 
     body = plan.body
     if not isinstance(body, WinogradBody):

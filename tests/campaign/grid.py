@@ -14,12 +14,11 @@ from functools import lru_cache
 from random import Random
 from typing import TypeVar
 
-from convgen.choose import choose
+from convgen.choose.chooser import choose
 from convgen.errors import ScheduleError
-from convgen.families import FAMILIES, lower
-from convgen.families.fat import serves, widest
-from convgen.plan import KernelPlan
-from convgen.schedule import Family, Schedule
+from convgen.kernels import FAMILIES, lower
+from convgen.kernels.fat import serves, widest
+from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import (
     Accuracy,
     Act,
@@ -33,9 +32,10 @@ from convgen.spec.model import (
     WeightLayout,
 )
 from convgen.spec.quant import Affine, Quant, Rounding, float32
+from convgen.spec.schedule import Family, Schedule
 from convgen.spec.table import CLAMPS
 from convgen.target import TARGETS, Target
-from convgen.target.cpu import cpu_features
+from convgen.target.host import cpu_features
 
 BLOCK = 16  # consecutive cases share a compiler and its flags, and so a call of it
 MOST_MACS, MOST_ELEMENTS = 1_500_000, 60_000  # of a layer; of its input or its output

@@ -18,7 +18,7 @@ from campaign import grid
 from campaign.shrink import shrunk, spec_text
 from campaign.store import Campaign, Store
 from campaign.trial import GENERATE, Outcome, try_all
-from convgen.package.inputs import own_digest
+from convgen.package.disk.inputs import own_digest
 from convgen.verify.isolate import child_environment
 
 SHRINK_SECONDS = 120

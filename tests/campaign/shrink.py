@@ -12,11 +12,11 @@ import yaml
 from campaign.grid import Case
 from campaign.trial import Outcome
 from convgen.errors import ConvgenError, ScheduleError
-from convgen.schedule import Schedule
 from convgen.spec import parse_mapping
 from convgen.spec.model import Activation, ConvSpec, DType, Layout, Padding, WeightLayout
 from convgen.spec.quant import Affine, Quant
 from convgen.spec.resolved import resolved_mapping
+from convgen.spec.schedule import Schedule
 
 AT_ONCE = 12  # candidates tried in one compiler call
 Attempt = Callable[[Sequence[Case]], Sequence[Outcome]]

@@ -1,0 +1,1 @@
+"""The choice of a schedule: candidates of every family, their predicted costs, limits on size."""

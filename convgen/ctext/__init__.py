@@ -1,0 +1,1 @@
+"""C text that several kernels share: literals, activations, the words of a body."""

@@ -1,0 +1,52 @@
+"""The registry of algorithm families: one line each."""
+
+from __future__ import annotations
+
+from convgen.errors import ScheduleError
+from convgen.kernels.direct import lowering as direct
+from convgen.kernels.face import AlgorithmFamily, Cost
+from convgen.kernels.fat import lower_fat
+from convgen.kernels.lanewise.lowering import Lanewise
+from convgen.kernels.planar import lowering as planar
+from convgen.kernels.winograd import lowering as winograd
+from convgen.plan.kernel import KernelPlan
+from convgen.spec.model import ConvSpec, DType
+from convgen.spec.schedule import Family, Schedule
+from convgen.target import Target
+
+__all__ = ["FAMILIES", "Cost", "cost", "lower", "refuse_dtype"]
+
+FAMILIES: dict[Family, AlgorithmFamily] = {
+    Family.DEPTHWISE: Lanewise(Family.DEPTHWISE, (1,)),
+    Family.GROUPED: Lanewise(Family.GROUPED, (2, 4, 8)),
+    Family.DIRECT: direct,
+    Family.PLANAR: planar,
+    Family.WINOGRAD: winograd,
+}
+
+BUILT = tuple(DType)
+
+
+def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
+    """The plan of a layer under a schedule. Raises ScheduleError where it cannot be carried out."""
+    refuse_dtype(spec)
+    family = FAMILIES[schedule.family]
+    others = (Family.DIRECT, Family.DEPTHWISE, *(() if spec.quantized else (Family.GROUPED,)))
+    if spec.dtype is not DType.FLOAT32 and schedule.family not in others:
+        text = f"schedule: {spec.dtype} layers have no {schedule.family} kernels, only "
+        raise ScheduleError(f"{text}{', '.join(others[:-1])} and {others[-1]}")
+    if target.parts and not spec.quantized:
+        return lower_fat(family, spec, schedule, target)
+    return family.lower(spec, schedule, target)
+
+
+def refuse_dtype(spec: ConvSpec) -> None:
+    """Raises ScheduleError for an element type that no family computes."""
+    if spec.dtype not in BUILT:
+        text = f"layer {spec.name}: {spec.dtype} kernels are not generated yet, only those of"
+        raise ScheduleError(f"{text} {', '.join(BUILT)}; the spec is checked, but cannot be built")
+
+
+def cost(plan: KernelPlan) -> Cost:
+    """Predicted cycles of a plan and what binds them."""
+    return FAMILIES[plan.schedule.family].cost(plan)

@@ -1,0 +1,1 @@
+"""8-bit layers on microcontrollers: sums in core registers, several products a step."""

@@ -1,0 +1,1 @@
+"""Direct convolution: output channels in lanes. The room lists a lowering for each element type."""

@@ -1,0 +1,150 @@
+"""Direct convolution: output channels in lanes, inputs broadcast, an MR x NR tile in registers.
+
+The general path as well: every stride, dilation, group count, padding and odd size is a choice of
+lanes and tiles here. A 1x1 layer with stride 1 is walked as rows of pixels of any length.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from functools import partial
+
+from convgen.errors import ScheduleError
+from convgen.kernels.core import lowering as core
+from convgen.kernels.dots import lowering as dots
+from convgen.kernels.face import Cost, isas_of, view_of
+from convgen.kernels.pairs import lowering as bf16
+from convgen.kernels.tiled import lowering as tiled
+from convgen.kernels.tiled.lowering import packing_of, peel, tiled_plan
+from convgen.kernels.tiled.step import latency, most_vectors
+from convgen.kernels.tiled.step import limits as step_limits
+from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, View
+from convgen.spec.elements import Sections
+from convgen.spec.model import ConvSpec, Padding
+from convgen.spec.schedule import Family, Schedule
+from convgen.target import Target
+from convgen.target.arm.core import CoreStep
+
+name = Family.DIRECT
+_BYTES = Sections("int8_t", 4, "int8_t", 1)  # a bias takes four of them
+
+
+def fits(spec: ConvSpec) -> bool:
+    """Always: this is the general path."""
+    return True
+
+
+def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
+    """Every tile that the registers hold, for each vector width that is not mostly empty."""
+    if core.serves(spec, target):
+        yield from core.candidates(spec, _step(spec, target))
+        return
+    isas = isas_of(spec, target)
+    most_pixels = dots.most_pixels if spec.quantized else tiled.most_pixels
+    for isa in isas:
+        narrower = any(1 < i.lanes < isa.lanes for i in isas)
+        if isa.lanes > 1 and (spec.ocg == 1 or (narrower and isa.lanes >= 2 * spec.ocg)):
+            continue  # half of every vector would be empty: a narrower one does as well
+        for vectors in range(1, min(most_vectors(isa), -(-spec.ocg // isa.lanes)) + 1):
+            most = most_pixels(isa, vectors)
+            for height in (1, 2, 3, 4, 6, 7):
+                for width in range(1, most // height + 1):
+                    yield Schedule(name, isa.lanes, height, width, vectors)
+
+
+def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
+    """Raises ScheduleError where the tile does not fit the target."""
+    if spec.quantized and schedule.lanes > 1:
+        return dots.direct_plan(spec, schedule, target)
+    if spec.quantized:
+        return scalar_plan(spec, schedule, target)
+    if bf16.serves(spec, target) and schedule.lanes == bf16.lanes(target):
+        return bf16.paired_plan(spec, schedule, target, walk(spec, schedule))
+    return tiled_plan(spec, schedule, target, walk, _reduce)
+
+
+def scalar_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
+    """The general path of 8-bit layers: plain C, sums in int32."""
+    if schedule.lanes != 1:
+        raise ScheduleError(f"schedule: kernels of {spec.dtype} are plain C, with lanes: 1")
+    if not core.serves(spec, target):
+        plan = tiled_plan(spec, schedule, target, walk, _reduce)
+        return replace(plan, sections=_BYTES)
+    step = _step(spec, target)
+    most = partial(core.most, step)
+    plan = tiled_plan(spec, schedule, core.narrowed(target), walk, _reduce, most)
+    return replace(plan, target=target, sections=_BYTES, step=step)
+
+
+def _step(spec: ConvSpec, target: Target) -> CoreStep | None:
+    """How many products a step of an 8-bit kernel has."""
+    view = view_of(spec)
+    return core.step_of(spec, target, _reduce(spec, view, packing_of(spec, view, 1), False))
+
+
+def cost(plan: KernelPlan) -> Cost:
+    """Cycles of every tile: of each step of its reduction what binds (``step``), and its ends."""
+    if core.serves(plan.spec, plan.target):
+        return core.cost(plan)
+    target, isa = plan.target, plan.body.isa
+    bounds: dict[str, float] = {}
+    number = 4 if plan.spec.quantized else plan.packed.size * plan.packing.side  # to a product
+    for region in plan.regions:
+        mr, nv = region.tile.pixels, region.tile.vectors
+        weights = number * isa.lanes * nv  # bytes a step
+        depth = plan.packing.depth / isa.depth  # steps
+        limits = step_limits(target, isa, mr, nv)
+        bound = max(limits, key=lambda key: limits[key])
+        free = isa.registers - (mr * nv + min(mr, nv) + 1)
+        # Loads compete a little even where they do not bind, a full register file leaves no room
+        # to run ahead, and rows far apart are more streams to follow: measured, about 1% each.
+        step = limits[bound] + 0.02 * (mr + nv) + 0.005 * mr * nv * (region.tile.h - 1) / 3
+        step += 0.015 * limits[bound] * (free < 2) + 0.5 * max(0, -free)
+        # Chains that end hardly later than the units have work for leave gaps.
+        step += 0.25 * max(0.0, 1.5 * latency(target, isa) - limits[bound])
+        if weights * depth > target.l1:  # they come from the second cache, over and over
+            step += 0.1 * weights / 64
+        taps = region.area.kh_taps * region.area.kw_taps
+        # Biases, activation or scaling, stores, and the loops' own cost.
+        start = 12 + (dots.END if plan.spec.quantized and isa.lanes > 1 else 1.5) * mr * nv
+        tile = taps * -(-plan.packing.ic // isa.depth) * step + start
+        row = 12 + region.col_tiles * tile
+        spent = row * region.row_tiles * region.blocks
+        bounds[bound] = bounds.get(bound, 0.0) + spent
+    repeats = plan.view.groups * plan.spec.batch
+    return Cost(sum(bounds.values()) * repeats, max(bounds, key=lambda key: bounds[key]))
+
+
+def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
+    """Strides and rectangles; a pointwise image is cut into rows of whole tiles, and a rest."""
+    view = view_of(spec)
+    if (spec.kh, spec.kw, spec.sh, spec.sw) != (1, 1, 1, 1) or spec.padding != Padding():
+        return view, peel(spec)
+    pixels = spec.h * spec.w
+    tile = schedule.tile_h * schedule.tile_w
+    # As many tiles in a row as there are rows: little overhead, and rows to deal out to threads.
+    width = min(pixels, max(1, math.isqrt(pixels // tile)) * tile)
+    rows, rest = divmod(pixels, width)
+    areas = [Rectangle(0, rows, 0, width, 0, 1, 0, 1)]
+    if rest:
+        areas.append(Rectangle(rows, 1, 0, rest, 0, 1, 0, 1))
+    flat = replace(view, x_row=width * view.x_pixel, y_row=width * view.y_pixel)
+    return flat, areas
+
+
+def _reduce(spec: ConvSpec, view: View, packing: Packing, some_empty: bool) -> tuple[Loop, ...]:
+    """The reduction. A row of taps is one run of memory when its channels lie side by side."""
+    lanes = packing.lanes
+    loops = []
+    if spec.kh > 1 or some_empty:
+        loops.append(Loop("kh", "kh_taps", spec.dh * view.x_row, spec.kw * packing.ic * lanes))
+    if spec.kw > 1 and spec.groups == 1 and spec.dw == 1 and view.x_channel == 1:
+        count = f"kw_taps * {packing.ic}" if packing.ic > 1 else "kw_taps"
+        return (*loops, Loop("k", count, 1, lanes))
+    if spec.kw > 1:
+        loops.append(Loop("kw", "kw_taps", spec.dw * view.x_pixel, packing.ic * lanes))
+    if packing.ic > 1:
+        loops.append(Loop("ic", str(packing.ic), view.x_channel, lanes))
+    return tuple(loops)

@@ -1,0 +1,133 @@
+"""The plan of an 8-bit vector kernel: products of several inputs summed into one int32 lane.
+
+Inputs count from the zero point by way of the weights: sum of (x - zero) * w is the sum of x' * w
+less (zero + offset) times the sum of w, where x' = x + offset is what the instructions read. Those
+sums are packed for every tap, since at the image's edge only the taps inside it count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convgen.plan.kernel import Body
+
+SLACK = 64  # bytes after a staged image, which the last steps of a row of taps may read
+
+
+Pattern = tuple[int, int, int, int]
+
+
+@dataclass(frozen=True)
+class Quad:
+    """Four rows of x that one vector holds side by side, counted from a tile's first; which rows of
+    taps they meet in each row of outputs, by the place of that pattern among the tile's."""
+
+    rows: tuple[int, int, int, int]
+    uses: tuple[tuple[int, int], ...]
+
+
+def quads_of(
+    height: int, taps: int, stride: int, dilation: int
+) -> tuple[tuple[Quad, ...], tuple[Pattern, ...]]:
+    """The rows that windows of a tile's column lie on, in fours, and the patterns they meet.
+
+    Patterns count from the tile's first row of taps; a row that is not needed repeats another.
+    """
+    rows = sorted({r * stride + k * dilation for r in range(height) for k in range(taps)})
+    quads, patterns = [], []
+    for start in range(0, len(rows), 4):
+        four = rows[start : start + 4]
+        uses = []
+        for r in range(height):
+            met = {r * stride + k * dilation: k for k in range(taps)}
+            found = [met.get(row, -1) for row in four] + [-1] * (4 - len(four))
+            if max(found) < 0:
+                continue
+            pattern = (found[0], found[1], found[2], found[3])
+            if pattern not in patterns:
+                patterns.append(pattern)
+            uses.append((r, patterns.index(pattern)))
+        full = four + [four[-1]] * (4 - len(four))
+        quads.append(Quad((full[0], full[1], full[2], full[3]), tuple(uses)))
+    return tuple(quads), tuple(patterns)
+
+
+@dataclass(frozen=True)
+class DotPacking:
+    """Packed weights: [group][block of lanes][bias | sums of each tap | weights], bytes.
+
+    A bias and a sum take four bytes a channel, the least significant first; the weights of a run
+    of ``run`` bytes, ``depth`` of one channel side by side, zeros at its end: ``runs`` of them, one
+    for every tap, or for every row of taps where ``flat``. ``zero``: what the sums are multiplied
+    by; ``summed``: whether they are packed, else the biases have them in. ``patterns``: where not
+    empty, a run is one pattern in one column of taps: the rows of taps its bytes come from, -1 for
+    a zero; ``taps``: how many sums there are then.
+    """
+
+    lanes: int
+    depth: int
+    groups: int
+    oc: int
+    runs: int
+    run: int
+    flat: bool
+    zero: int
+    summed: bool
+    bias: str = "int8_t"
+    weight: str = "int8_t"
+    weight_size: int = 1
+    patterns: tuple[Pattern, ...] = ()
+    taps: int = 0
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.oc // self.lanes)
+
+    @property
+    def sums_at(self) -> int:
+        return 4 * self.lanes
+
+    @property
+    def weights_at(self) -> int:
+        return 4 * self.lanes * (1 + ((self.taps or self.runs) if self.summed else 0))
+
+    @property
+    def block_stride(self) -> int:
+        return self.weights_at + self.runs * self.run * self.lanes
+
+    def size(self, filters: int, depth: int) -> int:
+        """Bytes of all; the arguments are those of ``Sections.size``."""
+        return self.groups * self.blocks * self.block_stride
+
+
+@dataclass(frozen=True)
+class Stage:
+    """The image copied before it is read: padded with the zero point, channels side by side.
+
+    ``h`` x ``w`` pixels; the image itself stands at row ``top``, column ``left``.
+    """
+
+    h: int
+    w: int
+    c: int
+    top: int
+    left: int
+    zero: int
+
+    @property
+    def bytes(self) -> int:
+        return -(-(self.h * self.w * self.c + SLACK) // 64) * 64
+
+
+@dataclass(frozen=True)
+class DotBody(Body):
+    """``stage``: what is copied first, None where tiles read x itself. ``single``: one product a
+    lane, of a depthwise layer."""
+
+    stage: Stage | None = None
+    single: bool = False
+
+    @property
+    def batches(self) -> bool:
+        """Whether outputs of unrolled windows are stored four vectors at a time."""
+        return "narrow4" in self.operations

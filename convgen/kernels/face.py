@@ -1,0 +1,107 @@
+"""The face that every algorithm family shows, and what families share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from convgen.ctext.activations import BY_LANE
+from convgen.plan.kernel import KernelPlan, View
+from convgen.spec.model import Act, ConvSpec, DType, Layout
+from convgen.spec.schedule import Family, Schedule
+from convgen.target import Target, VectorIsa
+from convgen.target.floats import float_isas
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Predicted cycles of one call on one core, and what binds them."""
+
+    cycles: float
+    bound: str
+
+
+class AlgorithmFamily(Protocol):
+    """One way of computing convolutions. ``lower`` raises ScheduleError where it cannot."""
+
+    @property
+    def name(self) -> Family: ...
+
+    def fits(self, spec: ConvSpec) -> bool:
+        """Whether this family can compute the layer at all."""
+        ...
+
+    def candidates(self, spec: ConvSpec, target: Target) -> Iterator[Schedule]:
+        """Schedules worth costing, the simplest first."""
+        ...
+
+    def cost(self, plan: KernelPlan) -> Cost: ...
+
+    def lower(self, spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan: ...
+
+
+def isas_of(spec: ConvSpec, target: Target) -> tuple[VectorIsa, ...]:
+    """What kernels of the layer's element type can take on this target, widest first."""
+    plain = float_isas(target.isas, spec.dtype)
+    if spec.quant is not None and not any(spec.quant.weight.zero_point):
+        return (*target.dot_isas(spec.dtype), *plain)
+    return plain
+
+
+def by_lane(spec: ConvSpec) -> bool:
+    """Whether the activation is one of double precision that takes each lane by itself."""
+    return spec.dtype is DType.FLOAT64 and spec.activation.kind in BY_LANE
+
+
+def is_depthwise(spec: ConvSpec) -> bool:
+    """One filter per input channel: every channel is its own group."""
+    return spec.groups == spec.c == spec.oc and spec.groups > 1
+
+
+def view_of(spec: ConvSpec) -> View:
+    """The layer as its arrays lie in memory."""
+    if spec.layout is Layout.NHWC:
+        x_image, x_row, x_pixel, x_channel = spec.h * spec.w * spec.c, spec.w * spec.c, spec.c, 1
+        y_image, y_row, y_pixel = spec.oh * spec.ow * spec.oc, spec.ow * spec.oc, spec.oc
+        y_channel = 1
+    else:
+        x_image, x_row, x_pixel, x_channel = spec.c * spec.h * spec.w, spec.w, 1, spec.h * spec.w
+        y_image, y_row, y_pixel = spec.oc * spec.oh * spec.ow, spec.ow, 1
+        y_channel = spec.oh * spec.ow
+    return View(
+        groups=spec.groups, ic=spec.icg, oc=spec.ocg,
+        x_image=x_image, x_row=x_row, x_pixel=x_pixel, x_channel=x_channel,
+        x_group=spec.icg * x_channel,
+        y_image=y_image, y_row=y_row, y_pixel=y_pixel, y_channel=y_channel,
+        y_group=spec.ocg * y_channel,
+    )  # fmt: skip
+
+
+_ACTIVATION_OPERATIONS: dict[Act, tuple[str, ...]] = {
+    Act.NONE: (),
+    Act.RELU: ("set1", "max"),
+    Act.RELU6: ("set1", "max", "min"),
+    Act.LEAKY_RELU: ("set1", "mul", "max", "min"),
+    Act.CLIP: ("set1", "max", "min"),
+    Act.HARDSWISH: ("set1", "add", "mul", "max", "min"),
+    Act.SIGMOID: ("set1", "add", "sub", "mul", "div", "fma", "max", "min", "exp2i"),
+    Act.SILU: ("set1", "add", "sub", "mul", "div", "fma", "max", "min", "exp2i"),
+    Act.TANH: ("set1", "mul", "div", "fma", "max", "min"),
+    Act.GELU: ("set1", "mul", "div", "fma", "max", "min"),
+    Act.GELU_TANH: ("set1", "mul", "div", "fma", "max", "min"),
+}
+
+
+def activation_operations(spec: ConvSpec) -> tuple[str, ...]:
+    """Vector operations that the epilogue's template calls for this activation."""
+    if by_lane(spec):
+        return ("load", "store")
+    operations = _ACTIVATION_OPERATIONS[spec.activation.kind]
+    act = spec.activation
+    if act.kind is Act.CLIP:
+        limits = {"max": act.low, "min": act.high}
+        return tuple(op for op in operations if limits.get(op, 0.0) is not None)
+    if act.kind is Act.LEAKY_RELU:
+        return tuple(op for op in operations if op != ("max" if act.alpha > 1 else "min"))
+    return operations

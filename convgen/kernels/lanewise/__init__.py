@@ -1,0 +1,1 @@
+"""Depthwise layers and small groups: each lane reads an input channel of its own."""

@@ -1,0 +1,278 @@
+"""Depthwise and finely grouped convolution: channels of several groups side by side in lanes.
+
+Every output channel meets the 1, 2, 4 or 8 input channels of its own group, and they lie in the
+same vector: one load serves a whole row of taps (the window slides over it), and lanes are spread
+within their group where it has more than one channel. Takes NHWC layers with C = OC.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from convgen.errors import ScheduleError
+from convgen.kernels.dots import lowering as dots
+from convgen.kernels.dots.body import DotPacking
+from convgen.kernels.face import Cost, isas_of, view_of
+from convgen.kernels.tiled.lowering import check_lanes, packing_of, peel, tiled_plan
+from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, Region, Tile, View
+from convgen.spec.elements import ELEMENTS
+from convgen.spec.model import ConvSpec, Layout
+from convgen.spec.schedule import Family, Schedule
+from convgen.target import Target, VectorIsa
+
+_MOST_TAPS = 7  # of a row that is unrolled; longer rows take a counted loop
+_MOST_WINDOW = 25  # taps of a window that is unrolled whole
+_MOST_PRODUCTS = 220  # multiply-adds of one unrolled tile: about 2 KiB of code
+_IN_FLIGHT = 8  # multiply-adds that two pipes of a latency of four keep under way
+_LINE = 64  # bytes of a cache line
+_WAYS = 16  # of the second cache
+_PAGE = 4096  # bytes after which addresses meet the same set of the first cache
+# Measured on Zen 5, cycles: what an input of a tile adds to each of its outputs while the lines
+# come from the second cache, and from beyond it (where rows of taps are counted, more); a line that
+# was evicted before its time, from the first cache and from the second; a line read again from the
+# second cache, row by row.
+_NEAR, _FAR, _FAR_ROWS, _EVICTED, _LOST, _REREAD = 0.012, 0.037, 0.08, 2.7, 100, 2.5
+_BEGINNING = 16  # cycles of a tile that takes several rows at a time
+_AHEAD = 33  # multiply-adds that a core sees ahead, for each instruction it issues in a cycle
+
+
+@dataclass(frozen=True)
+class Lanewise:
+    """A family of layers whose groups have one of these sizes."""
+
+    name: Family
+    sizes: tuple[int, ...]
+
+    def fits(self, spec: ConvSpec) -> bool:
+        if spec.quantized and not (dots.carried(spec) and self.sizes == (1,)):
+            return False
+        return (
+            spec.groups > 1
+            and spec.icg == spec.ocg
+            and spec.icg in self.sizes
+            and spec.layout is Layout.NHWC
+        )
+
+    def candidates(self, spec: ConvSpec, target: Target) -> Iterator[Schedule]:
+        """Every tile that the registers hold, for each vector that holds whole groups."""
+        isas = isas_of(spec, target)
+        for isa in isas:
+            half_empty = isa.lanes >= 2 * spec.oc and isa is not isas[-1]
+            if half_empty or not self._carries(isa, spec):
+                continue
+            if spec.quantized and isa.lanes == 1:
+                continue  # direct's plain C is as good
+            most = min(4, -(-spec.oc // isa.lanes)) if spec.icg == 1 else 1
+            windowed = _windows(spec, isa, 1)
+            if windowed:
+                yield from self._windowed(spec, isa)
+            counts = range(2 if windowed else 1, most + 1)
+            for vectors in counts:
+                for width in range(1, _most_pixels(spec, isa, vectors) + 1):
+                    yield Schedule(self.name, isa.lanes, 1, width, vectors)
+
+    def _windowed(self, spec: ConvSpec, isa: VectorIsa) -> Iterator[Schedule]:
+        """Tiles whose accumulators in flight, with the weights, fit the registers."""
+        taps = spec.kh * spec.kw
+        alive = -(-((spec.kw - 1) * spec.dw + 1) // spec.sw)
+        free = isa.registers - 2 - min(taps, isa.registers // 2)
+        for height in range(1, min(spec.oh, max(1, free // alive), 8) + 1):
+            most = max(1, min(spec.ow, _MOST_PRODUCTS // (height * taps), 16))
+            for width in range(min(2, most), most + 1):
+                yield Schedule(self.name, isa.lanes, height, width, 1)
+
+    def lower(self, spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
+        """Raises ScheduleError for a layer of another kind, or a tile that does not fit."""
+        if not self.fits(spec):
+            sizes = " or ".join(map(str, self.sizes))
+            raise ScheduleError(
+                f"schedule: family {self.name} takes NHWC layers with several groups of {sizes} "
+                "channels in and as many out; use family direct"
+            )
+        if spec.quantized:
+            return self._dots(spec, schedule, target)
+        isa = check_lanes(spec, schedule, target)
+        if not self._carries(isa, spec):
+            raise ScheduleError(
+                f"schedule: {isa.lanes} lanes do not hold whole groups of {spec.icg} channels"
+            )
+        if spec.icg > 1 and schedule.vectors > 1:
+            raise ScheduleError(f"schedule: family {self.name} takes one vector at a time")
+
+        def most(isa: VectorIsa, vectors: int) -> int:
+            return _most_pixels(spec, isa, vectors)
+
+        return tiled_plan(spec, schedule, target, _walk, _reduce, most)
+
+    def _dots(self, spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
+        isa = dots.isa_of(spec, schedule, target)
+        view, areas = _walk(spec, schedule)
+        places = replace(packing_of(spec, view, isa.lanes), ic=1)
+        loops = _reduce(spec, view, places, any(not area.kh_taps for area in areas))
+        most = _most_pixels(spec, isa, schedule.vectors)
+        return dots.depthwise_plan(spec, schedule, target, most, (view, areas), loops)
+
+    def cost(self, plan: KernelPlan) -> Cost:
+        """Cycles of every tile: its work in the core, and what its lines of memory cost."""
+        spec = plan.spec
+        cycles = 0.0
+        for region in plan.regions:
+            work = _window_cycles if region.tile.tap_rows else _row_cycles
+            tiles = region.col_tiles * region.row_tiles * region.blocks
+            cycles += tiles * work(plan, region)
+        return Cost(cycles * spec.batch, "loads" if spec.icg == 1 else "FMA")
+
+    def _carries(self, isa: VectorIsa, spec: ConvSpec) -> bool:
+        return isa.lanes == 1 or isa.lanes % spec.icg == 0
+
+
+def strands_of(isa: VectorIsa, taps: int) -> int:
+    """Stretches of a row that are walked side by side: an input of a group meets ``taps`` outputs,
+    and multiply-adds of one output, which wait for each other, must lie a latency apart. Sixteen
+    registers are needed for accumulators."""
+    return max(1, -(-_IN_FLIGHT // max(1, taps))) if isa.registers >= 32 and isa.lanes > 1 else 1
+
+
+def _slides(spec: ConvSpec, vectors: int) -> bool:
+    """Whether rows of taps are unrolled: short ones, whose weights leave room for accumulators."""
+    return spec.kw <= _MOST_TAPS and vectors <= 2
+
+
+def _windows(spec: ConvSpec, isa: VectorIsa, vectors: int) -> bool:
+    """Whether whole windows are unrolled: depthwise, few taps, one vector at a time."""
+    few = spec.kh * spec.kw <= _MOST_WINDOW
+    return spec.icg == 1 and few and vectors == 1 and isa.lanes > 1
+
+
+def _window_cycles(plan: KernelPlan, region: Region) -> float:
+    """Of a tile whose windows are unrolled: products, or loads (each input once)."""
+    spec, tile, target = plan.spec, region.tile, plan.target
+    if isinstance(plan.sections, DotPacking) and plan.sections.patterns:
+        core = dots.tall_cycles(plan, region) + _BEGINNING
+        return core + _fetching(plan, region, _FAR) + _evicted(plan, region)
+    products = tile.pixels * tile.taps * tile.tap_rows / target.fma_ports
+    inputs = _inputs(plan, region)
+    loads = _accesses(tile, 1.0, _item(plan)) * inputs + tile.taps * tile.tap_rows
+    end = dots.END if spec.quantized else 0.5
+    widened = plan.body.isa.widening * inputs / 2
+    core = max(products, loads / target.load_ports, widened) + end * tile.pixels + 12
+    return core + _fetching(plan, region, _FAR) + _evicted(plan, region)
+
+
+def _row_cycles(plan: KernelPlan, region: Region) -> float:
+    """Of a tile that counts its rows of taps: multiply-adds, loads and spreads share the core.
+
+    A sum waits for its own last multiply-add, but the core finds other work as far as it looks
+    ahead: in a small tile it sees the ones after it.
+    """
+    target, spec, tile, area = plan.target, plan.spec, region.tile, region.area
+    products = tile.pixels * tile.vectors * area.kw_taps * spec.icg
+    columns = tile.pixels * area.kw_taps
+    if tile.taps:
+        columns = (tile.w - 1) * spec.sw + (tile.taps - 1) * spec.dw + 1
+    inputs = columns * tile.vectors
+    spreads = inputs * (spec.icg if spec.icg > 1 else 0)
+    weights = area.kw_taps * spec.icg * tile.vectors
+    loads = (_accesses(tile, 0.3, _item(plan)) * inputs + weights) / target.load_ports
+    widened = plan.body.isa.widening * inputs / 2
+    row = max(products / target.fma_ports + spreads / 4, loads, widened)
+    seen = min(1.0, area.kh_taps * products / (_AHEAD * target.issue))
+    chain = seen * area.kw_taps * spec.icg * target.fma_latency
+    lines = max(_reread(plan, region), _evicted(plan, region))
+    core = max(area.kh_taps * max(row, chain), lines)
+    if spec.quantized:
+        core += dots.END * tile.pixels * tile.vectors + 0.25 * area.kh_taps * inputs  # widened
+    return core + 20 + 0.2 * tile.pixels * tile.vectors + _fetching(plan, region, _FAR_ROWS)
+
+
+def _inputs(plan: KernelPlan, region: Region) -> int:
+    """Pixels that the windows of a tile lie on, those between its rows and columns included."""
+    spec, tile, area = plan.spec, region.tile, region.area
+    rows = (tile.h - 1) * spec.sh + (area.kh_taps - 1) * spec.dh + 1
+    columns = (tile.w - 1) * spec.sw + (area.kw_taps - 1) * spec.dw + 1
+    return max(0, rows) * max(0, columns)
+
+
+def _accesses(tile: Tile, crossings: float, item: int) -> float:
+    """To the first cache, for one vector: it seldom starts at a line, and then crosses into the
+    next one the more often the wider it is. ``crossings``: how many of them make it wait."""
+    return 1 + crossings * item * tile.lanes / _LINE
+
+
+def _fetching(plan: KernelPlan, region: Region, far: float) -> float:
+    """Cycles until a tile's lines are there, as far as nothing else hides them. ``far``: what an
+    input adds to each output while its line comes from beyond the second cache."""
+    spec, target, tile = plan.spec, plan.target, region.tile
+    inputs = _inputs(plan, region)
+    item = _item(plan)
+    size = item * (math.prod(spec.x_shape) + math.prod(spec.y_shape)) // spec.batch
+    waits = (_NEAR if size <= target.l2 else far) * inputs * tile.pixels * tile.vectors
+    # Which sets of the second cache pages fall on is chance: half full, some overflow.
+    lost = inputs + tile.pixels - _room(plan, target.l2, target.l2 // _WAYS) // 2
+    return waits * item / 4 + _LOST * max(0, lost) * (1 + item * tile.lanes * tile.vectors / _LINE)
+
+
+def _evicted(plan: KernelPlan, region: Region) -> float:
+    """Cycles for the lines that are gone before the channels beside them are wanted: pixels a large
+    power of two apart share few sets of the first cache, and a tile walks over more than those
+    hold."""
+    tile = region.tile
+    pixels = _inputs(plan, region) + tile.pixels - _room(plan, plan.target.l1, _PAGE)
+    return _EVICTED * max(0, pixels) * (1 + _item(plan) * tile.lanes * tile.vectors / _LINE)
+
+
+def _reread(plan: KernelPlan, region: Region) -> float:
+    """Cycles for the inputs of a tile that the row of tiles above it met too, when the first cache
+    does not hold them until then: all of them once they are half as many again as it holds."""
+    spec, tile, area = plan.spec, region.tile, region.area
+    rows = (tile.h - 1) * spec.sh + (area.kh_taps - 1) * spec.dh + 1
+    columns = min(spec.w, (spec.ow - 1) * spec.sw + (spec.kw - 1) * spec.dw + 1)
+    over = rows * columns / _room(plan, plan.target.l1, _PAGE) - 1
+    gone = min(1.0, max(0.0, 2 * over))
+    lines = max(1.0, _item(plan) * tile.lanes * tile.vectors / _LINE)
+    return _REREAD * gone * _inputs(plan, region) * lines
+
+
+def _item(plan: KernelPlan) -> int:
+    """Bytes of an input, and of an output."""
+    return ELEMENTS[plan.spec.dtype].size
+
+
+def _room(plan: KernelPlan, size: int, span: int) -> int:
+    """Pixels whose first lines a cache holds, when addresses ``span`` bytes apart share a set."""
+    return span // math.gcd(_item(plan) * plan.view.x_pixel, span) * max(1, size // span)
+
+
+def _most_pixels(spec: ConvSpec, isa: VectorIsa, vectors: int) -> int:
+    """Registers left for accumulators beside a row of weights, an input and its spread.
+
+    Where whole windows are unrolled an accumulator lives only until its last tap, so what counts
+    is the length of the code.
+    """
+    if _windows(spec, isa, vectors):
+        return max(1, _MOST_PRODUCTS // (spec.kh * spec.kw))
+    taps = spec.kw if _slides(spec, vectors) else 1
+    weights = taps * spec.icg * vectors
+    others = 2 if spec.icg == 1 else 1 + strands_of(isa, taps)
+    free = isa.registers - others - min(weights, isa.registers // 2)
+    return max(1, free // vectors)
+
+
+def _walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
+    """Channels count over all groups; full rows of taps are unrolled where they are short."""
+    view = replace(view_of(spec), groups=1, oc=spec.oc, x_lane=1)
+    windows = spec.icg == 1 and spec.kh * spec.kw <= _MOST_WINDOW and schedule.vectors == 1
+    unrolled = spec.kw if _slides(spec, schedule.vectors) else 0
+    return replace(view, unrolled=unrolled, windows=windows), peel(spec)
+
+
+def _reduce(spec: ConvSpec, view: View, packing: Packing, some_empty: bool) -> tuple[Loop, ...]:
+    step = packing.ic * packing.lanes
+    loops = []
+    if spec.kh > 1 or some_empty:
+        loops.append(Loop("kh", "kh_taps", spec.dh * view.x_row, spec.kw * step))
+    if spec.kw > 1:
+        loops.append(Loop("kw", "kw_taps", spec.dw * view.x_pixel, step))
+    return tuple(loops)

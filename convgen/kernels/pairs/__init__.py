@@ -1,0 +1,1 @@
+"""bfloat16 in pairs: two input channels to a product."""

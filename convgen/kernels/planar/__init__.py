@@ -1,0 +1,1 @@
+"""Planar convolution: output pixels in lanes, weights broadcast."""

@@ -1,0 +1,1 @@
+"""8-bit layers in plain C, one product a step."""

@@ -1,0 +1,220 @@
+"""Winograd's minimal filtering: its matrices, and the plan of such a kernel.
+
+One dimension: y = AT [(G g) * (BT d)] gives m outputs of an r-tap filter g on m + r - 1 inputs d
+with m + r - 1 products; two dimensions nest it (Lavin and Gray, "Fast Algorithms for Convolutional
+Neural Networks", 2016). Along an axis where a filter has one tap nothing is transformed: F(1, 1).
+The matrices are Toom and Cook's: polynomial products evaluated at chosen
+points and infinity. All numbers here are exact fractions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cache
+
+from convgen.plan.kernel import Tile
+from convgen.spec.schedule import Family
+from convgen.target import VectorIsa
+
+Matrix = tuple[tuple[Fraction, ...], ...]
+
+# Points of small height keep rounding errors low; 1/2 with -2 is about three times more accurate
+# than 2 with -2 (Barabasz et al., "Error Analysis and Improving the Accuracy of Winograd
+# Convolution", 2020, search such sets).
+_HALF = Fraction(1, 2)
+POINTS = tuple(
+    Fraction(p) for p in (0, 1, -1, _HALF, -2, 2, -_HALF, Fraction(3, 4), Fraction(-3, 2))
+)
+
+
+@dataclass(frozen=True)
+class Matrices:
+    """``at``: m x alpha, ``g``: alpha x r, ``bt``: alpha x alpha, with alpha = m + r - 1."""
+
+    at: Matrix
+    g: Matrix
+    bt: Matrix
+
+
+@dataclass(frozen=True)
+class Filtering:
+    """F(m, r) along one axis: ``m`` outputs of a filter of ``r`` taps. F(1, 1) is the identity."""
+
+    m: int
+    r: int
+
+    @property
+    def alpha(self) -> int:
+        """Inputs, and products."""
+        return self.m + self.r - 1
+
+
+IDENTITY = Filtering(1, 1)
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What transforms one tile of one vector of channels: ``times`` a matrix is applied, and
+    vectors ``moved`` (loads and stores)."""
+
+    times: int
+    moved: int
+
+
+def passes(high: Filtering, wide: Filtering) -> tuple[Passes, Passes]:
+    """Of the transform of the inputs, and of that of the products."""
+    planes, outputs = high.alpha * wide.alpha, high.m * wide.m
+    if IDENTITY in (high, wide):
+        return Passes(1, 2 * planes), Passes(1, planes + outputs)
+    inward = Passes(high.alpha + wide.alpha, 4 * planes)
+    return inward, Passes(wide.alpha + high.m, 2 * (planes + high.m * wide.alpha))
+
+
+@cache
+def matrices(m: int, r: int) -> Matrices:
+    """Toom and Cook's matrices for m outputs and r taps, on the first m + r - 2 points."""
+    alpha = m + r - 1
+    points = POINTS[: alpha - 1]
+    assert len(points) == alpha - 1, "more points than are listed"
+    others = [[b for j, b in enumerate(points) if j != i] for i in range(alpha - 1)]
+    scale = [_product([a - b for b in rest]) for a, rest in zip(points, others, strict=True)]
+    at = [
+        [*(a**i for a in points), Fraction(int(i == m - 1))]
+        for i in range(m)
+    ]  # fmt: skip
+    g = [[a**k / s for k in range(r)] for a, s in zip(points, scale, strict=True)]
+    g.append([Fraction(int(k == r - 1)) for k in range(r)])
+    bt = [[*_polynomial(rest), Fraction(0)] for rest in others]
+    bt.append(_polynomial(points))
+    return Matrices(_frozen(at), _frozen(g), _frozen(bt))
+
+
+def _product(values: list[Fraction]) -> Fraction:
+    result = Fraction(1)
+    for value in values:
+        result *= value
+    return result
+
+
+def _polynomial(roots: list[Fraction] | tuple[Fraction, ...]) -> list[Fraction]:
+    """Coefficients, constant first, of the product of (x - root)."""
+    coefficients = [Fraction(1)]
+    for root in roots:
+        shifted = [Fraction(0), *coefficients]
+        for i, c in enumerate(coefficients):
+            shifted[i] -= root * c
+        coefficients = shifted
+    return coefficients
+
+
+def _frozen(rows: list[list[Fraction]]) -> Matrix:
+    return tuple(tuple(row) for row in rows)
+
+
+# c_F of the error bound c_F * gamma_{K+2} * (sum over c of max|x_c| in the tile * sum|w_c| + |b|),
+# per (m, r): published here, held by every build, and by the tests over random layers. The first
+# for F(m x m, r x r), the second for filters of one row or one column.
+ERROR_FACTORS = {(2, 3): 0.1, (3, 3): 0.5, (4, 3): 0.5, (6, 3): 2.0, (2, 5): 0.1, (4, 5): 0.5}
+FLAT_ERROR_FACTORS = {
+    (2, 3): 0.3, (3, 3): 0.7, (4, 3): 0.8, (6, 3): 2.0,
+    (2, 5): 0.3, (4, 5): 0.7, (6, 5): 3.5,
+    (2, 7): 0.4, (4, 7): 2.0,
+}  # fmt: skip
+LEAST_CHANNELS = 8  # below them the transforms' own error, which C does not average out, shows
+
+
+@dataclass(frozen=True)
+class Work:
+    """Predicted cycles, by which parts are cut: to transform a strip of MR tiles, to multiply it
+    with the filters of one block of channels, to fetch those filters for a block of tiles."""
+
+    transform: int
+    multiply: int
+    fetch: int
+
+
+@dataclass(frozen=True)
+class WinogradBody:
+    """A Winograd kernel for one instruction set.
+
+    ``high`` and ``wide``: F along a column and along a row, equal or one of them ``IDENTITY``.
+    Tiles of m x m outputs, ``rows`` x ``cols`` of them an image, ``count`` in all, go in blocks of
+    ``block`` tiles. Per block: transform the inputs to ``v`` [planes][block][ic], multiply each of
+    the alpha x alpha matrices (``planes``) with the filters' (``tile``: MR tiles x NV vectors;
+    ``last``: the same for the narrower last block of channels, or None) into ``m``
+    [planes][block][NR], transform back.
+    ``v_pitch``, ``v_plane``, ``m_plane``: elements from tile to tile and from matrix to matrix,
+    padded so that no two streams share all their cache sets. ``fetch_in``, ``fetch_out``:
+    images too large for the second cache, whose lines are asked for ahead.
+    """
+
+    isa: VectorIsa
+    family: Family
+    operations: tuple[str, ...]
+    high: Filtering
+    wide: Filtering
+    rows: int
+    cols: int
+    count: int
+    block: int
+    tile: Tile
+    last: Tile | None
+    v_pitch: int
+    v_plane: int
+    m_plane: int
+    work: Work
+    fetch_in: bool = False
+    fetch_out: bool = False
+
+    @property
+    def flat(self) -> bool:
+        """Whether the filter has one row or one column: one pass makes a transform."""
+        return IDENTITY in (self.high, self.wide)
+
+    @property
+    def along(self) -> Filtering:
+        """The F of every axis that is transformed."""
+        return self.wide if self.high == IDENTITY else self.high
+
+    @property
+    def size(self) -> str:
+        """As people write it, F(4x4, 3x3)."""
+        high, wide = self.high, self.wide
+        return f"F({high.m}x{wide.m}, {high.r}x{wide.r})"
+
+    @property
+    def planes(self) -> int:
+        """Products for a tile and a pair of channels."""
+        return self.high.alpha * self.wide.alpha
+
+    @property
+    def error_factor(self) -> float:
+        """c_F, see ``ERROR_FACTORS``."""
+        factors = FLAT_ERROR_FACTORS if self.flat else ERROR_FACTORS
+        return factors[self.along.m, self.along.r]
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        return (self.tile,) if self.last is None else (self.tile, self.last)
+
+    @property
+    def strips(self) -> int:
+        """Rows of MR tiles that go through the products together."""
+        return -(-self.count // self.tile.pixels)
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.count // self.block)
+
+    @property
+    def scratch(self) -> int:
+        """Elements of workspace: v, m, and a patch of alpha x alpha vectors; between two passes of
+        a transform a second one."""
+        patches = (1 if self.flat else 2) * self.isa.lanes
+        return self.planes * (self.v_plane + self.m_plane + patches)
+
+    @property
+    def regions(self) -> tuple[()]:
+        """None: this family cuts the output into tiles of its own, not by taps."""
+        return ()

@@ -1,0 +1,1 @@
+"""Numbers that a spec leaves to files or samples: weights, scales, zero points."""

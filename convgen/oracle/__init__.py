@@ -1,0 +1,1 @@
+"""The oracle: what a layer must compute, written without a line of the kernels."""

@@ -1,0 +1,115 @@
+"""From a layer to texts: the C package that ``emit`` writes, and what a build starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from convgen.choose.fit import NOTHING_OUT, Excluded, check_given, fitting
+from convgen.choose.limits import NO_LIMITS, SizeLimits
+from convgen.kernels import lower
+from convgen.numbers.settle import Settled, settled
+from convgen.package.emit.project import ProjectText, cmake_file, project_files, project_text
+from convgen.package.emit.selftest import selftest_file
+from convgen.plan.kernel import KernelPlan
+from convgen.render import render_c
+from convgen.spec.model import Layer
+from convgen.spec.schedule import Schedule
+from convgen.target import Target
+
+if TYPE_CHECKING:
+    from convgen.spec.weights import Weights
+
+TUNED = "measured quickest on this machine (convgen tune)"
+
+
+@dataclass(frozen=True)
+class Decided:
+    """A layer with every decision taken: ``reason`` says why this schedule.
+
+    ``settled``: the same layer, its weights, and what a calibration found.
+    """
+
+    settled: Settled
+    plan: KernelPlan
+    reason: str
+
+    @property
+    def layer(self) -> Layer:
+        return self.settled.layer
+
+    @property
+    def weights(self) -> Weights | None:
+        return self.settled.weights
+
+
+def decide(
+    layer: Layer,
+    target: Target,
+    tuned: Schedule | None = None,
+    limits: SizeLimits = NO_LIMITS,
+    out: Excluded = NOTHING_OUT,
+    *,
+    compiles: bool = False,
+) -> Decided:
+    """Take the pinned schedule, else the ``tuned`` one, else choose; lower it, read the weights.
+
+    ``limits``: what the kernel may take up; ``out``: what a build has found not to do;
+    ``compiles``: the real sizes will be looked at, so an estimate refuses no given
+    schedule. Raises ``ScheduleError`` for a given schedule that cannot be carried out on this
+    target, ``LimitError`` where nothing keeps to the limits, ``SpecError`` for weights,
+    scales and samples.
+    """
+    done = settled(layer)
+    spec, baked = done.layer.spec, done.weights is not None
+    if layer.schedule is not None:
+        schedule, reason = layer.schedule, "pinned in the spec"
+    elif tuned is not None and out.takes(tuned):
+        schedule, reason = tuned, TUNED
+    else:
+        choice = fitting(spec, target, limits, out, compiles, baked)
+        schedule, reason = choice.schedule, choice.reason
+    plan = lower(spec, schedule, target)
+    if layer.schedule is not None or schedule is tuned:
+        check_given(plan, limits, reason, compiles, baked)
+    return Decided(done, plan, reason)
+
+
+def kernel_files(decided: Decided, *, split: bool = False) -> dict[str, str]:
+    """``<name>.c`` and ``<name>.h``; with ``split``, baked weights in ``<name>_weights.c``."""
+    return render_c(decided.plan, decided.weights, split=split)
+
+
+def companion_files(decided: Decided, *, split: bool = False) -> dict[str, str]:
+    """``selftest.c`` and ``CMakeLists.txt``, for whoever takes the C alone."""
+    text = _project_text(decided, split)
+    return {
+        "selftest.c": selftest_file(decided.plan, decided.weights, text.sources),
+        "CMakeLists.txt": cmake_file(text),
+    }
+
+
+def package_files(decided: Decided, *, split: bool = False) -> dict[str, str]:
+    """The embeddable C package, path below its folder to text."""
+    return {
+        **kernel_files(decided, split=split),
+        **companion_files(decided, split=split),
+        **project_files(_project_text(decided, split)),
+    }
+
+
+def emit_files(
+    layer: Layer, target: Target, limits: SizeLimits = NO_LIMITS, *, split: bool = False
+) -> dict[str, str]:
+    """The embeddable C package, path below its folder to text; nothing is compiled or written.
+
+    The bytes are a function of spec, schedule, target and convgen's version alone; ``limits`` have
+    a part in choosing the schedule.
+    """
+    return package_files(decide(layer, target, limits=limits), split=split)
+
+
+def _project_text(decided: Decided, split: bool) -> ProjectText:
+    name, baked = decided.plan.spec.name, decided.weights is not None
+    sources = (f"{name}.c", f"{name}_weights.c") if split and baked else (f"{name}.c",)
+    return project_text(decided.plan, sources, baked)

@@ -1,0 +1,1 @@
+"""Plans: what a kernel computes, tile by tile, with no decision left open."""

@@ -1,0 +1,334 @@
+"""KernelPlan: every number and name that a template prints, no decision left open.
+
+Strides and offsets count elements. A *unit* is one row of tiles, of one block of channels, of one
+group, of one image: the piece of work that ``<name>_run_part`` deals out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+from typing import TYPE_CHECKING, TypeAlias
+
+from convgen.errors import ScheduleError
+from convgen.spec.elements import Element, Sections, arrays_of, packed_element
+from convgen.spec.model import ConvSpec
+from convgen.spec.schedule import Family, Schedule
+from convgen.target import CoreStep, Target, VectorIsa
+
+if TYPE_CHECKING:
+    from convgen.kernels.dots.body import DotPacking
+    from convgen.kernels.planar.body import PlanarBody
+    from convgen.kernels.winograd.body import WinogradBody
+
+
+@dataclass(frozen=True, order=True)
+class Tile:
+    """A register tile: ``h`` x ``w`` output pixels (MR) times ``vectors`` of channels (NV).
+
+    ``tail``: channels that the last vector stores, the number of lanes when it is full.
+    ``taps``: taps of a row that are unrolled, ``tap_rows``: rows of them; 0 where a loop counts.
+    """
+
+    h: int
+    w: int
+    vectors: int
+    lanes: int
+    tail: int
+    taps: int = 0
+    tap_rows: int = 0
+
+    @property
+    def name(self) -> str:
+        part = "" if self.full else f"_tail{self.tail}"
+        unrolled = f"_taps{self.taps}" if self.taps else ""
+        if self.tap_rows:
+            unrolled = f"_taps{self.tap_rows}x{self.taps}"
+        return f"{self.h}x{self.w}x{self.vectors}{unrolled}{part}"
+
+    @property
+    def pixels(self) -> int:
+        return self.h * self.w
+
+    @property
+    def full(self) -> bool:
+        return self.tail == self.lanes
+
+    @property
+    def channels(self) -> int:
+        """Output channels that one tile stores (NR, less what the tail leaves out)."""
+        return (self.vectors - 1) * self.lanes + self.tail
+
+    def stored(self, vector: int) -> int:
+        """Lanes of this vector that hold real channels."""
+        return self.tail if vector == self.vectors - 1 else self.lanes
+
+    def pixel(self, index: int) -> tuple[int, int]:
+        """Row and column of a pixel inside the tile."""
+        return divmod(index, self.w)
+
+
+@dataclass(frozen=True)
+class Rectangle:
+    """Outputs whose windows all meet the same taps: rows, columns and the range of taps each."""
+
+    oh: int
+    rows: int
+    ow: int
+    cols: int
+    kh: int
+    kh_taps: int
+    kw: int
+    kw_taps: int
+
+    def part(self, row: int, rows: int, col: int, cols: int) -> Rectangle:
+        """The sub-rectangle at (row, col), counted from this one's corner."""
+        return Rectangle(
+            self.oh + row, rows, self.ow + col, cols, self.kh, self.kh_taps, self.kw, self.kw_taps
+        )
+
+
+@dataclass(frozen=True)
+class Region:
+    """A rectangle of a range of channels, covered exactly by one tile; literal offsets for C."""
+
+    tile: Tile
+    area: Rectangle
+    oc: int
+    blocks: int
+    x0: int
+    x_row: int
+    x_col: int
+    w0: int
+    y0: int
+
+    @property
+    def row_tiles(self) -> int:
+        return self.area.rows // self.tile.h
+
+    @property
+    def col_tiles(self) -> int:
+        return self.area.cols // self.tile.w
+
+    @property
+    def comment(self) -> str:
+        a = self.area
+        return (
+            f"rows {a.oh}..{a.oh + a.rows - 1}, columns {a.ow}..{a.ow + a.cols - 1}, "
+            f"channels {self.oc}..{self.oc + self.blocks * self.tile.channels - 1}, "
+            f"taps {_span(a.kh, a.kh_taps)} x {_span(a.kw, a.kw_taps)}"
+        )
+
+
+def _span(first: int, count: int) -> str:
+    return "none" if count == 0 else f"{first}..{first + count - 1}"
+
+
+@dataclass(frozen=True)
+class View:
+    """A layer as the kernel walks it: groups, channels and strides.
+
+    ``oc`` and ``ic`` are per group; a depthwise layer is walked as one group. ``x_lane``: what one
+    output channel adds to the input's address, 1 where channels meet channels, else 0.
+    ``unrolled``: taps of a full row that tiles unroll, 0 for none; ``windows``: whole windows are.
+    """
+
+    groups: int
+    ic: int
+    oc: int
+    x_image: int
+    x_row: int
+    x_pixel: int
+    x_channel: int
+    x_group: int
+    y_image: int
+    y_row: int
+    y_pixel: int
+    y_channel: int
+    y_group: int
+    x_lane: int = 0
+    unrolled: int = 0
+    windows: bool = False
+
+
+@dataclass(frozen=True)
+class Packing:
+    """Order of the packed weights: per group and block of ``lanes`` channels, first the biases,
+    then for every tap and input channel one vector of weights: [g][block][1 + taps*ic][lanes].
+
+    Channels that do not exist hold zeros. ``w_*``: strides of the caller's weights. ``winograd``:
+    (m, r) down and across, where kh x kw stands for the transformed filters' m+r-1, else None.
+    ``side``: how many input channels lie side by side: [g][block][1 + taps*rows][lanes][side],
+    where the last number of each lane in the first row is its bias, those before it 0, and so are
+    those that a tap's last row has no channels for.
+    """
+
+    lanes: int
+    groups: int
+    oc: int
+    kh: int
+    kw: int
+    ic: int
+    w_kh: int
+    w_kw: int
+    w_ic: int
+    w_oc: int
+    winograd: tuple[tuple[int, int], tuple[int, int]] | None = None
+    side: int = 1
+
+    @property
+    def blocks(self) -> int:
+        return -(-self.oc // self.lanes)
+
+    @property
+    def depth(self) -> int:
+        """Multiply-adds per output, K = KH * KW * ic."""
+        return self.kh * self.kw * self.ic
+
+    @property
+    def w_tap(self) -> int:
+        """From one tap of the caller's weights to the next: in every layout a row of taps ends
+        where the next begins."""
+        assert self.w_kh == self.kw * self.w_kw, self
+        return self.w_kw
+
+    @property
+    def row(self) -> int:
+        """Numbers of the row of biases, and of each row of weights."""
+        return self.lanes * self.side
+
+    @property
+    def tap(self) -> int:
+        """Numbers of all rows of one tap."""
+        return -(-self.ic // self.side) * self.row
+
+    @property
+    def block_stride(self) -> int:
+        return self.row + self.kh * self.kw * self.tap
+
+    @property
+    def group_stride(self) -> int:
+        return self.blocks * self.block_stride
+
+    @property
+    def elements(self) -> int:
+        return self.groups * self.group_stride
+
+    def offset(self, channel: int) -> int:
+        """Where a channel's numbers begin in its group."""
+        return channel // self.lanes * self.block_stride + channel % self.lanes * self.side
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One loop of the reduction: ``for (var = 0; var < count; ++var)``; ``count`` is C text."""
+
+    var: str
+    count: str
+    x_step: int
+    w_step: int
+
+
+@dataclass(frozen=True)
+class Rest:
+    """A step inside the first ``depth`` loops alone: where its input and weights lie from there."""
+
+    depth: int
+    x: int
+    w: int
+
+
+@dataclass(frozen=True)
+class Body:
+    """The kernel for one instruction set: its tiles, what they walk, and the rectangles.
+
+    ``rest``: of a step that takes several inputs, one more for a single input behind its loop.
+    """
+
+    isa: VectorIsa
+    family: Family
+    regions: tuple[Region, ...]
+    loops: tuple[Loop, ...]
+    operations: tuple[str, ...]
+    rest: Rest | None = None
+
+    @property
+    def tiles(self) -> tuple[Tile, ...]:
+        return tuple(dict.fromkeys(region.tile for region in self.regions))
+
+    @property
+    def runs(self) -> tuple[tuple[Tile, int, int], ...]:
+        """(tile, first region, one past the last), in the order of the region table."""
+        found = []
+        first = 0
+        for tile, group in groupby(self.regions, key=lambda region: region.tile):
+            last = first + len(list(group))
+            found.append((tile, first, last))
+            first = last
+        return tuple(found)
+
+
+AnyBody: TypeAlias = "Body | WinogradBody | PlanarBody"
+
+
+@dataclass(frozen=True)
+class KernelPlan:
+    """A layer, decided: what ``render`` prints. ``bodies``: the target's own, then plain C.
+    ``narrower``: of a fat target, the plans of the other instruction sets, widest first; all read
+    one packing. ``tag``: what the names of a body's C functions end in, where a file holds several.
+    ``sections``: how 8-bit weights are packed, else None and ``packing`` says all.
+    ``step``: the step of several products of an 8-bit kernel in core registers, else None.
+    """
+
+    spec: ConvSpec
+    schedule: Schedule
+    target: Target
+    view: View
+    packing: Packing
+    bodies: tuple[AnyBody, ...]
+    align: int = 64
+    workspace_bytes: int = 0
+    narrower: tuple[KernelPlan, ...] = ()
+    tag: str = ""
+    sections: Sections | DotPacking | None = None
+    step: CoreStep | None = None
+
+    def __post_init__(self) -> None:
+        sizes = {"packed weights": self.packed_bytes, "workspace": self.workspace_bytes}
+        for what, size in sizes.items():
+            if size >= 2**31:
+                raise ScheduleError(
+                    f"schedule: {what} of {size} bytes: a kernel's indices reach 2^31 bytes only"
+                )
+
+    @property
+    def body(self) -> AnyBody:
+        return self.bodies[0]
+
+    @property
+    def plain(self) -> AnyBody:
+        return self.bodies[-1]
+
+    @property
+    def fat(self) -> bool:
+        """Whether the CPU decides at run time which of the file's bodies it runs."""
+        return bool(self.target.parts) and len(self.bodies) > 1
+
+    @property
+    def isas(self) -> tuple[str, ...]:
+        """Names of the instruction sets that the file has a body for, beside plain C."""
+        return tuple((plan.step or plan.body.isa).name for plan in (self, *self.narrower))
+
+    @property
+    def packed(self) -> Element:
+        """What packed weights are: as they are stored where several are multiplied at a time."""
+        return arrays_of(self.spec).w if self.packing.side > 1 else packed_element(self.spec)
+
+    @property
+    def packed_bytes(self) -> int:
+        p, s = self.packing, self.sections
+        return s.size(self.spec.oc, p.depth) if s else p.elements * self.packed.size
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        return self.body.regions

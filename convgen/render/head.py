@@ -1,0 +1,333 @@
+"""Words of the whole file: its head, its sizes, the packing and baked weights."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import textwrap
+from dataclasses import dataclass
+from fractions import Fraction
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+from convgen import __version__
+from convgen.ctext.activations import ActivationText, activation_text, double_text, float_literal
+from convgen.ctext.parts import parts_of
+from convgen.kernels.dots.body import DotBody
+from convgen.kernels.planar.body import PlanarBody
+from convgen.kernels.winograd.body import IDENTITY, WinogradBody, matrices
+from convgen.plan.kernel import Body, KernelPlan, Packing
+from convgen.spec.elements import arrays_of
+from convgen.spec.model import Act, ConvSpec, DType
+from convgen.target.halves import WIDEN
+
+if TYPE_CHECKING:
+    from convgen.spec.weights import Weights
+
+FLUSHED = (
+    "Two input channels to a step, summed in float32. Numbers below 2^-126 count as 0:",
+    "error at most gamma(K+2) * (sum of |x * w| + |b|) + 2^-126 * (sum of |x| + |w| + 2K+4).",
+)
+ABI = 1  # of the generated C interface; a caller compiled against another number must not link
+
+
+@dataclass(frozen=True)
+class PlanText:
+    """Words and numbers of the whole file."""
+
+    name: str
+    macro: str
+    template: str
+    fat: bool
+    workspace: str
+    version: str
+    target: str
+    story: tuple[str, ...]
+    macros: tuple[tuple[str, str], ...]
+    act: ActivationText
+    packing: Packing
+    bias: bool
+    groups: int
+    images: int
+    wino: SimpleNamespace | None
+    scatter: int
+    baked: tuple[str, ...]
+    feature_words: str
+    isa_words: str
+    layout: str
+    w_layout: str
+    x_shape: str
+    w_shape: str
+    y_shape: str
+    b_words: str
+    packed_words: str
+    workspace_words: str
+    x_type: str
+    w_type: str
+    b_type: str
+    y_type: str
+    packed_type: str
+    packed_per: str
+    pack_words: str
+    widen: str
+    zero: str
+    items: str
+
+    @property
+    def header_id(self) -> str:
+        """A C integer that ties the files of one run together: a header of another layer,
+        schedule, target, version or other weights has another."""
+        digest = hashlib.sha256(repr((self.version, self.story, self.macros)).encode())
+        return f"0x{digest.hexdigest()[:8]}"
+
+
+def spec_id(plan: KernelPlan, weights: Weights | None = None) -> str:
+    """16 hex digits that stand for what is computed: the spec, and baked weights if any."""
+    digest = hashlib.sha256(repr(plan.spec).encode())
+    if weights is not None:
+        digest.update(weights.w.tobytes())
+        digest.update(b"" if weights.b is None else weights.b.tobytes())
+    return digest.hexdigest()[:16]
+
+
+def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
+    spec = plan.spec
+    macro = spec.name.upper()
+    workspace = f"{macro}_WORKSPACE_BYTES is 0: not used, may be NULL"
+    if plan.workspace_bytes:
+        aligned = "any alignment" if spec.quantized else "aligned to a float at least"
+        workspace = f"{macro}_WORKSPACE_BYTES bytes, {aligned}; contents void"
+    arrays, scattered = arrays_of(spec), plan.view.y_channel
+    element, double = plan.packed, arrays.x.compute is DType.FLOAT64
+    packed = f"what {spec.name}_pack wrote"
+    if weights is not None:
+        packed = f"{spec.name}_packed, or {packed}"
+    return PlanText(
+        name=spec.name,
+        macro=macro,
+        template=_template(plan),
+        fat=plan.fat,
+        workspace=", (float *)workspace" if plan.workspace_bytes else "",
+        version=__version__,
+        target=plan.target.name,
+        story=story(plan),
+        macros=macros(plan, weights),
+        act=double_text(spec.activation) if double else activation_text(spec.activation),
+        packing=plan.packing,
+        bias=spec.bias,
+        groups=plan.view.groups,
+        images=spec.batch,
+        wino=winograd_words(plan) if isinstance(plan.body, WinogradBody) else None,
+        scatter=scattered if scattered != 1 and isinstance(plan.body, Body) else 0,
+        baked=baked_lines(plan, weights) if weights is not None else (),
+        feature_words=_feature_words(plan),
+        isa_words=_isa_words(plan),
+        layout=spec.layout,
+        w_layout=spec.weight_layout,
+        x_shape="][".join(map(str, spec.x_shape)),
+        w_shape="][".join(map(str, spec.w_shape)),
+        y_shape="][".join(map(str, spec.y_shape)),
+        b_words=f"{arrays.b.c}[{spec.oc}], element alignment"
+        if spec.bias
+        else "not read, may be NULL",
+        packed_words=packed,
+        workspace_words=workspace,
+        x_type=arrays.x.c,
+        w_type=arrays.w.c,
+        b_type=arrays.b.c,
+        y_type=arrays.y.c,
+        packed_type=element.c,
+        pack_words="0, or\n * 1 + the first channel whose sums could leave int32"
+        if spec.quantized
+        else "0",
+        widen=WIDEN.get(spec.dtype, "") if plan.packing.side == 1 else "",
+        zero="0.0" if double else "0.0f",
+        items="doubles" if double else "16-bit numbers" if arrays.x.size == 2 else "floats",
+        packed_per="" if element.size == 1 else f" / {element.size}",
+    )
+
+
+def _feature_words(plan: KernelPlan) -> str:
+    if plan.fat:
+        return " (any x86-64)"
+    features = plan.body.isa.features
+    return f" ({', '.join(features)})" if features else ""
+
+
+def _isa_words(plan: KernelPlan) -> str:
+    names = [body.isa.name for _, body in parts_of(plan)]
+    if isinstance(plan.body, DotBody):
+        names.append("plain")
+    if plan.step is not None:
+        names = [plan.step.name, *names]
+    *others, last = [f'"{name}"' for name in names]
+    return f"{', '.join(others)} or {last}" if others else last
+
+
+def _template(plan: KernelPlan) -> str:
+    match plan.body:
+        case WinogradBody():
+            return "kernels/winograd/winograd.j2"
+        case PlanarBody():
+            return "kernels/planar/planar.j2"
+        case _:
+            return "kernels/pairs/pairs.j2" if plan.packing.side > 1 else "kernels/tiled/tiled.j2"
+
+
+def winograd_words(plan: KernelPlan) -> SimpleNamespace:
+    """Sizes, and G as double literals, for the head of the file and the packing."""
+    body = plan.body
+    assert isinstance(body, WinogradBody)
+    high, wide, along = body.high, body.wide, body.along
+    w_k = plan.packing.w_kw if high == IDENTITY else plan.packing.w_kh
+    rows = [[_quotient(entry) for entry in row] for row in matrices(along.m, along.r).g]
+    return SimpleNamespace(
+        size=body.size, flat=body.flat, patch=f"{high.alpha}x{wide.alpha}", planes=body.planes,
+        direct=high.m * high.r * wide.m * wide.r,
+        r=along.r, alpha=along.alpha, w_k=w_k, g=rows,
+    )  # fmt: skip
+
+
+def _quotient(value: Fraction) -> str:
+    """A fraction as a C double: IEEE division rounds it as exactly as a literal would."""
+    top = f"{value.numerator}.0"
+    return top if value.denominator == 1 else f"{top} / {value.denominator}"
+
+
+def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], ...]:
+    """The sizes that a program can use in ``#if``."""
+    s = plan.spec
+    numbers = {
+        "N": s.batch, "H": s.h, "W": s.w, "C": s.c,
+        "OH": s.oh, "OW": s.ow, "OC": s.oc, "KH": s.kh, "KW": s.kw,
+        "SH": s.sh, "SW": s.sw, "DH": s.dh, "DW": s.dw, "G": s.groups,
+        "PT": s.padding.top, "PL": s.padding.left, "PB": s.padding.bottom, "PR": s.padding.right,
+        "MACS": s.macs, "PACKED_BYTES": plan.packed_bytes,
+        "WORKSPACE_BYTES": plan.workspace_bytes, "ALIGN": plan.align,
+        "BAKED": int(weights is not None), "ABI": ABI,
+    }  # fmt: skip
+    found = [(name, str(value)) for name, value in numbers.items()]
+    found.append(("SPEC_ID", f'"{spec_id(plan, weights)}"'))
+    return tuple(found)
+
+
+def story(plan: KernelPlan) -> tuple[str, ...]:
+    """What the file computes, how, and what it costs."""
+    s, p = plan.spec, plan.spec.padding
+    bias = "b[oc] + " if s.bias else ""
+    act = s.activation.kind
+    inner = f"{bias}sum over kh, kw, ic of"
+    channel, depth = "ic", "ic"
+    if s.icg == 1 and s.groups > 1:
+        inner = f"{bias}sum over kh, kw of"
+        channel, depth = ("oc" if s.ocg == 1 else f"oc / {s.ocg}"), "0"
+    elif s.groups > 1:
+        channel = f"oc / {s.ocg} * {s.icg} + ic"
+    left = "y[n,oh,ow,oc] = "
+    taps = (
+        f"x[n, {_affine('oh', s.sh, p.top, 'kh', s.dh)}, "
+        f"{_affine('ow', s.sw, p.left, 'kw', s.dw)}, {channel}] * w[kh,kw,{depth},oc]"
+    )
+    opening, closing = (f"{act}(", ")") if act is not Act.NONE else ("", "")
+    formula: tuple[str, ...] = (f"{left}{opening}{inner}", f"    {taps}{closing}")
+    if s.quantized:
+        formula = integer_formula(s, inner, taps)
+    sizes = [(tile.pixels, tile.channels) for tile in plan.body.tiles]
+    pixels, channels = max(sizes, key=math.prod)
+    return (
+        *formula,
+        "Taps outside the image count as nothing. Indices are logical; the arrays lie as follows:",
+        f"x {'x'.join(map(str, s.x_shape))} {s.layout}, w {'x'.join(map(str, s.w_shape))} "
+        f"{s.weight_layout}, y {'x'.join(map(str, s.y_shape))} {s.layout}, {_types(s)}",
+        *(("Compiled for one image: for more, call it once for each.",) if s.batch_any else ()),
+        "",
+        f"Spec {spec_id(plan)}, target {plan.target.name}",
+        f"Schedule {plan.schedule}",
+        *(f"  on {p.body.isa.name} {p.schedule}" for p in plan.narrower),
+        f"Cost: {s.macs} multiply-adds, {plan.packed_bytes} bytes of packed weights",
+        f"Tiles of up to {pixels} pixels x {channels} channels",
+        *((f"Steps of {plan.step.depth} products ({plan.step.name})",) if plan.step else ()),
+        *_flags_story(plan),
+        *(_winograd_story(plan.body, s) if isinstance(plan.body, WinogradBody) else ()),
+        *(FLUSHED if plan.body.isa.flushes else ()),
+    )
+
+
+def _flags_story(plan: KernelPlan) -> tuple[str, ...]:
+    """What the compiler must be told, where the file cannot ask for it itself."""
+    target = plan.target
+    if not target.flags:
+        return ()
+    flags = f"Made for a compiler with {' '.join(target.flags)}"
+    if len(plan.bodies) == 1 and plan.step is None:
+        return (f"{flags}.",)
+    return (f"{flags};", f"without, its plain C is compiled: {plan.spec.name}_isa() says which.")
+
+
+def _types(s: ConvSpec) -> str:
+    of = arrays_of(s)
+    names = (of.x.name, of.w.name, of.y.name)
+    return names[0] if len(set(names)) == 1 else ", ".join(names)
+
+
+def integer_formula(s: ConvSpec, inner: str, taps: str) -> tuple[str, ...]:
+    """What an 8-bit layer computes; scales and zero points are the spec's."""
+    quant = s.quant
+    assert quant is not None
+    x, _, w = taps.rpartition(" * ")
+    zeros = quant.weight.zero_point
+    x = f"({x} - ({quant.x_zero}))" if quant.x_zero else x
+    w = f"({w} - w_zero[oc])" if len(set(zeros)) > 1 else f"({w} - ({zeros[0]}))" if zeros[0] else w
+    act = s.activation.kind
+    if quant.output is None:
+        whole = "max(0, sum)" if act is Act.RELU else "sum"
+        return f"y[n,oh,ow,oc] = {whole}", f"sum = {inner}", f"    {x} * {w}"
+    target = quant.sum or quant.output
+    several = len(quant.weight.scale) > 1
+    scale = "w_scale[oc]" if several else f"{quant.weight.scale[0]:.9g}"
+    ratio = f"{quant.input.scale[0]:.9g} * {scale} / {target.scale[0]:.9g}"
+    whole = f"{target.zero_point[0]} + rounded(sum * {ratio})"
+    after = f"saturated; rounding {quant.rounding}"
+    if quant.sum is not None:
+        after = f"saturated, then looked up in the table of {act}; rounding {quant.rounding}"
+    elif act is not Act.NONE:
+        after = f"{act} as a clamp, {after}"
+    return (
+        f"y[n,oh,ow,oc] = {whole},",
+        f"    {after}",
+        f"sum = {inner}",
+        f"    {x} * {w}",
+    )
+
+
+def _winograd_story(body: WinogradBody, s: ConvSpec) -> tuple[str, ...]:
+    products = body.planes * body.count * s.c * s.oc
+    return (
+        f"Winograd's {body.size} makes do with {products} products.",
+        f"Error at most {body.error_factor} * gamma(K+2) * (sum over c of max|x| in the tile * "
+        "sum|w| + |b|);",
+        "a NaN or infinity in x may spread over the outputs that share its tiles.",
+    )
+
+
+def _affine(out: str, stride: int, pad: int, tap: str, dilation: int) -> str:
+    """``oh*2 - 3 + kh``, as a person would write it."""
+    first = out if stride == 1 else f"{out}*{stride}"
+    last = tap if dilation == 1 else f"{tap}*{dilation}"
+    return f"{first} - {pad} + {last}" if pad else f"{first} + {last}"
+
+
+def baked_lines(plan: KernelPlan, weights: Weights) -> tuple[str, ...]:
+    """The packed weights as the shortest decimals that read back exactly, eight to a line."""
+    from convgen.kernels.pack import pack, pack_sections
+
+    if plan.sections is not None:
+        text = ", ".join(map(str, pack_sections(plan, weights).tolist()))
+        return tuple(textwrap.wrap(f"{text},", 96))
+    values = pack(plan.packing, weights, arrays_of(plan.spec).w).tolist()
+    if not plan.packed.c.startswith(("float", "double")):
+        return tuple(textwrap.wrap(f"{', '.join(f'0x{v:04x}' for v in values)},", 96))
+    if plan.spec.dtype is DType.FLOAT64:
+        return tuple(textwrap.wrap(f"{', '.join(map(repr, values))},", 96))
+    literals = [float_literal(v) for v in values]
+    return tuple(", ".join(literals[i : i + 8]) + "," for i in range(0, len(literals), 8))
