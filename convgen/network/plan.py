@@ -1,8 +1,8 @@
 """The plan of a network: its steps, in order, and where everything they touch lies.
 
 A step is one call of one kernel. Its slots say which elements it reads and writes: a buffer, an
-offset and a stride for each axis. Slots are in canonical axes (see ``Step``), so that a kernel never
-asks whether the model file had its channels first or last.
+offset and a stride for each axis. Slots are in canonical axes (see ``Step``), so that a kernel
+never asks whether the model file had its channels first or last.
 """
 
 from __future__ import annotations
@@ -101,8 +101,8 @@ class Move:
 @dataclass(frozen=True)
 class Moves(Plain):
     """The operator of steps that only move elements: transpose, slice, concat, split, pad, tile,
-    depth to space, nearest resizing by whole factors. The step's ``moves`` say what goes where; they
-    write disjoint elements and read none that the step writes, so their order is free.
+    depth to space, nearest resizing by whole factors. The step's ``moves`` say what goes where;
+    they write disjoint elements and read none that the step writes, so their order is free.
     """
 
     word: ClassVar[str] = "move"
@@ -123,8 +123,8 @@ class Step:
     Canonical axes: operators with a window see [N, H, W, C] (1-D: H is 1; 3-D: [N, D, H, W, C]) and
     have ``channels_last`` and kernels of that rank; element-wise operators, reductions, softmax and
     normalisations see the axes in the order that their output has in memory, sizes of 1 and
-    neighbouring axes that go through memory together merged, with the operator's ``axis``, ``axes``
-    or ``perm`` renumbered. Operands that broadcast are repeated by strides of 0, so every operand of
+    neighbouring axes that go through memory together merged, with the operator's ``axis`` or
+    ``axes`` renumbered. Operands that broadcast are repeated by strides of 0, so every operand of
     an element-wise operator has its output's shape. Reductions keep their axes with size 1.
 
     ``inputs``: slots in the order of the operator's inputs, None for absent ones and for the
