@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from convgen.errors import UsageError
@@ -12,46 +11,25 @@ from convgen.kernels.elementwise import each_body
 from convgen.kernels.pool import PoolBody
 from convgen.kernels.reduce import reduce_body
 from convgen.kernels.softmax import softmax_body
-from convgen.kernels.steps import StepBody
 from convgen.network import ops
 from convgen.network.ops.face import Elem
-from convgen.network.plan import Move, Moves, Slot, Step
-from convgen.spec.model import Act, Activation
-
-C_TYPES = {
-    Elem.FLOAT32: "float",
-    Elem.FLOAT64: "double",
-    Elem.FLOAT16: "uint16_t",
-    Elem.BFLOAT16: "uint16_t",
-    Elem.INT8: "int8_t",
-    Elem.UINT8: "uint8_t",
-    Elem.INT16: "int16_t",
-    Elem.UINT16: "uint16_t",
-    Elem.INT32: "int32_t",
-    Elem.UINT32: "uint32_t",
-    Elem.INT64: "int64_t",
-    Elem.UINT64: "uint64_t",
-    Elem.BOOL: "uint8_t",
-}
-NO_ACT = Activation()
-
-
-@dataclass(frozen=True)
-class Use:
-    """One kernel at work: its body, and the slots it is given: inputs, then the output."""
-
-    body: StepBody
-    slots: tuple[Slot, ...]
-
+from convgen.network.plan import Move, Moves, Step
+from convgen.package.network.integers import QUANTISED, quantised
+from convgen.package.network.use import C_TYPES, NO_ACT, Use, clamp, literal, only, both
+from convgen.spec.quant import Rounding
 
 class Unsupported(UsageError):
     """A step that no kernel carries out yet."""
 
 
-def uses_of(step: Step) -> tuple[Use, ...]:
-    """The kernels of a step that is no convolution, in order. Raises ``Unsupported``."""
-    maker = MAKERS.get(type(step.op))
-    found = None if maker is None else maker(step)
+def uses_of(step: Step, rounding: Rounding = Rounding.TFLITE) -> tuple[Use, ...]:
+    """The kernels of a step that is no convolution, in order. Raises ``Unsupported``.
+
+    ``rounding``: the framework whose arithmetic quantised steps have.
+    """
+    table = {**QUANTISED, **QUANTISED_TOO} if quantised(step) else MAKERS
+    maker = table.get(type(step.op))
+    found = None if maker is None else maker(step, rounding)
     if not found:
         kinds = ", ".join(sorted({str(slot.dtype) for slot in (*step.reads, *step.writes)}))
         raise Unsupported(
@@ -65,10 +43,10 @@ def _floats(step: Step) -> bool:
     return all(slot.dtype is Elem.FLOAT32 for slot in (*step.reads, *step.writes))
 
 
-def _binary(step: Step) -> tuple[Use, ...]:
+def _binary(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     op = step.op
     assert isinstance(op, ops.Binary)
-    a, b = _both(step)
+    a, b = both(step)
     (y,) = step.outputs
     names = {"add", "sub", "mul", "div", "max", "min"}
     if not _floats(step) or op.fn not in names:
@@ -77,30 +55,18 @@ def _binary(step: Step) -> tuple[Use, ...]:
     return (Use(body, (a, b, y)),)
 
 
-def _both(step: Step) -> tuple[Slot, Slot]:
-    a, b = step.inputs
-    assert a is not None and b is not None, step
-    return a, b
-
-
-def _only(step: Step) -> tuple[Slot, Slot]:
-    (x,), (y,) = step.inputs[:1], step.outputs
-    assert x is not None, step
-    return x, y
-
-
-def _activate(step: Step) -> tuple[Use, ...]:
+def _activate(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     op = step.op
     assert isinstance(op, ops.Activate)
-    x, y = _only(step)
+    x, y = only(step)
     if not _floats(step):
         return ()
     body = each_body("copy", op.activation, y.shape, (x.strides, y.strides))
     return (Use(body, (x, y)),)
 
 
-def _prelu(step: Step) -> tuple[Use, ...]:
-    x, slope = _both(step)
+def _prelu(step: Step, rounding: Rounding) -> tuple[Use, ...]:
+    x, slope = both(step)
     (y,) = step.outputs
     if not _floats(step):
         return ()
@@ -108,16 +74,15 @@ def _prelu(step: Step) -> tuple[Use, ...]:
     return (Use(body, (x, slope, y)),)
 
 
-def _pool(step: Step) -> tuple[Use, ...]:
+def _pool(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     op = step.op
     assert isinstance(op, ops.MaxPool | ops.AvgPool)
-    x, y = _only(step)
-    kinds = (Elem.FLOAT32, Elem.INT8, Elem.UINT8)
-    if x.dtype not in kinds or len(op.kernel) != 2 or x.strides[3] != 1 or y.strides[3] != 1:
+    x, y = only(step)
+    if x.dtype not in POOLED or len(op.kernel) != 2 or x.strides[3] != 1 or y.strides[3] != 1:
         return ()
     (n, h, w, c), (_, oh, ow, _) = x.shape, y.shape
     (pt, pb), (pl, pr) = op.pads
-    low, high = (0, 0) if x.dtype is Elem.FLOAT32 else clamp(op.activation, y)
+    low, high = (0, 0) if x.dtype is Elem.FLOAT32 else clamp(op.activation, y, rounding)
     body = PoolBody(
         "max" if isinstance(op, ops.MaxPool) else "avg",
         n, h, w, c, oh, ow, *op.kernel, *op.strides, *op.dilations, pt, pl, pb, pr,
@@ -127,10 +92,10 @@ def _pool(step: Step) -> tuple[Use, ...]:
     return (Use(body, (x, y)),)
 
 
-def _reduce(step: Step) -> tuple[Use, ...]:
+def _reduce(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     op = step.op
     assert isinstance(op, ops.Reduce)
-    x, y = _only(step)
+    x, y = only(step)
     if not _floats(step) or op.fn not in ("mean", "sum", "max", "min"):
         return ()
     y_strides = y.strides if len(y.strides) == len(x.strides) else ()
@@ -138,17 +103,17 @@ def _reduce(step: Step) -> tuple[Use, ...]:
     return (Use(body, (x, y)),)
 
 
-def _softmax(step: Step) -> tuple[Use, ...]:
+def _softmax(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     op = step.op
     assert isinstance(op, ops.Softmax)
-    x, y = _only(step)
+    x, y = only(step)
     if not _floats(step) or op.log:
         return ()
     axis = op.axis % len(x.shape)
     return (Use(softmax_body(x.shape, axis, op.beta, x.strides, y.strides), (x, y)),)
 
 
-def _moves(step: Step) -> tuple[Use, ...]:
+def _moves(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     return tuple(use for move in step.moves for use in _move(move))
 
 
@@ -167,29 +132,8 @@ def _move(move: Move) -> tuple[Use, ...]:
     return (Use(body, (source, target)),)
 
 
-def literal(value: float, dtype: Elem) -> str:
-    """A stored value as C has it."""
-    from convgen.ctext.activations import float_literal
-
-    if dtype is Elem.FLOAT32:
-        return float_literal(value)
-    return repr(float(value)) if dtype is Elem.FLOAT64 else str(int(value))
-
-
-def clamp(act: Activation, y: Slot) -> tuple[int, int]:
-    """The limits of 8-bit outputs: their type's, narrowed by an activation that is a clamp."""
-    from convgen.spec.elements import ELEMENTS
-    from convgen.spec.quant import Affine, Rounding
-    from convgen.spec.table import clamp as narrowed
-
-    limits = ELEMENTS[y.dtype].limits
-    if act.kind is Act.NONE or y.quant is None:
-        return limits
-    meaning = Affine(y.quant.scale, y.quant.zero_point)
-    return narrowed(act, meaning, limits, Rounding.TFLITE)
-
-
-Maker = Callable[[Step], tuple[Use, ...]]
+POOLED = (Elem.FLOAT32, Elem.INT8, Elem.UINT8)
+Maker = Callable[[Step, Rounding], tuple[Use, ...]]
 MAKERS: dict[type[Any], Maker] = {
     ops.Binary: _binary,
     ops.Activate: _activate,
@@ -200,3 +144,4 @@ MAKERS: dict[type[Any], Maker] = {
     ops.Softmax: _softmax,
     Moves: _moves,
 }
+QUANTISED_TOO: dict[type[Any], Maker] = {ops.MaxPool: _pool, ops.AvgPool: _pool, Moves: _moves}

@@ -12,9 +12,11 @@ from convgen.kernels.steps import StepBody
 from convgen.network.graph import Graph, identifiers
 from convgen.network.plan import Needs, NetworkPlan, Room, Slot, Step
 from convgen.package.emit.files import Decided, decide
-from convgen.package.network.bodies import C_TYPES, uses_of
+from convgen.package.network.bodies import uses_of
+from convgen.package.network.use import C_TYPES
 from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import ConvSpec, Layer
+from convgen.spec.quant import Rounding
 from convgen.target import Target
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ def program_of(graph: Graph, target: Target, name: str | None = None) -> Program
 
     prefix = name or graph.name
     lowered = lower(simplify(graph))
-    functions = Functions(prefix, target)
+    functions = Functions(prefix, target, graph.rounding)
     calls = functions.calls(lowered.steps)
     plan = arena.plan(lowered, lambda step: functions.needs(step))
     return Program(prefix, plan, target, tuple(functions.found.values()), calls)
@@ -113,9 +115,12 @@ def program_of(graph: Graph, target: Target, name: str | None = None) -> Program
 class Functions:
     """The functions that steps need: equal ones once."""
 
-    def __init__(self, prefix: str, target: Target) -> None:
+    def __init__(
+        self, prefix: str, target: Target, rounding: Rounding = Rounding.TFLITE
+    ) -> None:
         self.prefix = prefix
         self.target = target
+        self.rounding = rounding
         self.found: dict[object, Function] = {}
         self.counts: dict[str, int] = {}
 
@@ -138,7 +143,7 @@ class Functions:
             assert x is not None, step
             return (Call(self.conv(step.spec), (x, y), packed=True),)
         found = []
-        for use in uses_of(step):
+        for use in uses_of(step, self.rounding):
             if use.body not in self.found:
                 name = self._named(step.op.kind)
                 self.found[use.body] = Function(name, use.body, None, use.body.words)

@@ -236,7 +236,9 @@ def sections(program: Program) -> Iterator[str]:
     others = [f for f in bodies if f not in vectors]
     texts = [_kernel(program, f, plain, "") for f in others]
     if texts:
-        yield _named(program, "\n".join(texts))
+        scaled: Any = environment().get_template("kernels/integer/scaled.j2").module
+        names = sorted({name for f in others if f.body for name in functions_of(f.body)})
+        yield _named(program, "\n".join([*map(str, map(scaled.function, names)), *texts]))
     for function in program.functions:
         if function.conv is not None:
             plan = function.conv.plan
