@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.network.graph import Graph, Node, Value
+from convgen.network.graph import Node, Value
 from convgen.network.meaning import movement, sliding
+from convgen.network.meaning.context import Context
 from convgen.network.meaning.fixed import (
     LIMITS,
     along,
@@ -70,7 +71,7 @@ _ARITHMETIC = (
 DENSE = Rounding.TFLITE_SINGLE
 
 
-def applies(graph: Graph, node: Node) -> bool:
+def applies(graph: Context, node: Node) -> bool:
     """Has the node integer meaning?"""
     if isinstance(node.op, (Quantize, Dequantize, Requantize)):
         return True
@@ -79,7 +80,7 @@ def applies(graph: Graph, node: Node) -> bool:
     return quantised and isinstance(node.op, _ARITHMETIC)
 
 
-def run(graph: Graph, node: Node, given: Sequence[Array | None]) -> Array:
+def run(graph: Context, node: Node, given: Sequence[Array | None]) -> Array:
     """The node's output, in its storage type."""
     ins, (y,) = graph.operands(node), graph.results(node)
     x, rounding = ins[0], graph.rounding

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from convgen.network.graph import ABSENT, Graph, Node
 from convgen.network.meaning import along, elementwise, integers, movement, resizing, sliding
+from convgen.network.meaning.context import Context
 from convgen.network.ops import (
     Activate,
     AvgPool,
@@ -111,7 +112,7 @@ def bound_inputs(graph: Graph, inputs: Mapping[str, Any]) -> dict[str, Array]:
     return found
 
 
-def run_node(graph: Graph, node: Node, arrays: Mapping[str, Array]) -> tuple[Array, ...]:
+def run_node(graph: Context, node: Node, arrays: Mapping[str, Array]) -> tuple[Array, ...]:
     """The outputs of one node from the arrays of its inputs, in the form that ``evaluate`` has.
 
     Integer arithmetic where the node's tensors are quantised, real arithmetic elsewhere.
