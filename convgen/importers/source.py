@@ -6,7 +6,7 @@ Nothing here has been checked beyond what the reader had to check in order to re
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ class Node:
     """One operation. ``label`` names it in messages; ``inputs`` and ``outputs`` name tensors.
 
     ``version``: of the operator (TFLite) or of its operator set (ONNX). ``domain``: "" of the
-    format's own operators.
+    format's own operators. ``captured``: tensors that its inner graphs take from around them.
+    ``origin``: the node as the format's package has it, where folding needs it.
     """
 
     label: str
@@ -51,6 +52,8 @@ class Node:
     attributes: Mapping[str, Any] = field(default_factory=dict)
     domain: str = ""
     version: int = 1
+    captured: tuple[str, ...] = ()
+    origin: Any = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,3 @@ class Source:
     nodes: tuple[Node, ...]
     notes: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
-
-    def with_nodes(self, nodes: tuple[Node, ...]) -> Source:
-        return replace(self, nodes=nodes)

@@ -45,12 +45,15 @@ class Draft:
     """A graph in the making, seen from the file: tensors go by the file's names.
 
     ``known``: tensors whose values are known now; they become constants of the graph where a node
-    uses one. ``alias``: tensors that are another one under a new name.
+    uses one. ``packed``: of some of those, the integers and the meaning that they were made of.
+    ``alias``: tensors that are another one under a new name. ``lost``: what refused nodes would
+    have made.
     """
 
     source: Source
     builder: Builder
     known: dict[str, Array] = field(default_factory=dict)
+    packed: dict[str, tuple[Array, Quantization]] = field(default_factory=dict)
     meanings: dict[str, Quantization] = field(default_factory=dict)
     alias: dict[str, str] = field(default_factory=dict)
     lost: set[str] = field(default_factory=set)
@@ -75,12 +78,14 @@ class Draft:
         name = self.alias.get(name, name)
         if name in self.known:
             return tuple(self.known[name].shape)
+        self._there(name)
         return self.builder.shape(name)
 
     def dtype(self, name: str) -> Elem:
         name = self.alias.get(name, name)
         if name in self.known:
             return element(self.known[name].dtype.name)
+        self._there(name)
         return self.builder.values[name].dtype
 
     def quant(self, name: str) -> Quantization | None:
@@ -115,11 +120,19 @@ class Draft:
         """The graph's value for a tensor of the file; known ones are added as constants."""
         name = self.alias.get(name, name)
         if name in self.known and name not in self.builder.values:
+            element(self.known[name].dtype.name)
             self.builder.constant(name, self.known[name], self.meanings.get(name))
+        self._there(name)
         return name
+
+    def _there(self, name: str) -> None:
+        """Refuse a tensor that nobody has made: a text, or an optional output left out."""
+        if name not in self.builder.values:
+            raise Refusal("M022", f"tensor {shown(name)} holds no numbers", "repair the model")
 
     def new_constant(self, wanted: str, array: Array, quant: Quantization | None = None) -> str:
         """A constant that the file does not have as it is, transposed weights for example."""
+        element(array.dtype.name)
         return self.builder.constant(self.fresh(wanted), array, quant)
 
     def fresh(self, wanted: str) -> str:
@@ -210,7 +223,7 @@ def translate(
         draft.known.pop(given[0], None)
         draft.builder.input(*given)
     for node in source.nodes:
-        _take(draft, node, form)
+        take(draft, node, form)
     if draft.refused:
         return Translated(None, tuple(draft.rows), tuple(draft.refused))
     draft.builder.metadata |= dict(source.metadata)
@@ -219,7 +232,7 @@ def translate(
     return Translated(graph, tuple(draft.rows), ())
 
 
-def _take(draft: Draft, node: Node, form: Format) -> None:
+def take(draft: Draft, node: Node, form: Format) -> None:
     """One node: folded, translated or refused."""
     given = [draft.alias.get(name, name) for name in node.inputs if name != ABSENT]
     rule = form.rules.get(node.op) if not node.domain else None

@@ -22,24 +22,25 @@ def trimmed(source: Source, path: str, cut: str | None = None) -> Source:
         source = replace(source, inputs=first or source.inputs, outputs=last or source.outputs)
     if not source.outputs:
         raise model_error(path, "M014", "the model has no output")
-    makers = _makers(source, path)
+    if len(set(source.inputs)) < len(source.inputs) or ABSENT in (*source.inputs, *source.outputs):
+        raise model_error(path, "M008", "an input stands twice, or has no name; repair the model")
+    makers = _makers(source, path, cut=cut is not None)
     nodes = _ordered(source, makers, path)
-    used = {name for node in nodes for name in node.inputs} | set(source.outputs)
+    used = {name for node in nodes for name in (*node.inputs, *node.captured)}
+    used |= set(source.outputs)
     inputs = tuple(name for name in source.inputs if name in used or cut is None)
     return replace(source, nodes=nodes, inputs=inputs)
 
 
-def _makers(source: Source, path: str) -> Mapping[str, Node]:
+def _makers(source: Source, path: str, *, cut: bool) -> Mapping[str, Node]:
     """Who makes each tensor. The ends of a cut are no longer made by anyone."""
     found: dict[str, Node] = {}
     for node in source.nodes:
         for name in node.outputs:
             if name == ABSENT:
                 continue
-            if name in found:
-                raise model_error(
-                    path, "M008", f"tensor {shown(name)} is made by two nodes; keep one of them"
-                )
+            if name in found or _constant(source, name) or (not cut and name in source.inputs):
+                raise model_error(path, "M008", f"tensor {shown(name)} is made twice; keep one")
             found[name] = node
     for name in source.inputs:
         found.pop(name, None)
@@ -70,7 +71,7 @@ def _ordered(source: Source, makers: Mapping[str, Node], path: str) -> tuple[Nod
                 raise _cycle(source, sorted(open_nodes), path)
             open_nodes.add(index)
             stack.append((name, True))
-            stack += [(need, False) for need in reversed(node.inputs)]
+            stack += [(need, False) for need in reversed((*node.inputs, *node.captured))]
     if missing:
         raise model_error(
             path,
@@ -83,7 +84,7 @@ def _ordered(source: Source, makers: Mapping[str, Node], path: str) -> tuple[Nod
     made = set(given)
     for index in indices:
         node = source.nodes[index]
-        if any(name in makers and name not in made for name in node.inputs):
+        if any(name in makers and name not in made for name in (*node.inputs, *node.captured)):
             return tuple(source.nodes[i] for i in done)
         made |= set(node.outputs)
     return tuple(source.nodes[i] for i in indices)

@@ -1,0 +1,149 @@
+"""Which rule takes which of ONNX's operators, and what is said of the others."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from convgen.importers.onnx import along, integers, moving, pointwise, resize, windows
+from convgen.importers.onnx.branches import branch
+from convgen.importers.onnx.context import CUT
+from convgen.importers.onnx.fold import fold
+from convgen.importers.refusal import Refusal
+from convgen.importers.source import Node, Source
+from convgen.importers.translate import Draft, Format, Rule, element
+from convgen.network.graph import Elem, Quantization
+from convgen.network.ops import BinaryFn, ReduceFn, UnaryFn
+from convgen.spec.model import Act, Activation
+from convgen.spec.quant import Rounding
+
+_BINARY = {
+    "Add": BinaryFn.ADD, "Sub": BinaryFn.SUB, "Mul": BinaryFn.MUL, "Div": BinaryFn.DIV,
+    "Pow": BinaryFn.POW, "Equal": BinaryFn.EQUAL, "Less": BinaryFn.LESS,
+    "LessOrEqual": BinaryFn.LESS_EQUAL, "Greater": BinaryFn.GREATER,
+    "GreaterOrEqual": BinaryFn.GREATER_EQUAL, "And": BinaryFn.AND, "Or": BinaryFn.OR,
+    "Xor": BinaryFn.XOR,
+}  # fmt: skip
+_UNARY = {
+    "Abs": UnaryFn.ABS, "Neg": UnaryFn.NEG, "Exp": UnaryFn.EXP, "Log": UnaryFn.LOG,
+    "Sqrt": UnaryFn.SQRT, "Reciprocal": UnaryFn.RECIPROCAL, "Erf": UnaryFn.ERF,
+    "Sin": UnaryFn.SIN, "Cos": UnaryFn.COS, "Floor": UnaryFn.FLOOR, "Ceil": UnaryFn.CEIL,
+    "Round": UnaryFn.ROUND, "Sign": UnaryFn.SIGN, "Not": UnaryFn.NOT,
+    "Softplus": UnaryFn.SOFTPLUS, "Softsign": UnaryFn.SOFTSIGN, "Mish": UnaryFn.MISH,
+}  # fmt: skip
+_ALPHA = ("alpha", 1.0)
+_REDUCE = {
+    "ReduceMean": ReduceFn.MEAN, "ReduceMax": ReduceFn.MAX, "ReduceMin": ReduceFn.MIN,
+    "ReduceProd": ReduceFn.PROD, "ReduceL1": ReduceFn.L1, "ReduceL2": ReduceFn.L2,
+    "ReduceSumSquare": ReduceFn.SUM_SQUARE, "ReduceLogSum": ReduceFn.LOG_SUM,
+    "ReduceLogSumExp": ReduceFn.LOG_SUM_EXP,
+}  # fmt: skip
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "Conv": windows.conv,
+        "ConvTranspose": windows.transposed,
+        "MaxPool": windows.max_pool,
+        "AveragePool": windows.average_pool,
+        "GlobalAveragePool": windows.global_pool,
+        "GlobalMaxPool": windows.global_pool,
+        "Gemm": along.gemm,
+        "MatMul": along.matmul,
+        "Softmax": along.softmax,
+        "LogSoftmax": along.softmax,
+        "BatchNormalization": along.batch_norm,
+        "LayerNormalization": along.layer_norm,
+        "InstanceNormalization": along.instance_norm,
+        "GroupNormalization": along.group_norm,
+        "LRN": along.local_response_norm,
+        "LpNormalization": along.lp_norm,
+        **{op: along.reduce(fn) for op, fn in _REDUCE.items()},
+        "ReduceSum": along.reduce(ReduceFn.SUM, since=13),
+        **{op: pointwise.binary(fn) for op, fn in _BINARY.items()},
+        **{op: pointwise.unary(fn) for op, fn in _UNARY.items()},
+        "Sum": pointwise.folded(BinaryFn.ADD),
+        "Max": pointwise.folded(BinaryFn.MAX),
+        "Min": pointwise.folded(BinaryFn.MIN),
+        "Mean": pointwise.folded(BinaryFn.ADD, mean=True),
+        "Relu": pointwise.activate(Activation(Act.RELU)),
+        "Sigmoid": pointwise.activate(Activation(Act.SIGMOID)),
+        "Tanh": pointwise.activate(Activation(Act.TANH)),
+        "HardSwish": pointwise.activate(Activation(Act.HARDSWISH)),
+        "LeakyRelu": pointwise.activate(pointwise.leaky),
+        "Gelu": pointwise.activate(pointwise.gelu),
+        "Swish": pointwise.swish,
+        "Clip": pointwise.clip,
+        "Elu": pointwise.unary(UnaryFn.ELU, alpha=_ALPHA),
+        "Celu": pointwise.unary(UnaryFn.CELU, alpha=_ALPHA),
+        "ThresholdedRelu": pointwise.unary(UnaryFn.THRESHOLDED_RELU, alpha=_ALPHA),
+        "Selu": pointwise.unary(
+            UnaryFn.SELU, alpha=("alpha", pointwise.SELU[0]), gamma=("gamma", pointwise.SELU[1])
+        ),
+        "HardSigmoid": pointwise.unary(
+            UnaryFn.HARD_SIGMOID, alpha=("alpha", 0.2), beta=("beta", 0.5)
+        ),
+        "PRelu": pointwise.prelu,
+        "Cast": pointwise.cast,
+        "CastLike": pointwise.cast,
+        "Where": pointwise.where,
+        "Identity": pointwise.same,
+        "Dropout": pointwise.dropout,
+        "Reshape": moving.reshape,
+        "Flatten": moving.flatten,
+        "Squeeze": moving.squeeze,
+        "Unsqueeze": moving.unsqueeze,
+        "Transpose": moving.transpose,
+        "Concat": moving.concat,
+        "Split": moving.split,
+        "Slice": moving.slice_,
+        "Pad": moving.pad,
+        "Expand": moving.expand,
+        "Tile": moving.tile,
+        "Gather": moving.gather,
+        "DepthToSpace": moving.depth_to_space,
+        "SpaceToDepth": moving.space_to_depth,
+        "Shape": moving.shape,
+        "Size": moving.size,
+        "Resize": resize.resize,
+        "Upsample": resize.upsample,
+        "QuantizeLinear": integers.quantize,
+        "DequantizeLinear": integers.dequantize,
+        "QLinearConv": integers.qlinear_conv,
+        "QLinearMatMul": integers.qlinear_matmul,
+        "If": branch,
+    }
+)
+CONTROL = frozenset({"Loop", "Scan"})
+RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+
+
+def why_not(node: Node) -> Refusal:
+    """Why an operator is not taken at all, and what can be done."""
+    if node.domain:
+        return Refusal("M020", f"it is a custom operator, of the domain {node.domain}", CUT)
+    if node.op in CONTROL:
+        return Refusal("M020", "control flow is not taken", "export the model without it")
+    if node.op in RECURRENT:
+        return Refusal("M020", "recurrent layers are not taken", CUT)
+    return Refusal("M020", "the operator is not known to convgen", CUT)
+
+
+def onnx_format(source: Source) -> Format:
+    """ONNX's rules. Files often describe their inner tensors, and often wrongly: what they say is
+    only used in place of a refused node's outputs, so that all refusals come at once."""
+
+    def declared(name: str) -> tuple[tuple[int, ...], Elem, Quantization | None] | None:
+        tensor = source.tensors.get(name)
+        if tensor is None or tensor.shape is None:
+            return None
+        sizes = tuple(n for n in tensor.shape if isinstance(n, int))
+        try:
+            dtype = element(tensor.dtype)
+        except Refusal:
+            return None
+        return (sizes, dtype, None) if len(sizes) == len(tensor.shape) else None
+
+    def checked(draft: Draft, node: Node) -> None:
+        return None
+
+    return Format(RULES, fold, why_not, declared, Rounding.ONNX, checked)
