@@ -30,6 +30,9 @@ MALFORMED = (
 )  # fmt: skip
 
 
+COMPUTED = "computed now"
+
+
 @dataclass(frozen=True)
 class Row:
     """What became of one node of the file: ``outcome`` is taken, folded or refused."""
@@ -176,7 +179,7 @@ class Draft:
             if name != ABSENT:
                 bounded(array.shape)
                 self.known[name] = array
-        self.detail = "computed now"
+        self.detail = COMPUTED
 
 
 Rule = Callable[[Draft, Node], None]
@@ -307,12 +310,13 @@ def quantization(meaning: Meaning) -> Quantization:
 
 def element(dtype: str) -> Elem:
     """The element type of a name that a reader gave it. Raises ``Refusal``."""
-    try:
-        return Elem(dtype)
-    except ValueError:
+    if dtype not in set(Elem) - {Elem.BFLOAT16}:
         raise Refusal(
-            "M022", f"elements of type {dtype or 'unknown'} are not taken", "convert the model"
-        ) from None
+            "M022",
+            f"elements of type {dtype or 'unknown'} are not taken",
+            "convert the model to float32, or to 8-bit integers",
+        )
+    return Elem(dtype)
 
 
 def bounded(shape: Sequence[int]) -> None:

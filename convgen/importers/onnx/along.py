@@ -13,6 +13,7 @@ from convgen.importers.onnx.context import (
     one_output,
     positive,
     put,
+    real_like,
 )
 from convgen.importers.onnx.weights import weights
 from convgen.importers.refusal import Refusal
@@ -34,6 +35,7 @@ from convgen.network.ops import (
 )
 
 TURNED = (1, 0)
+LEAST = 2.0**-126  # the smallest normal float32: 0 divided by it is 0
 
 
 def gemm(draft: Draft, node: Node) -> None:
@@ -138,6 +140,9 @@ def reduce(fn: ReduceFn, since: int = 18) -> Rule:
         shape = draft.shape(x)
         axes = axes_of(draft, node, 1, since)
         if not axes and attribute(node, "noop_with_empty_axes", 0):
+            if fn in (ReduceFn.MEAN, ReduceFn.SUM, ReduceFn.MAX, ReduceFn.MIN, ReduceFn.PROD):
+                draft.same(node, x)
+                return
             raise Refusal("M021", "a reduction over no axes is not taken", CUT)
         found = positive(axes, len(shape)) if axes else tuple(range(len(shape)))
         keepdims = bool(attribute(node, "keepdims", 1))
@@ -218,7 +223,7 @@ def local_response_norm(draft: Draft, node: Node) -> None:
 
 
 def lp_norm(draft: Draft, node: Node) -> None:
-    """LpNormalization: divided by the length along an axis."""
+    """LpNormalization: divided by the length along an axis; what has none stays 0."""
     x = draft.name(node, 0)
     floats(draft, x)
     (axis,) = positive((attribute(node, "axis", -1),), len(draft.shape(x)))
@@ -228,4 +233,6 @@ def lp_norm(draft: Draft, node: Node) -> None:
     fn = ReduceFn.L2 if p == 2 else ReduceFn.L1
     value = draft.value(x)
     length = draft.add(node, Reduce(fn, (axis,), keepdims=True), [value], part="length")
-    draft.add(node, Binary(BinaryFn.DIV), [value, length])
+    least = draft.new_constant(f"{node.outputs[0]}/least", real_like(draft, x, LEAST))
+    divisor = draft.add(node, Binary(BinaryFn.MAX), [length, least], part="divisor")
+    draft.add(node, Binary(BinaryFn.DIV), [value, divisor])

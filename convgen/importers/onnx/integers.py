@@ -124,7 +124,7 @@ def qlinear_matmul(draft: Draft, node: Node) -> None:
     """QLinearMatMul with a constant matrix on the right."""
     w = draft.constant(node, 3, "weights")
     if w.ndim != 2 or w.dtype.itemsize != 1:
-        raise Refusal("M023", f"weights {w.dtype} of shape {list(w.shape)}", REPAIR)
+        raise Refusal("M021", f"weights {w.dtype} of shape {list(w.shape)} are not taken", CUT)
     _integer(draft, node, Dense(), w, _meaning(draft, node, 4, 5, 2, axis=1), 1)
 
 

@@ -204,7 +204,20 @@ def depth_to_space(draft: Draft, node: Node) -> None:
 
 
 def space_to_depth(draft: Draft, node: Node) -> None:
-    put(draft, node, SpaceToDepth(attribute(node, "blocksize", 0)), draft.name(node, 0))
+    """SpaceToDepth; its mode CRD, where channels stand before their blocks, from its parts."""
+    x, mode = draft.name(node, 0), attribute(node, "mode", "DCR")
+    op = SpaceToDepth(attribute(node, "blocksize", 0))
+    if mode == "DCR":
+        put(draft, node, op, x)
+        return
+    if mode != "CRD" or len(draft.shape(x)) != 4:
+        raise Refusal("M023", f"mode is {mode!r}", REPAIR)
+    n, c, h, w = draft.shape(x)
+    b = op.block
+    blocks = Reshape((n, c, h // b, b, w // b, b))
+    parts = draft.add(node, blocks, [draft.value(x)], part="blocks")
+    turned = draft.add(node, Transpose((0, 1, 3, 5, 2, 4)), [parts], part="turned")
+    draft.add(node, Reshape((n, c * b * b, h // b, w // b)), [turned])
 
 
 def shape(draft: Draft, node: Node) -> None:

@@ -38,6 +38,21 @@ def binary(fn: BinaryFn) -> Rule:
     return rule
 
 
+def power(draft: Draft, node: Node) -> None:
+    """Pow: the result has the type of the base; an exponent of another is converted."""
+    x, exponent = draft.name(node, 0), draft.name(node, 1)
+    dtype = floats(draft, x)
+    if draft.dtype(exponent) is dtype:
+        put(draft, node, Binary(BinaryFn.POW), x, exponent)
+        return
+    known = draft.known.get(draft.alias.get(exponent, exponent))
+    if known is not None:
+        value = draft.new_constant(f"{exponent}/{node.op}", known.astype(str(dtype)))
+    else:
+        value = draft.add(node, Cast(dtype), [draft.value(exponent)], part="exponent")
+    draft.add(node, Binary(BinaryFn.POW), [draft.value(x), value])
+
+
 def folded(fn: BinaryFn, *, mean: bool = False) -> Rule:
     """Sum, Max, Min, Mean: any number of inputs, two by two from the left."""
 

@@ -33,10 +33,11 @@ class Damaged(Exception):
 
 @dataclass(frozen=True)
 class Inner:
-    """A graph inside a node's attribute: a branch of If."""
+    """A graph inside a node's attribute: a branch of If, the body of a loop."""
 
     tensors: Mapping[str, Tensor]
     nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 
@@ -246,7 +247,9 @@ class _Reader:
             outputs = tuple(proto.output)
             name = next((name for name in outputs if name), f"node {index}")
             own = proto.domain in OWN_DOMAINS
-            attributes = {a.name: self._attribute(a, proto.op_type) for a in proto.attribute}
+            attributes = Watched(
+                {a.name: self._attribute(a, proto.op_type) for a in proto.attribute}
+            )
             yield Node(
                 label=proto.name or name,
                 op=proto.op_type,
@@ -284,7 +287,12 @@ class _Reader:
             case kinds.GRAPH:
                 constants = dict(self._constants(proto.g))
                 nodes = tuple(self._nodes(proto.g.node))
-                return Inner(constants, nodes, tuple(v.name for v in proto.g.output))
+                return Inner(
+                    constants,
+                    nodes,
+                    tuple(v.name for v in proto.g.input),
+                    tuple(v.name for v in proto.g.output),
+                )
         return None  # lists of graphs and types: no operator that convgen takes has them
 
 
@@ -301,12 +309,37 @@ def _captured(attributes: Iterable[Any]) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for inner in attributes:
         if isinstance(inner, Inner):
-            own = {name for node in inner.nodes for name in node.outputs} | set(inner.tensors)
+            own = {name for node in inner.nodes for name in node.outputs}
+            own |= {*inner.tensors, *inner.inputs}
             for node in inner.nodes:
                 found |= dict.fromkeys((*node.inputs, *node.captured))
             found |= dict.fromkeys(inner.outputs)
             found = {name: None for name in found if name not in own and name != ABSENT}
     return tuple(found)
+
+
+class Watched(dict[str, Any]):
+    """Attributes of one node; ``unread`` are those that no rule has asked for.
+
+    Newer operator sets give old operators new attributes: one that convgen does not know must be
+    refused, not overlooked.
+    """
+
+    def __init__(self, found: Mapping[str, Any]) -> None:
+        super().__init__(found)
+        self.asked: set[str] = set()
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.asked.add(key)
+        return super().get(key, default)
+
+    def __contains__(self, key: object) -> bool:
+        self.asked.add(str(key))
+        return super().__contains__(key)
+
+    @property
+    def unread(self) -> list[str]:
+        return [name for name in self if name not in self.asked]
 
 
 def _dimension(proto: Any) -> int | str:

@@ -8,10 +8,11 @@ from types import MappingProxyType
 from convgen.importers.onnx import along, integers, moving, pointwise, resize, windows
 from convgen.importers.onnx.branches import branch
 from convgen.importers.onnx.context import CUT
-from convgen.importers.onnx.fold import fold
-from convgen.importers.refusal import Refusal
+from convgen.importers.onnx.fold import FOLDABLE, fold
+from convgen.importers.onnx.read import Watched
+from convgen.importers.refusal import Refusal, shown
 from convgen.importers.source import Node, Source
-from convgen.importers.translate import Draft, Format, Rule, element
+from convgen.importers.translate import COMPUTED, Draft, Format, Rule, element
 from convgen.network.graph import Elem, Quantization
 from convgen.network.ops import BinaryFn, ReduceFn, UnaryFn
 from convgen.spec.model import Act, Activation
@@ -19,7 +20,7 @@ from convgen.spec.quant import Rounding
 
 _BINARY = {
     "Add": BinaryFn.ADD, "Sub": BinaryFn.SUB, "Mul": BinaryFn.MUL, "Div": BinaryFn.DIV,
-    "Pow": BinaryFn.POW, "Equal": BinaryFn.EQUAL, "Less": BinaryFn.LESS,
+    "Equal": BinaryFn.EQUAL, "Less": BinaryFn.LESS,
     "LessOrEqual": BinaryFn.LESS_EQUAL, "Greater": BinaryFn.GREATER,
     "GreaterOrEqual": BinaryFn.GREATER_EQUAL, "And": BinaryFn.AND, "Or": BinaryFn.OR,
     "Xor": BinaryFn.XOR,
@@ -61,6 +62,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "ReduceSum": along.reduce(ReduceFn.SUM, since=13),
         **{op: pointwise.binary(fn) for op, fn in _BINARY.items()},
         **{op: pointwise.unary(fn) for op, fn in _UNARY.items()},
+        "Pow": pointwise.power,
         "Sum": pointwise.folded(BinaryFn.ADD),
         "Max": pointwise.folded(BinaryFn.MAX),
         "Min": pointwise.folded(BinaryFn.MIN),
@@ -113,6 +115,28 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "If": branch,
     }
 )
+# Attributes that change nothing in a trained network, or nothing in the forms that are taken.
+MEANINGLESS: Mapping[str, frozenset[str]] = MappingProxyType(
+    {
+        "BatchNormalization": frozenset({"momentum"}),
+        "Cast": frozenset({"saturate", "round_mode"}),
+        "CastLike": frozenset({"saturate", "round_mode"}),
+        "Concat": frozenset({"axis"}),
+        **{op: frozenset({"keepdims"}) for op in ("ReduceSum", *_REDUCE)},
+        "Dropout": frozenset({"ratio", "seed", "is_test"}),
+        "Gemm": frozenset({"beta"}),
+        "GroupNormalization": frozenset({"stash_type"}),
+        "If": frozenset({"then_branch", "else_branch"}),
+        "LayerNormalization": frozenset({"stash_type"}),
+        "QuantizeLinear": frozenset({"axis", "saturate", "precision", "output_dtype"}),
+        "DequantizeLinear": frozenset({"axis", "output_dtype"}),
+        "Resize": frozenset(
+            {"roi", "extrapolation_value", "keep_aspect_ratio_policy", "cubic_coeff_a"}
+            | {"exclude_outside", "nearest_mode"}
+        ),
+        "Pad": frozenset({"value"}),
+    }
+)
 CONTROL = frozenset({"Loop", "Scan"})
 RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 
@@ -125,6 +149,12 @@ def why_not(node: Node) -> Refusal:
         return Refusal("M020", "control flow is not taken", "export the model without it")
     if node.op in RECURRENT:
         return Refusal("M020", "recurrent layers are not taken", CUT)
+    if node.op in FOLDABLE:
+        return Refusal(
+            "M025",
+            "it is only taken where all that it takes is known when the network is built",
+            CUT,
+        )
     return Refusal("M020", "the operator is not known to convgen", CUT)
 
 
@@ -144,6 +174,12 @@ def onnx_format(source: Source) -> Format:
         return (sizes, dtype, None) if len(sizes) == len(tensor.shape) else None
 
     def checked(draft: Draft, node: Node) -> None:
-        return None
+        """Has the rule asked for every attribute that matters?"""
+        if draft.detail == COMPUTED or not isinstance(node.attributes, Watched):
+            return
+        unread = set(node.attributes.unread) - MEANINGLESS.get(node.op, frozenset())
+        if unread:
+            names = ", ".join(shown(name) for name in sorted(unread))
+            raise Refusal("M021", f"its attribute {names} is not known to convgen", CUT)
 
     return Format(RULES, fold, why_not, declared, Rounding.ONNX, checked)
