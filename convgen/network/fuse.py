@@ -19,6 +19,7 @@ PASSES: tuple[Callable[[Draft], None], ...] = (
     quantised.through_constants,
     quantised.fuse_quantised,
     quantised.drop_round_trips,
+    quantised.signed_weights,
     tidy.fold_constants,
     tidy.drop_identities,
     tidy.merge_moves,

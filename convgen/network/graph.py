@@ -287,8 +287,11 @@ def edited(
 _WORD = re.compile(r"[^A-Za-z0-9]+")
 
 
-def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, str]:
+def identifiers(
+    names: Iterable[str], taken: Iterable[str] = (), of: Mapping[str, str] | None = None
+) -> dict[str, str]:
     """A C identifier for each name (any text), unique and stable: the same names, the same words.
+    ``of``: the texts to make words of, where names alone are not unique.
 
     Lower case, letters, digits and single underscores; a name without any such character becomes
     ``t``; clashes are numbered in order. The caller adds the network's prefix, so that neither
@@ -297,7 +300,8 @@ def identifiers(names: Iterable[str], taken: Iterable[str] = ()) -> dict[str, st
     found: dict[str, str] = {}
     used = set(taken)
     for name in names:
-        word = _WORD.sub("_", name).strip("_").lower()[:40].rstrip("_") or "t"
+        text = name if of is None else of[name]
+        word = _WORD.sub("_", text).strip("_").lower()[:40].rstrip("_") or "t"
         unique, number = word, 2
         while unique in used:
             unique, number = f"{word}_{number}", number + 1

@@ -99,7 +99,7 @@ def _weighted(draft: Draft, node: Node, core: Node, act: Node | None) -> None:
     """x and w dequantised (w constant, int8), b an int32 constant of their scale."""
     x, w = (_integers(draft, name) for name in core.inputs[:2])
     y = draft.values[node.output]
-    if x is None or w is None or w.name not in draft.constants or w.dtype is not Elem.INT8:
+    if x is None or w is None or w.name not in draft.constants or not w.dtype.eight_bit:
         return
     assert x.quant is not None and w.quant is not None and y.quant is not None
     if isinstance(core.op, MatMul):
@@ -174,3 +174,20 @@ def drop_round_trips(draft: Draft) -> None:
             continue
         if draft.bypass(node, source.name):
             draft.notes.append(f"quantize `{node.name}`: undoes a dequantise of the same meaning")
+
+
+def signed_weights(draft: Draft) -> None:
+    """uint8 weights as int8 ones with their zero point moved by as much: the same products."""
+    import numpy as np
+
+    for node in draft.each():
+        if not isinstance(node.op, (Conv, ConvTransposed, Dense)) or draft.exact(node):
+            continue
+        value, array = draft.values[node.inputs[1]], draft.array(node.inputs[1])
+        if value.dtype is not Elem.UINT8 or array is None or value.quant is None:
+            continue
+        moved = (array.astype(np.int16) - 128).astype(np.int8)
+        zeros = tuple(zero - 128 for zero in value.quant.zero_point)
+        name = draft.constant(moved, value.name, replace(value.quant, zero_point=zeros))
+        inputs = (node.inputs[0], name, *node.inputs[2:])
+        draft.update(node, "uint8 weights as int8, the zero point with them", inputs=inputs)
