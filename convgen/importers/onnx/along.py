@@ -139,7 +139,8 @@ def reduce(fn: ReduceFn, since: int = 18) -> Rule:
         x = draft.name(node, 0)
         shape = draft.shape(x)
         axes = axes_of(draft, node, 1, since)
-        if not axes and attribute(node, "noop_with_empty_axes", 0):
+        nothing = attribute(node, "noop_with_empty_axes", 0)
+        if not axes and nothing:
             if fn in (ReduceFn.MEAN, ReduceFn.SUM, ReduceFn.MAX, ReduceFn.MIN, ReduceFn.PROD):
                 draft.same(node, x)
                 return
