@@ -117,76 +117,108 @@ def _spans(flow: Flow, order: Sequence[int], steps: Sequence[Step]) -> list[Span
 
 def place(spans: Sequence[Span]) -> tuple[list[int], int]:
     """An offset for each span, and the arena's size."""
-    everyone = list(range(len(spans)))
-    meets = [[j for j in everyone if j != i and spans[i].meets(spans[j])] for i in everyone]
+    search = _Search(spans)
+    everyone = range(len(spans))
+    load = search.loads()
     orders = [
         sorted(everyone, key=lambda i: (-spans[i].bytes, spans[i].first, i)),
+        sorted(everyone, key=lambda i: (-load[i], -spans[i].bytes, spans[i].first, i)),
         sorted(everyone, key=lambda i: (spans[i].first, -spans[i].bytes, i)),
         sorted(everyone, key=lambda i: (-spans[i].last, -spans[i].bytes, i)),
         sorted(everyone, key=lambda i: (spans[i].first - spans[i].last, -spans[i].bytes, i)),
         sorted(everyone, key=lambda i: (-spans[i].bytes * (spans[i].last - spans[i].first + 1), i)),
     ]
-    found = [(*_first_fit(spans, meets, order), order) for order in orders]
-    offsets, total, order = min(found, key=lambda f: f[1])
-    floor = _floor(spans)
-    if total > floor:
-        offsets, total = _exchanged(spans, meets, order, offsets, total, floor)
-    return offsets, total
+    turns = sorted(everyone, key=lambda i: (spans[i].first, i))
+    alternate = frozenset(turns[1::2])
+    tries = [search.tried(order, high) for order in orders for high in (frozenset(), alternate)]
+    best = min(tries, key=lambda found: found.total)
+    return search.improved(best)
 
 
-def _floor(spans: Sequence[Span]) -> int:
-    """The most bytes live at one step: no placement takes less."""
-    times = sorted({span.first for span in spans})
-    return max((sum(s.bytes for s in spans if s.first <= t <= s.last) for t in times), default=0)
+@dataclass(frozen=True)
+class _Placed:
+    """What an order of placing gives. ``high``: spans that go to the top instead of the bottom."""
+
+    order: tuple[int, ...]
+    high: frozenset[int]
+    offsets: tuple[int, ...]
+    total: int
 
 
-def _first_fit(
-    spans: Sequence[Span], meets: Sequence[Sequence[int]], order: Iterable[int]
-) -> tuple[list[int], int]:
-    """Each span at the lowest place that is free for all of its time."""
-    offsets = [-1] * len(spans)
-    total = 0
-    for i in order:
-        taken = sorted(
-            (offsets[j], offsets[j] + spans[j].bytes) for j in meets[i] if offsets[j] >= 0
-        )
-        at = 0
-        for start, end in taken:
-            if start - at >= spans[i].bytes:
+class _Search:
+    """Placements of one set of spans."""
+
+    def __init__(self, spans: Sequence[Span]) -> None:
+        self.spans = spans
+        everyone = range(len(spans))
+        self.meets = [
+            [j for j in everyone if j != i and spans[i].meets(spans[j])] for i in everyone
+        ]
+        self.floor = max(self.loads(), default=0)  # no placement takes less
+
+    def loads(self) -> list[int]:
+        """For each span the most bytes that are live while it is."""
+        at = {
+            s.first: sum(t.bytes for t in self.spans if t.first <= s.first <= t.last)
+            for s in self.spans
+        }
+        return [
+            max(load for time, load in at.items() if s.first <= time <= s.last) for s in self.spans
+        ]
+
+    def tried(self, order: Iterable[int], high: frozenset[int]) -> _Placed:
+        """Each span in turn at the lowest place that is free for all of its time, or the highest
+        below the floor.
+        """
+        order = tuple(order)
+        offsets = [-1] * len(self.spans)
+        total = 0
+        for i in order:
+            taken = [(offsets[j], offsets[j] + self.spans[j].bytes) for j in self.meets[i]]
+            gaps = _gaps(sorted(t for t in taken if t[0] >= 0), self.floor)
+            size = self.spans[i].bytes
+            fits = [(start, end) for start, end in gaps if end - start >= size]
+            offsets[i] = fits[-2][1] - size if i in high and len(fits) > 1 else fits[0][0]
+            total = max(total, offsets[i] + size)
+        return _Placed(order, high, tuple(offsets), total)
+
+    def improved(self, best: _Placed) -> tuple[list[int], int]:
+        """Spans that end highest, and some others, change their turn or their end. The numbers come
+        from a fixed sequence.
+        """
+        state = 1
+        asked = sum(map(len, self.meets)) + len(self.spans)
+        for _ in range(min(TRIALS, LOOKS // max(1, asked))):
+            if best.total <= self.floor:
                 break
-            at = max(at, end)
-        offsets[i] = at
-        total = max(total, at + spans[i].bytes)
-    return offsets, total
+            ends = [at + self.spans[i].bytes for i, at in enumerate(best.offsets)]
+            top = [at for at, i in enumerate(best.order) if ends[i] == best.total]
+            picks = []
+            for _ in range(3):
+                state = (state * 6364136223846793005 + 1442695040888963407) % 2**64
+                picks.append(state >> 33)
+            source = top[picks[0] % len(top)] if picks[0] & 64 else picks[0] % len(best.order)
+            order, high = list(best.order), best.high
+            i = order.pop(source)
+            target = picks[1] % (source + 1) if picks[1] & 64 else picks[1] % (len(order) + 1)
+            order.insert(target, i)
+            if picks[2] & 1:
+                high = high ^ {i if picks[2] & 2 else (picks[2] >> 2) % len(order)}
+            found = self.tried(order, high)
+            best = found if found.total <= best.total else best
+        return list(best.offsets), best.total
 
 
-def _exchanged(
-    spans: Sequence[Span],
-    meets: Sequence[Sequence[int]],
-    order: Sequence[int],
-    offsets: list[int],
-    total: int,
-    floor: int,
-) -> tuple[list[int], int]:
-    """Other orders of placing: spans that end highest move forward. Numbers come from a fixed
-    sequence.
-    """
-    best, state = list(order), 1
-    asked = sum(map(len, meets)) + len(spans)
-    for _ in range(min(TRIALS, LOOKS // asked)):
-        top = [at for at, i in enumerate(best) if offsets[i] + spans[i].bytes == total]
-        state = (state * 1103515245 + 12345) % 2**31
-        source = top[state % len(top)] if state & 64 else state % len(best)
-        state = (state * 1103515245 + 12345) % 2**31
-        target = state % (source + 1) if state & 32 else state % len(best)
-        tried = list(best)
-        tried.insert(target, tried.pop(source))
-        made, size = _first_fit(spans, meets, tried)
-        if size <= total:
-            best, offsets, total = tried, made, size
-        if total == floor:
-            break
-    return offsets, total
+def _gaps(taken: Sequence[tuple[int, int]], top: int) -> list[tuple[int, int]]:
+    """What is free between sorted ranges: below ``top`` in pieces, and all above them."""
+    gaps, at = [], 0
+    for start, end in taken:
+        if start > at:
+            gaps.append((at, start))
+        at = max(at, end)
+    if at < top:
+        gaps.append((at, top))
+    return [*gaps, (at, 2**62)]
 
 
 def _peak_step(flow: Flow, order: Sequence[int], steps: Sequence[Step]) -> str:

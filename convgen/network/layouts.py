@@ -126,3 +126,43 @@ def reshaped_strides(shape: Ints, strides: Ints, new: Ints) -> Ints | None:
             step *= new[axis]
         i, j = i + 1, j + 1
     return tuple(found) if i == len(old) and j == len(fresh) else None
+
+
+def reshape_order(view: View, new: Ints) -> Ints:
+    """An order of the axes in which a dense copy can be reshaped to ``new`` without another one.
+
+    Axes that a reshape merges or cuts together keep their logical order; such groups stand as wide
+    or as narrow as they lie in memory now. Channels that are shuffled stay the innermost ones.
+    """
+    groups, at = [], 0
+    for old in _groups(view.shape, new):
+        groups.append(tuple(range(at, at + old)))
+        at += old
+    width = [
+        max((abs(view.strides[a]) for a in g if view.shape[a] != 1), default=0) for g in groups
+    ]
+    # Groups of axes with one element stay beside the group behind them.
+    for place in reversed(range(len(groups) - 1)):
+        width[place] = width[place] or width[place + 1]
+    ranked = sorted(range(len(groups)), key=lambda place: -width[place])
+    return tuple(axis for place in ranked for axis in groups[place])
+
+
+def _groups(shape: Ints, new: Ints) -> list[int]:
+    """How many old axes go together, run by run: each run holds as many elements as a run of new
+    axes does.
+    """
+    found, i, j = [], 0, 0
+    while i < len(shape):
+        start, a, b = i, shape[i], 1
+        i += 1
+        while True:
+            while b < a and j < len(new):
+                b *= new[j]
+                j += 1
+            if a == b or i == len(shape):
+                break
+            a *= shape[i]
+            i += 1
+        found.append(i - start)
+    return found

@@ -14,7 +14,7 @@ from typing import Any
 from convgen.errors import ConvgenError
 from convgen.network import moves, problems
 from convgen.network.graph import Graph, Node, Value, identifiers
-from convgen.network.layouts import View, ordered, same_strides
+from convgen.network.layouts import View, ordered, reshape_order, same_strides
 from convgen.network.ops import (
     Activate,
     AvgPool,
@@ -237,7 +237,9 @@ class _Lowering:
         if isinstance(op, Reshape):
             # The newest copy may allow what the first view does not.
             made = next((v for x in self._all(name) if (v := x.reshaped(op.shape))), None)
-            made = made or self._copied(name).reshaped(op.shape)
+            made = made or self._copied(name, reshape_order(self.view(name), op.shape)).reshaped(
+                op.shape
+            )
             assert made is not None, node
             self._view(node.output, made)
             return

@@ -123,8 +123,9 @@ class Step:
     Canonical axes: operators with a window see [N, H, W, C] (1-D: H is 1; 3-D: [N, D, H, W, C]) and
     have ``channels_last`` and kernels of that rank; element-wise operators, reductions, softmax and
     normalisations see the axes in the order that their output has in memory, with the operator's
-    ``axis`` or ``axes`` renumbered. Operands that broadcast are repeated by strides of 0, so every operand of
-    an element-wise operator has its output's shape. Reductions keep their axes with size 1.
+    ``axis`` or ``axes`` renumbered. Operands that broadcast are repeated by strides of 0, so every
+    operand of an element-wise operator has its output's shape. Reductions keep their axes with
+    size 1.
 
     ``inputs``: slots in the order of the operator's inputs, None for absent ones and for the
     constants of a convolution or dense operator, which are packed: ``weights`` and ``bias`` name

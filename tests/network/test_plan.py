@@ -183,6 +183,33 @@ def test_reshapes_keep_the_logical_order() -> None:
     check(net, d, net.conv(again))
 
 
+def test_a_channel_shuffle_takes_one_copy() -> None:
+    net = Net(1, 6, 4, 4)
+    y = net.do(ops.Reshape((1, 2, 4, 4, 4)), net.conv(net.x, 8))
+    y = net.do(ops.Reshape((1, 8, 4, 4)), net.do(ops.Transpose((0, 2, 1, 3, 4)), y))
+    y = net.do(ops.Reduce(axes=(2, 3)), net.conv(y))
+    assert kinds(check(net, y)) == ["copy", "conv", "copy", "conv", "reduce_mean"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_random_reshapes(seed: int) -> None:
+    """Views and orders under any permutation and any regrouping of the axes."""
+    rng = random.Random(seed)
+    shape = tuple(rng.choice((1, 2, 3, 4)) for _ in range(rng.randrange(2, 6)))
+    net = Net(*shape)
+    y = net.do(ops.Activate(RELU), net.x)
+    for _ in range(3):
+        rank = len(net.shape(y))
+        y = net.do(ops.Transpose(tuple(rng.sample(range(rank), rank))), y)
+        flat, rest = [], int(np.prod(net.shape(y)))
+        while rest > 1 and len(flat) < 4:
+            part = rng.choice([d for d in range(1, rest + 1) if rest % d == 0])
+            flat.append(part)
+            rest //= part
+        y = net.do(ops.Reshape((*flat, rest)), y)
+    check(net, y, fuse=False)
+
+
 def test_a_pool_to_one_pixel_flattens_without_a_copy() -> None:
     net = Net(1, 6, 4, 4)
     y = net.do(ops.Reduce(axes=(2, 3)), net.conv(net.x, 8))
@@ -285,7 +312,7 @@ def test_random_blocks_are_placed_near_the_bound() -> None:
                 assert apart or not one.meets(two)
         live = max(sum(s.bytes for s in spans if s.first <= t <= s.last) for t in range(80))
         worst = max(worst, total / live)
-    assert worst <= 1.05
+    assert worst <= 1.02
 
 
 @pytest.mark.parametrize("seed", range(40))
