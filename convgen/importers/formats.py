@@ -50,7 +50,8 @@ def chosen_shapes(source: Source, task: Task) -> dict[str, tuple[int, ...]]:
         tensor = source.tensors.get(name)
         given, said = task.shapes.get(name), None if tensor is None else tensor.shape
         if given is not None:
-            if said is not None and not fits(given, said):
+            asked = said if tensor is None or tensor.open is None else tensor.open
+            if asked is not None and not fits(given, asked):
                 raise model_error(
                     task.path,
                     "M011",

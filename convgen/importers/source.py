@@ -27,13 +27,15 @@ class Meaning:
 
 @dataclass(frozen=True)
 class Tensor:
-    """``shape``: None where the file does not say. ``data``: of constants, read-only."""
+    """``shape``: None where the file does not say. ``data``: of constants, read-only. ``open``: the
+    shape again, its open dimensions without a number, where the file suggests one for those."""
 
     name: str
     shape: Shape | None
     dtype: str
     data: np.ndarray[Any, Any] | None = None
     meaning: Meaning | None = None
+    open: Shape | None = None
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,6 @@ class _Reader:
         self.graph = self.model.Subgraphs(0)
         self.types = _names(tflite.TensorType)
         self.operators = _names(tflite.BuiltinOperator)
-        self.open: set[str] = set()  # tensors whose shape is the file's suggestion only
 
     def source(self) -> Source:
         tensors = list(self._tensors())
@@ -81,7 +80,7 @@ class _Reader:
             outputs=tuple(names[i] for i in outputs),
             tensors={t.name: t for t in tensors},
             nodes=nodes,
-            notes=tuple(_open(tensors[i]) for i in inputs if names[i] in self.open),
+            notes=tuple(_open(tensors[i]) for i in inputs if tensors[i].open),
             metadata=self._metadata(),
         )
 
@@ -103,14 +102,14 @@ class _Reader:
         if len(shape) > MAX_RANK or any(n < 0 for n in shape):
             raise Damaged(f"tensor {name!r} has the shape {list(shape)}")
         signature = _vector(tensor, "ShapeSignature")
-        if len(signature) == len(shape) and any(n < 0 for n in signature):
-            self.open.add(name)
+        is_open = len(signature) == len(shape) and any(n < 0 for n in signature)
         return Tensor(
             name=name,
             shape=shape,
             dtype=DTYPES.get(kind, kind.lower()),
             data=self._data(tensor, name, shape, kind),
             meaning=self._meaning(tensor, name, shape),
+            open=tuple(int(n) if n > 0 else "" for n in signature) if is_open else None,
         )
 
     def _data(
