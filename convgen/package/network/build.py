@@ -29,6 +29,7 @@ from convgen.package.disk.manifest import NAME as MANIFEST
 from convgen.package.disk.manifest import Manifest, digests, intact, read_manifest
 from convgen.package.disk.result import BuildEvent, BuildOptions, BuildResult, OnEvent, Stage, State
 from convgen.package.disk.session import Session
+from convgen.package.network.files import companion_files
 from convgen.package.network.program import Program, program_of
 from convgen.package.network.python import glue_files, python_files, weights_name
 from convgen.package.network.text import network_files
@@ -136,7 +137,12 @@ def _rebuilt(
     bound = bind(name, extension, glue[f"{name}_glue.h"], session.binding, session.python)
     texts = {**kernel, **glue, **bound.sources}
     library, state = _library(session, program, place, work, texts, bound, key)
-    package = {**kernel, **python_files(program, extension), **bound.module}
+    package = {
+        **kernel,
+        **companion_files(program),
+        **python_files(program, extension),
+        **bound.module,
+    }
     files = {file: text.encode() for file, text in package.items()}
     files[weights_name(extension)] = program.blob
     files[bound.library] = library.content

@@ -52,6 +52,7 @@ class NetworkText:
     licence: tuple[str, ...]
     conditions: str
     sections: tuple[str, ...]
+    shares: bool
     features: str
     feature_words: str
     asking: str
@@ -109,6 +110,7 @@ def network_text(program: Program) -> NetworkText:
         licence=tuple(licence(program)),
         conditions=condition(program),
         sections=section,
+        shares=any(f"{name}_share(" in text for text in section),
         features=" && ".join(_cpu_has(feature, name) for feature in features),
         feature_words=f" ({', '.join(features)})" if features else "",
         asking=asking(features, name),
