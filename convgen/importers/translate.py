@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from convgen.importers.limits import MAX_ELEMENTS, MAX_RANK
 from convgen.importers.refusal import Refusal, Refused, shown
 from convgen.importers.source import ABSENT, Meaning, Node, Source
-from convgen.network.graph import Builder, Elem, Graph, Op, Quantization, ShapeError, fresh
+from convgen.network.graph import Builder, Elem, Graph, Op, Quantization, ShapeError, Type, fresh
 from convgen.network.ops import Identity
 from convgen.spec.quant import Rounding
 
@@ -64,6 +64,13 @@ class Draft:
     rows: list[Row] = field(default_factory=list)
     refused: list[Refused] = field(default_factory=list)
     detail: str = ""
+    named: set[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        """``named``: every name that the file uses anywhere."""
+        self.named = {*self.source.tensors, *self.source.inputs, *self.source.outputs}
+        for node in self.source.nodes:
+            self.named.update(node.inputs, node.outputs, node.captured)
 
     # -- what is there
 
@@ -140,9 +147,11 @@ class Draft:
 
     def fresh(self, wanted: str) -> str:
         """A name that neither the file nor the graph has."""
-        taken = {**self.source.tensors, **self.builder.values, **dict.fromkeys(self.known)}
-        taken |= dict.fromkeys(self.lost)
-        return fresh(taken, wanted)
+        name, number = wanted, 1
+        while any(name in names for names in (self.named, self.builder.values, self.known)):
+            number += 1
+            name = f"{wanted}.{number}"
+        return name
 
     def add(
         self,
@@ -161,12 +170,17 @@ class Draft:
         """
         if outputs is None:
             outputs = (self.fresh(f"{node.outputs[0]}/{part}"),) if part else node.outputs
+        if len(outputs) != len(op.infer(self._types(inputs))) or ABSENT in outputs:
+            raise Refusal("M023", f"it has {len(outputs)} outputs", "repair the model")
         label = fresh(self.labels, f"{node.label}/{part}" if part else node.label)
         self.labels[label] = None
         names = self.builder.node(label, op, inputs, outputs, quants, dtypes=dtypes)
         for name in names:
             bounded(self.builder.shape(name))
         return names[0]
+
+    def _types(self, inputs: Sequence[str]) -> list[Type | None]:
+        return [None if name == ABSENT else self.builder.values[name].type for name in inputs]
 
     def same(self, node: Node, name: str) -> None:
         """The node's output is the tensor ``name`` itself."""

@@ -121,14 +121,14 @@ class _Reader:
             raise Damaged(f"{len(graph.node)} nodes, {len(graph.initializer)} constants")
         constants = dict(self._constants(graph))
         inputs = self._inputs(graph, constants)
-        described = {v.name: self._described(v) for v in (*graph.value_info, *graph.output)}
+        described = {text(v.name): self._described(v) for v in (*graph.value_info, *graph.output)}
         tensors = {**described, **{t.name: t for t in inputs}, **constants}
         nodes = tuple(self._nodes(graph.node))
         return Source(
             format="ONNX",
-            name=graph.name,
+            name=text(graph.name),
             inputs=tuple(t.name for t in inputs),
-            outputs=tuple(v.name for v in graph.output),
+            outputs=tuple(text(v.name) for v in graph.output),
             tensors=tensors,
             nodes=nodes,
             notes=tuple(self.notes),
@@ -137,10 +137,12 @@ class _Reader:
 
     def _metadata(self) -> dict[str, str]:
         """What the file says about its origin and licence."""
-        found = {"producer": f"{self.model.producer_name} {self.model.producer_version}".strip()}
+        found: dict[str, str] = {}
+        made = (self.model.producer_name, self.model.producer_version)
+        found["producer"] = " ".join(map(text, made)).strip()[:METADATA_LIMIT]
         for entry in self.model.metadata_props:
-            if entry.key.lower() in METADATA:
-                found[entry.key.lower()] = entry.value[:METADATA_LIMIT]
+            if text(entry.key).lower() in METADATA:
+                found[text(entry.key).lower()] = text(entry.value)[:METADATA_LIMIT]
         return {key: value for key, value in found.items() if value}
 
     # -- tensors
@@ -149,32 +151,33 @@ class _Reader:
         """Those without a value in the file. Old files list their weights among the inputs."""
         found = []
         for value in graph.input:
-            if value.name in constants:
+            if text(value.name) in constants:
                 if self.model.ir_version >= 4:
-                    self.notes.append(f"input {value.name} has a default, which is taken")
+                    self.notes.append(f"input {text(value.name)} has a default, which is taken")
                 continue
             found.append(self._described(value))
         return found
 
     def _described(self, value: Any) -> Tensor:
         """A tensor of which the file tells type and shape."""
+        name = text(value.name)
         kind = value.type.WhichOneof("value")
         if kind != "tensor_type":
-            return Tensor(value.name, None, kind or "unknown")
+            return Tensor(name, None, kind or "unknown")
         tensor = value.type.tensor_type
         shape: Shape | None = None
         if tensor.HasField("shape"):
             shape = tuple(_dimension(d) for d in tensor.shape.dim)
             if len(shape) > MAX_RANK:
-                raise Damaged(f"tensor {shown(value.name)} has {len(shape)} axes")
-        return Tensor(value.name, shape, type_name(tensor.elem_type))
+                raise Damaged(f"tensor {shown(name)} has {len(shape)} axes")
+        return Tensor(name, shape, type_name(tensor.elem_type))
 
     def _constants(self, graph: Any) -> Iterator[tuple[str, Tensor]]:
         seen: set[str] = set()
         for proto in graph.initializer:
-            yield from self._constant(proto.name, self._array(proto, proto.name), seen)
+            yield from self._constant(text(proto.name), self._array(proto, text(proto.name)), seen)
         for sparse in graph.sparse_initializer:
-            name = sparse.values.name
+            name = text(sparse.values.name)
             yield from self._constant(name, self._dense(sparse, name), seen)
 
     def _constant(self, name: str, array: Array, seen: set[str]) -> Iterator[tuple[str, Tensor]]:
@@ -199,7 +202,7 @@ class _Reader:
         except KeyError:
             raise Damaged(f"constant {shown(name)} has the type {proto.data_type}") from None
         if proto.data_location == onnx.TensorProto.EXTERNAL:
-            entries = {e.key: e.value for e in proto.external_data}
+            entries = {text(e.key): text(e.value) for e in proto.external_data}
             if dtype.name not in NATIVE:
                 raise Outside(f"weights {name} of type {dtype.name} are not taken")
             return self.beside.array(entries, shape, dtype.newbyteorder("<"), name)
@@ -244,19 +247,17 @@ class _Reader:
 
     def _nodes(self, protos: Iterable[Any]) -> Iterator[Node]:
         for index, proto in enumerate(protos):
-            outputs = tuple(proto.output)
+            outputs = tuple(map(text, proto.output))
             name = next((name for name in outputs if name), f"node {index}")
-            own = proto.domain in OWN_DOMAINS
-            attributes = Watched(
-                {a.name: self._attribute(a, proto.op_type) for a in proto.attribute}
-            )
+            op, domain = text(proto.op_type), text(proto.domain)
+            attributes = Watched({text(a.name): self._attribute(a, op) for a in proto.attribute})
             yield Node(
-                label=proto.name or name,
-                op=proto.op_type,
-                inputs=tuple(proto.input),
+                label=text(proto.name) or name,
+                op=op,
+                inputs=tuple(map(text, proto.input)),
                 outputs=outputs,
                 attributes=attributes,
-                domain="" if own else proto.domain,
+                domain="" if domain in OWN_DOMAINS else domain,
                 version=self.opset,
                 captured=_captured(attributes.values()),
                 origin=proto,
@@ -273,25 +274,25 @@ class _Reader:
             case kinds.INT:
                 return int(proto.i)
             case kinds.STRING:
-                return proto.s.decode("utf-8", "backslashreplace")
+                return text(proto.s)
             case kinds.FLOATS:
                 return tuple(float(v) for v in proto.floats)
             case kinds.INTS:
                 return tuple(int(v) for v in proto.ints)
             case kinds.STRINGS:
-                return tuple(s.decode("utf-8", "backslashreplace") for s in proto.strings)
+                return tuple(map(text, proto.strings))
             case kinds.TENSOR:
-                return self._array(proto.t, f"{op}.{proto.name}")
+                return self._array(proto.t, f"{op}.{text(proto.name)}")
             case kinds.SPARSE_TENSOR:
-                return self._dense(proto.sparse_tensor, f"{op}.{proto.name}")
+                return self._dense(proto.sparse_tensor, f"{op}.{text(proto.name)}")
             case kinds.GRAPH:
                 constants = dict(self._constants(proto.g))
                 nodes = tuple(self._nodes(proto.g.node))
                 return Inner(
                     constants,
                     nodes,
-                    tuple(v.name for v in proto.g.input),
-                    tuple(v.name for v in proto.g.output),
+                    tuple(text(v.name) for v in proto.g.input),
+                    tuple(text(v.name) for v in proto.g.output),
                 )
         return None  # lists of graphs and types: no operator that convgen takes has them
 
@@ -342,11 +343,16 @@ class Watched(dict[str, Any]):
         return [name for name in self if name not in self.asked]
 
 
+def text(found: str | bytes) -> str:
+    """A name; protobuf gives those that are no UTF-8 as bytes."""
+    return found if isinstance(found, str) else found.decode("utf-8", "backslashreplace")
+
+
 def _dimension(proto: Any) -> int | str:
     """A size, or the name of an open one; exporters write open ones as 0 or -1 too."""
     if proto.WhichOneof("value") == "dim_value" and proto.dim_value > 0:
         return int(proto.dim_value)
-    return str(proto.dim_param)
+    return text(proto.dim_param)
 
 
 def type_name(number: int) -> str:
