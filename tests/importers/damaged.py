@@ -126,8 +126,8 @@ def _onnx() -> list[bytes]:
         node("ConvTranspose", ["p", "t"], ["u"], strides=[2, 2], output_padding=[1, 1]),
         node("Resize", ["u", "", "", "sizes"], ["z"], mode="linear"),
         node("Reshape", ["z", "shape"], ["f"]),
-        node("Gemm", ["f", "fc"], ["g"], alpha=0.5),
-        node("Softmax", ["g"], ["y"], axis=1),
+        node("Gemm", ["f", "fc"], ["logits"], alpha=0.5),
+        node("Softmax", ["logits"], ["y"], axis=1),
     ]
     first = model(nodes, {"x": [1, 2, 8, 8]}, ["y", "p"], held)
     nodes = [
