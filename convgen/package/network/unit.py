@@ -14,7 +14,7 @@ _DEFINED = (
     re.compile(r"^#define (\w+)", re.M),
     re.compile(r"^\} (\w+);", re.M),  # typedef struct
     re.compile(r"^typedef [^{;]*?(\w+)(?: __attribute__\(\(.*?\)\))?;", re.M),
-    re.compile(r"^(?:static|[A-Z0-9_]+_(?:OP|SWEEP))\b[^;={]*?\b(\w+)\(", re.M),
+    re.compile(r"^(?:static|[A-Z][A-Z0-9_]+)\b[^;={(]*?\b(\w+)\(", re.M),
     re.compile(r"^static const [\w ]+? \*?(?:const )?(\w+)(?:\[[^\]]*\])+ =", re.M),
 )
 _WORD = re.compile(r"\b[A-Za-z_]\w*\b")

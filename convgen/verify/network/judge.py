@@ -2,7 +2,7 @@
 
 Convolutions are judged as layers are. Other steps of floats, u = 2^-24, g(n) = n*u / (1 - n*u):
 
-    add sub mul div    one rounding: u*|v|; prelu: 2*u*|v|
+    add sub mul div    one rounding: u*|v|, dequantise too; prelu: 2*u*|v|
     mean, sum          g(n) * sum of |x|, over the count, and a rounding of the quotient
     softmax            y * (g(n + 16) + 3*u*beta*(max - min))
     max, min, copies   exact
@@ -182,6 +182,10 @@ def _prelu(op: ops.PRelu, inputs: list[Array], want: Array) -> Array:
     return np.asarray(2 * UNIT * np.abs(want) + TINY)
 
 
+def _dequantize(op: ops.Dequantize, inputs: list[Array], want: Array) -> Array:
+    return np.asarray(UNIT * np.abs(want))
+
+
 def _average(op: ops.AvgPool, inputs: list[Array], want: Array) -> Array:
     n = int(np.prod(op.kernel))
     plain = type(op)(
@@ -216,6 +220,7 @@ BOUNDS: dict[type[Any], Callable[..., Array]] = {
     ops.Binary: _binary,
     ops.Activate: _activate,
     ops.PRelu: _prelu,
+    ops.Dequantize: _dequantize,
     ops.AvgPool: _average,
     ops.Reduce: _reduce,
     ops.Softmax: _softmax,
