@@ -6,6 +6,7 @@ nesting over 8, several documents, texts over 64 KiB.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,8 +19,10 @@ from convgen.spec.scalars import MAX_DIGITS, TooLongError, read_plain, show
 from convgen.spec.tree import MAX_DEPTH, Path, Report, Spot, Tree, Unread
 
 MAX_BYTES = 64 * 1024
+MAX_NETWORK_BYTES = 1024 * 1024
 MERGE = "<<"
 
+_NETWORK = re.compile(r"^[\"']?network[\"']?[ \t]*:", re.MULTILINE)
 _EMPTY = "the spec is empty: `convgen init` writes a starter"
 _NO_ALIAS = "a few lines of anchors and aliases can describe gigabytes; write the value out"
 _HINTS = (
@@ -39,13 +42,21 @@ def read_yaml(text: str, source: str) -> tuple[Tree, Report]:
     Raises ``SpecError`` when nothing can be made of the text: too large, not YAML, empty, several
     documents, not a map, nested too deep.
     """
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        raise SpecError([_nowhere(source, "E002", too_large())])
+    most = MAX_NETWORK_BYTES if is_network(text) else MAX_BYTES
+    if len(text.encode("utf-8", "surrogatepass")) > most:
+        raise SpecError([_nowhere(source, "E002", too_large(most))])
     return _Reader(source, text).document()
 
 
-def too_large() -> str:
-    return f"the spec is over 64 KiB ({MAX_BYTES} bytes): split its layers over several files"
+def too_large(most: int = MAX_BYTES) -> str:
+    if most == MAX_BYTES:
+        return f"the spec is over 64 KiB ({MAX_BYTES} bytes): split its layers over several files"
+    return f"the network is over 1 MiB ({most} bytes): keep scales and constants in its .npz"
+
+
+def is_network(text: str) -> bool:
+    """Does the text hold a network, with the key ``network`` at its top level?"""
+    return _NETWORK.search(text) is not None
 
 
 def _spot(mark: object) -> Spot:
