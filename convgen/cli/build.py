@@ -66,7 +66,7 @@ def build(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Generate, compile and verify layers and networks as packages DIR/<name>.
+    """Generate, compile and verify layers and networks.
 
     \b
     Example:  convgen build layer.yaml

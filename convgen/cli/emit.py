@@ -49,7 +49,7 @@ def emit(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the C of each layer or network to DIR/<name>, compiling nothing.
+    """Write the C of layers and networks, compiling nothing.
 
     With -o - the one C file goes to standard output.
 

@@ -56,7 +56,7 @@ def read(content: bytes, path: str) -> Source:
 
 def _parsed(content: bytes, path: str) -> Any:
     import onnx
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+    from google.protobuf.message import DecodeError
 
     model = onnx.ModelProto()
     try:
