@@ -18,7 +18,7 @@ from convgen.network.text.keys import KINDS, Read
 from convgen.network.text.parse import NetworkSpec
 from convgen.network.text.sources import DrawnSource, FileSource, Source, seeded
 from convgen.spec import nested
-from convgen.spec.forms import MAX_SIZE, whole
+from convgen.spec.forms import MAX_SIZE, mistake, whole
 from convgen.spec.forms import name as network_name
 from convgen.spec.forms import version as spec_version
 from convgen.spec.geometry import BYTES_LIMIT, MACS_LIMIT
@@ -27,9 +27,20 @@ from convgen.spec.quant import Rounding
 from convgen.spec.scalars import show
 from convgen.spec.tree import Path, Report, Tree, Unread
 
+
+def _name(value: object) -> str:
+    """A layer's rule of names; the fix names this key."""
+    from pydantic_core import PydanticCustomError
+
+    try:
+        return network_name(value)
+    except PydanticCustomError as error:
+        raise mistake(error.type, error.message().replace("`name: ", "`network: ")) from None
+
+
 _TOP: Mapping[str, Read] = {
     "version": spec_version,
-    "network": network_name,
+    "network": _name,
     "batch": partial(whole, low=1, high=MAX_SIZE),
     "dtype": forms.element,
     "layout": forms.word(Layout),
@@ -47,6 +58,7 @@ _INPUT: Mapping[str, Read] = {
     "quant": forms.meaning,
 }
 _LISTS = ("input", "inputs", "layers")
+UNKNOWN = "\0"  # begins the names of layers whose operator is not known
 
 
 def derive(tree: Tree, report: Report) -> NetworkSpec | None:
@@ -211,9 +223,9 @@ class Derivation:
         for entry in entries:
             if entry.path in self.named:
                 continue
-            name, number = entry.kind or "layer", 2
+            name, number = entry.kind or UNKNOWN, 2
             while name in taken:
-                name, number = f"{entry.kind or 'layer'}_{number}", number + 1
+                name, number = f"{entry.kind or UNKNOWN}_{number}", number + 1
             taken[name] = entry.path
             self.named[entry.path] = name
 
@@ -276,11 +288,13 @@ class Derivation:
             return [self.known[name][0]]
         from difflib import get_close_matches
 
-        close = get_close_matches(name[:64], self.known, 1)
+        listed = [known for known in self.known if not known.startswith(UNKNOWN)]
+        close = get_close_matches(name[:64], listed, 1)
         later = name in self.named.values()
         hint = f"did you mean `{close[0]}`?" if close else f"there are {_few(self.known)}"
         hint = "it stands further down; a layer reads what stands before it" if later else hint
-        self.report.add(path, "E503", f"no layer or input {show(name)} stands before: {hint}")
+        where = "" if path[0] == "outputs" else " stands before"
+        self.report.add(path, "E503", f"no layer or input {show(name)}{where}: {hint}")
         return None
 
     def refuse(self, entry: Entry, code: str, text: str, *keys: str) -> None:
@@ -417,5 +431,6 @@ class Derivation:
 
 
 def _few(names: Mapping[str, Any]) -> str:
-    shown = ", ".join(list(names)[:6])
-    return f"{shown}{', ...' if len(names) > 6 else ''}" if names else "no layers yet"
+    listed = [name for name in names if not name.startswith(UNKNOWN)]
+    shown = ", ".join(listed[:6])
+    return f"{shown}{', ...' if len(listed) > 6 else ''}" if listed else "no layers yet"
