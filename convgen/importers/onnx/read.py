@@ -352,7 +352,8 @@ def _dimension(proto: Any) -> int | str:
     """A size, or the name of an open one; exporters write open ones as 0 or -1 too."""
     if proto.WhichOneof("value") == "dim_value" and proto.dim_value > 0:
         return int(proto.dim_value)
-    return text(proto.dim_param)
+    name = text(proto.dim_param)
+    return "" if name == "?" else name  # which some write for every open one
 
 
 def type_name(number: int) -> str:
