@@ -106,15 +106,27 @@ def read_networks(files: Sequence[str], how: Reading, out: Output) -> list[Graph
 
 
 def read_network(file: str, how: Reading) -> Graph:
-    """The network in a model file or a YAML file."""
+    """The network in a model file or a YAML file, with all its weights."""
+    from convgen.importers.kinds import model_format
+
+    if model_format(file) is None:
+        from convgen.network.text import parse_network_file
+
+        return parse_network_file(file).complete()
+    return read_graph(file, how)[0]
+
+
+def read_graph(file: str, how: Reading) -> tuple[Graph, tuple[str, ...]]:
+    """The same, and what is worth knowing of it; weights that nothing gives are zeros."""
     from convgen.importers import import_model
     from convgen.importers.kinds import model_format
 
     if model_format(file) is None:
-        from convgen.network.yaml import parse_network
+        from convgen.network.text import parse_network_file
 
-        return parse_network(file)
-    return import_model(file, shapes=how.shapes, cut=how.cut, name=how.name).graph
+        spec = parse_network_file(file)
+        return spec.load(), spec.notes
+    return import_model(file, shapes=how.shapes, cut=how.cut, name=how.name).graph, ()
 
 
 def build_networks(

@@ -34,6 +34,17 @@ class NetworkSpec:
         """The graph with its weights. Raises ``SpecError`` with everything wrong with files."""
         return load(self.graph, self.sources, self.source)
 
+    def complete(self) -> Graph:
+        """The graph with its weights, all of which must be given. Raises ``SpecError``."""
+        if self.missing:
+            names = ", ".join(self.missing[:6]) + (", ..." if len(self.missing) > 6 else "")
+            text = (
+                f"the network {self.graph.name} has no weights for {names}: add `weights: net.npz` "
+                "with arrays of these names, or `weights: {init: truncated_normal, stddev: 0.1}`"
+            )
+            raise SpecError([Diagnostic(self.source, 0, 0, "E304", text)])
+        return self.load()
+
 
 def parse_network_text(text: str, source: str) -> NetworkSpec:
     """The network of a YAML text. Raises ``SpecError`` with every mistake, in file order."""
