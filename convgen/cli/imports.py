@@ -66,6 +66,8 @@ def _refuse(error: ModelError, out: Output) -> None:
     out.errors += error_facts(error)
     out.code = max(out.code, int(error.exit_code))
     out.payload["refused"] = [asdict(node) for node in error.refused]
+    for diagnostic in error.diagnostics[: len(error.diagnostics) - len(error.refused)]:
+        say_head("", str(diagnostic))
     out.table(REFUSED, [(shown(r.node), r.op, r.reason, r.advice) for r in error.refused])
     count = len(error.refused)
     noun = "node cannot" if count == 1 else "nodes cannot"

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from convgen.errors import Diagnostic
 from convgen.importers.kinds import Format
 from convgen.importers.limits import MAX_FILE
-from convgen.importers.refusal import model_error, shown
+from convgen.importers.refusal import ModelError, Refused, model_error, shown
 from convgen.importers.source import Shape, Source
 from convgen.importers.task import Task
 from convgen.importers.translate import Translated
@@ -36,8 +39,14 @@ def content_of(path: str) -> bytes:
         raise model_error(path, "M001", error.strerror or str(error)) from None
 
 
-def chosen_shapes(source: Source, task: Task) -> dict[str, tuple[int, ...]]:
-    """A static shape for each input: the file's, or what --shape says. Raises ``ModelError``."""
+def chosen_shapes(
+    source: Source, task: Task, unknown: Iterable[Refused] = ()
+) -> dict[str, tuple[int, ...]]:
+    """A static shape for each input: the file's, or what --shape says. Raises ``ModelError``.
+
+    ``unknown``: nodes that are refused whatever the shapes are; told beside open dimensions, so
+    that nobody fixes those for nothing.
+    """
     strange = [name for name in task.shapes if name not in source.inputs]
     if strange:
         there = ", ".join(shown(name) for name in source.inputs)
@@ -64,12 +73,14 @@ def chosen_shapes(source: Source, task: Task) -> dict[str, tuple[int, ...]]:
         else:
             found[name] = tuple(int(n) for n in said)
     if open_inputs:
-        raise model_error(
-            task.path,
-            "M010",
+        refused = tuple(unknown)
+        text = (
             f"open dimensions: {', '.join(open_inputs)}; fix them with --shape NAME=SIZES, "
-            "as in --shape x=1x3x224x224",
+            "as in --shape x=1x3x224x224"
         )
+        first = Diagnostic(task.path, 0, 0, "M010", text)
+        rest = (Diagnostic(task.path, 0, 0, r.code, str(r)) for r in refused)
+        raise ModelError([first, *rest], refused)
     return found
 
 

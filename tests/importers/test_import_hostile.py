@@ -228,6 +228,10 @@ def test_open_dimensions_are_named_and_fixed() -> None:
     relu = model([node("Add", ["a", "b"], ["y"])], {"a": ["N", 3], "b": [None, 3]}, ["y"])
     error = refused(relu, "M010")
     assert "'a' Nx3" in str(error) and "'b' ?x3" in str(error) and "--shape" in str(error)
+    relu.graph.node.append(node("FancyOp", ["y"], ["z"]))
+    relu.graph.output[0].name = "z"
+    assert "FancyOp" in str(refused(relu, "M020")) and "M010" in str(refused(relu, "M010"))
+    relu.graph.node[1].op_type = "Neg"
     content = relu.SerializeToString()
     assert graph_of(content, "ONNX", a=(2, 3), b=(2, 3)).values["y"].shape == (2, 3)
     refused(relu, "M011", a=(2, 4), b=(2, 3))

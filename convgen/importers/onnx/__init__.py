@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def import_onnx(content: bytes, task: Task) -> Translated:
     """The model in ``content`` as a graph. Raises ``ModelError``."""
     from convgen.importers.onnx.read import read
-    from convgen.importers.onnx.rules import onnx_format
+    from convgen.importers.onnx.rules import onnx_format, unknown
     from convgen.importers.trim import trimmed
 
     source = trimmed(read(content, task.path), task.path, task.cut)
-    shapes = chosen_shapes(source, task)
+    shapes = chosen_shapes(source, task, unknown(source))
     inputs = [(name, sizes, _type(source, name, task.path), None) for name, sizes in shapes.items()]
     return translate(source, onnx_format(source), task.name, inputs)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
 from convgen.importers.onnx import along, integers, moving, pointwise, resize, windows
@@ -10,7 +10,7 @@ from convgen.importers.onnx.branches import branch
 from convgen.importers.onnx.context import CUT
 from convgen.importers.onnx.fold import FOLDABLE, fold
 from convgen.importers.onnx.read import Watched
-from convgen.importers.refusal import Refusal, shown
+from convgen.importers.refusal import Refusal, Refused, shown
 from convgen.importers.source import Node, Source
 from convgen.importers.translate import COMPUTED, Draft, Format, Rule, element
 from convgen.network.graph import Elem, Quantization
@@ -156,6 +156,14 @@ def why_not(node: Node) -> Refusal:
             CUT,
         )
     return Refusal("M020", "the operator is not known to convgen", CUT)
+
+
+def unknown(source: Source) -> Iterator[Refused]:
+    """The nodes that no rule takes and nobody computes beforehand, whatever their inputs are."""
+    for node in source.nodes:
+        if node.domain or node.op not in (RULES.keys() | FOLDABLE | {"Constant"}):
+            why = why_not(node)
+            yield Refused(why.code, node.label, node.op, why.reason, why.advice)
 
 
 def onnx_format(source: Source) -> Format:
