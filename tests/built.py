@@ -29,9 +29,7 @@ from convgen.spec.model import (
 )
 from convgen.target import host_target
 
-needs_cc = pytest.mark.skipif(
-    not any(shutil.which(name) for name in ("cc", "gcc", "clang")), reason="no C compiler here"
-)
+needs_cc = pytest.mark.needs("cc")
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs POSIX")
 BINDINGS = [
     pytest.param(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -19,9 +18,7 @@ from convgen.cli.app import make_app
 ROOT = Path(__file__).resolve().parents[1]
 TINY = "input: [5, 5, 1]\nfilters: 2\nkernel: 3\npadding: 1\nactivation: relu\n"
 
-needs_compiler = pytest.mark.skipif(
-    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler on PATH"
-)
+needs_compiler = pytest.mark.needs("cc")
 
 
 @dataclass(frozen=True)

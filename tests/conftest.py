@@ -1,16 +1,21 @@
-"""Shared by all tests: ``--update-golden`` rewrites committed expectations instead of comparing.
+"""Shared by all tests: ``--update-golden`` rewrites committed expectations instead of comparing;
+``needs`` skips what a machine cannot run, ``tools`` marks what asks for more than README promises.
 
 Also the built packages of tests/built.py, which is imported only where they are asked for.
 """
 
 from __future__ import annotations
 
+import os
+import shutil
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from tools import BASE, COMPILER, need
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -21,6 +26,53 @@ def pytest_configure() -> None:
     """A shell's background job ignores Ctrl-C, and so would every process that a test starts."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# -- tools -----------------------------------------------------------------------------------------
+
+_started: list[str] = []  # programs that the running test has started
+
+
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
+    if event == "subprocess.Popen":
+        _started.append(os.fsdecode(arguments[0]))  # type: ignore[arg-type]
+
+
+sys.addaudithook(_watch)
+
+
+def _beyond_base(item: pytest.Item) -> bool:
+    """Whether a mark or a parameter names a tool that README's second command does not ask for."""
+    named = [str(name) for mark in item.iter_markers("needs") for name in mark.args]
+    callspec = getattr(item, "callspec", None)
+    for value in callspec.params.values() if callspec else ():
+        named += [word for word in (value, getattr(value, "cc", "")) if isinstance(word, str)]
+    compilers = {name for name in named if COMPILER.fullmatch(name)}
+    asked = {str(name) for mark in item.iter_markers("needs") for name in mark.args}
+    return bool((compilers | asked) - BASE)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if _beyond_base(item):
+            item.add_marker("tools")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for mark in item.iter_markers("needs"):
+        need(*mark.args)
+    _started.clear()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
+    """Whoever runs a tool says so: machines without it are tested by ``pytest -m tools``."""
+    result = yield
+    if pyfuncitem.get_closest_marker("tools") is None:
+        found = {Path(p).name for p in _started if "/" not in p or p.startswith(("/usr/", "/bin/"))}
+        beyond = sorted(n for n in found - BASE if not n.startswith("python") and shutil.which(n))
+        assert not beyond, f"this test runs {', '.join(beyond)}: mark it `tools`, or with `needs`"
+    return result
 
 
 @pytest.fixture

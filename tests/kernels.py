@@ -18,6 +18,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from tools import need
 
 from convgen.choose.chooser import choose
 from convgen.kernels import lower
@@ -73,8 +74,7 @@ def body_of(plan: KernelPlan, part: Part) -> Body:
 
 def needs(isa: str, way: Way = GCC) -> None:
     """Skip the test where this machine lacks the instructions or the compiler."""
-    if shutil.which(way.cc) is None:
-        pytest.skip(f"{way.cc} is not on this machine")
+    need(way.cc)
     target = target_of(isa)
     wanted = {*target.isa.features, *(target.bf16.features if target.bf16 else ())}
     missing = wanted - cpu_features()
@@ -98,8 +98,10 @@ def _scratch() -> Path:
 def compiled(name: str, files: Mapping[str, str], way: Way, *, main: str | None = None) -> Path:
     """A shared library of the layer's C, or with ``main`` (C text) a program. Built once.
 
-    Fails the test with the compiler's words when anything, a warning included, is said.
+    Skips the test where the compiler is missing, and fails it with the compiler's words when
+    anything, a warning included, is said.
     """
+    need(way.cc)
     command = way.command(name)
     text = repr((command, sorted(files.items()), main))
     folder = _scratch() / hashlib.sha256(text.encode()).hexdigest()[:20]

@@ -6,19 +6,18 @@ one mistake of ``BUGS`` and must not. Compiled with the machine's cc; libm is us
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pytest
+from tools import c_compiler
 
 from convgen.spec.model import Act, ConvSpec, Layout, WeightLayout
 
 ALIGN = 64
-COMPILER = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-needs_compiler = pytest.mark.skipif(COMPILER is None, reason="no C compiler on this machine")
+needs_compiler = pytest.mark.needs("cc")
 
 TEMPLATE = """
 #include <math.h>
@@ -295,7 +294,7 @@ def build_plain(
 
 def compile_fixture(source: Path, library: Path) -> None:
     """-O1 without vectors: what the text reads past an array, the code reads too."""
-    command = [str(COMPILER), "-std=gnu99", "-O1", "-w", "-fPIC", "-shared"]
+    command = [c_compiler(), "-std=gnu99", "-O1", "-w", "-fPIC", "-shared"]
     subprocess.run([*command, str(source), "-o", str(library), "-lm"], check=True)
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import subprocess
 from collections.abc import Mapping
 from dataclasses import replace
@@ -20,6 +19,7 @@ import pytest
 from edge_layers import EDGES, RELU, layer
 from kernels import Part, Way, compiled, needs, planned, target_of
 from quant_layers import random_layer
+from tools import lacking
 
 from convgen.kernels import FAMILIES
 from convgen.kernels.search import costed
@@ -257,8 +257,8 @@ def way_of(tool: Tool, isa: str, cc: str = "gcc", part: Part = Part.OWN) -> Way:
 @cache
 def _lacking(tool: Tool, cc: str) -> str:
     """Why this machine cannot watch programs of this compiler; empty where it can."""
-    if tool is Tool.VALGRIND and shutil.which("valgrind") is None:
-        return "valgrind is not on this machine"
+    if tool is Tool.VALGRIND and (reason := lacking("valgrind")):
+        return reason
     try:
         probe = "int main(void)\n{\n  return 0;\n}\n"
         made = compiled("probe", {}, Way(cc=cc, flags=FLAGS[tool]), main=probe)

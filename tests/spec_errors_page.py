@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -18,10 +19,34 @@ ROOT = Path(__file__).parent.parent
 BAD = ROOT / "tests" / "bad_specs"
 PAGE = ROOT / "docs" / "errors.md"
 
+
+def _npy() -> bytes:
+    file = io.BytesIO()
+    np.save(file, np.zeros(3, np.float32))
+    return file.getvalue()
+
+
+def _zip(*names: str) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        for name in names:
+            archive.writestr(name, b"x")
+    return file.getvalue()
+
+
 # Specs that cannot stand in the folder as text: name -> (bytes, or None for no file; what it is).
 MADE: dict[str, tuple[bytes | None, str]] = {
     "e001_no_such_file": (None, "(there is no such file)"),
     "e002_over_64_kib": (b"input: 8x8x3\n" + b"# filler\n" * 8000, "(72 KB of text)"),
+    "e002_many_scales": (
+        b"input: 8x8x3\nquant:\n  weight: {scale: [" + b"0.01234567, " * 6000 + b"0.1]}\n",
+        "(6001 scales in a list)",
+    ),
+    "e015_numpy_array": (_npy(), "(an array that numpy.save wrote)"),
+    "e015_pytorch": (
+        _zip("archive/data.pkl"),
+        "(a file that torch.save wrote)",
+    ),
     "e003_latin_1": ("input: 8x8x3\n# na\u00efve\n".encode("latin-1"), "(text in Latin-1)"),
 }
 

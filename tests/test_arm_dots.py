@@ -4,15 +4,15 @@ of the hot loops. Elsewhere the model of the same operations runs: test_dot_kern
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from foreign import BY_NAME, STRICT, compiler, emulator, run_program
+from foreign import BY_NAME, STRICT, emulator, run_program
 from test_core_steps import quantised
+from tools import cannot_compile
 
 from convgen.choose.chooser import ranking
 from convgen.kernels.dots.body import DotBody
@@ -242,6 +242,7 @@ BUDGET = {
     ("aarch64-neon", DType.UINT8): 43,
 }
 CLANG = ("clang-19", "--target=aarch64-linux-gnu")
+PROBE = "#include <arm_neon.h>\n#include <string.h>\n"
 
 
 def hot_loop(spec: ConvSpec, target: str, command: tuple[str, ...], folder: Path) -> list[str]:
@@ -273,15 +274,13 @@ def best(spec: ConvSpec, target: str) -> KernelPlan:
     return plan
 
 
-@pytest.mark.parametrize("cc", ["gcc", "clang-19"])
+@pytest.mark.parametrize("cc", ["aarch64-linux-gnu-gcc", "clang-19"])
 @pytest.mark.parametrize(("target", "dtype"), BUDGET)
 def test_the_hot_loop(target: str, dtype: DType, cc: str, tmp_path: Path) -> None:
     """Nothing is spilled, and few instructions beside the products."""
-    command = CLANG
-    if cc == "gcc":
-        command = tuple(compiler(BY_NAME[target]).command)
-    elif shutil.which(cc) is None or not Path("/usr/aarch64-linux-gnu/include").exists():
-        pytest.skip(f"no {cc} with headers for AArch64")
+    command = CLANG if cc == CLANG[0] else ("aarch64-linux-gnu-gcc",)
+    if reason := cannot_compile(command, *TARGETS[target].flags, "-S", text=PROBE):
+        pytest.skip(reason)
     lines = hot_loop(quantised(DENSE, Rounding.ONNX, dtype), target, command, tmp_path)
     assert not [line for line in lines if "sp" in line], lines
     most = BUDGET[target, dtype]

@@ -8,7 +8,6 @@ Winograd's transforms, which store what they compute, may spill: alpha inputs me
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 from kernels import planned, target_of
 from test_quant_kernels import quantised
+from tools import need
 
 from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
@@ -108,8 +108,7 @@ def blocks(assembly: str) -> Iterator[Step]:
 
 
 def assembly_of(plan: KernelPlan, compiler: str, folder: Path) -> str:
-    if shutil.which(compiler) is None:
-        pytest.skip(f"{compiler} is not on this machine")
+    need(compiler)
     for file, text in render_c(plan).items():
         (folder / file).write_text(text, encoding="utf-8")
     command = [compiler, "-O2", "-S", f"{plan.spec.name}.c", "-o", "-"]

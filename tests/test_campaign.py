@@ -29,9 +29,7 @@ SEED, SLICES, SLICE = 2026, 4, 128  # 512 layers a push, always the same ones
 posix = pytest.mark.skipif(os.name != "posix", reason="campaigns fork")
 pytestmark = [
     posix,
-    pytest.mark.skipif(
-        any(shutil.which(cc) is None for cc in COMPILERS), reason="needs gcc and clang"
-    ),
+    pytest.mark.needs(*COMPILERS),
 ]
 
 

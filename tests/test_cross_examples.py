@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from foreign import BY_NAME, compiler, emulator
+from tools import need
 
 import convgen
 from convgen.cross.trial import board_files
@@ -47,8 +48,7 @@ def test_bare_metal(tmp_path: Path) -> None:
     rig = BY_NAME["cortex-m4"]
     compiler(rig)
     emulator(rig)
-    if shutil.which("make") is None:
-        pytest.skip("no make here")
+    need("make")
     shutil.copytree(BARE_METAL, tmp_path / "b", ignore=shutil.ignore_patterns("build"))
     said = run("make", f"CONVGEN={sys.executable} -m convgen", cwd=tmp_path / "b")
     assert "a knock at sample 40" in said and "all three returned 0" in said

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from edge_layers import EDGES
-from kernels import COMPILERS, Way, compiled, prove_right
+from kernels import COMPILERS, Way, compiled, planned, prove_right
 from quant_layers import CLAMPED, TABLED, Filled, filled, random_layer
 from test_quant_kernels import quantised
 
@@ -23,6 +23,7 @@ from convgen.spec import Weights
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layout, Padding
 from convgen.spec.quant import Affine, Quant, Rounding
+from convgen.spec.schedule import Family
 from convgen.target import TARGETS
 from convgen.target.host import cpu_features
 
@@ -209,3 +210,34 @@ def test_hard_sums(target: str, rounding: Rounding, cc: str) -> None:
         spec = ConvSpec("edge", 1, 1, 1, len(b), 1, 1, dtype=DType.INT8, quant=quant)
         layer = Filled(spec, np.zeros(spec.x_shape, np.int8), np.ones(spec.w_shape, np.int8), b)
         assert check(layer, target, way)
+
+
+# Depthwise with windows unrolled and counted, grouped, dense; last blocks of every length.
+PLANES = {
+    "dense": ConvSpec("edge", 9, 11, 5, 21, 3, 3, padding=Padding(1, 1, 1, 1)),
+    "strided": ConvSpec("edge", 12, 9, 16, 33, 3, 2, 2, 2, padding=Padding(1, 1, 0, 0)),
+    "one_by_one": ConvSpec("edge", 6, 7, 20, 40, 1, 1, batch=2),
+    "groups": ConvSpec("edge", 7, 8, 8, 24, 3, 3, padding=Padding(1, 1, 1, 1), groups=2),
+    "depthwise": ConvSpec("edge", 9, 10, 37, 37, 3, 3, padding=Padding(1, 1, 1, 1), groups=37),
+    "depthwise_batch": ConvSpec("edge", 9, 9, 16, 16, 3, 3, 2, 2, padding=Padding(1, 1, 1, 1),
+                                groups=16, batch=2),
+    "depthwise_rows": ConvSpec("edge", 5, 30, 20, 20, 1, 9, padding=Padding(0, 4, 0, 4), groups=20),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("model", [False, True], ids=["vectors", "model"])
+@pytest.mark.parametrize("rounding", Rounding)
+@pytest.mark.parametrize("label", PLANES)
+def test_planes_are_scaled_by_vectors(label: str, rounding: Rounding, model: bool) -> None:
+    """NCHW: the image is copied side by side, and every vector of bytes goes to its planes."""
+    target = "x86-64-avx2"
+    way = way_of(target, model=model)
+    spec = replace(PLANES[label], layout=Layout.NCHW)
+    layer = filled(quantised(spec, rounding), 3)
+    plan = planned(layer.spec, TARGETS[target])
+    assert isinstance(plan.sections, DotPacking), plan.schedule
+    assert "spill" not in plan.body.operations
+    assert plan.schedule.family is (
+        Family.DEPTHWISE if label.startswith("depthwise") else Family.DIRECT
+    )
+    assert check(layer, target, way)

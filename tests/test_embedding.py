@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -22,7 +21,7 @@ pytestmark = [
     needs_cc,
     posix_only,
 ]
-needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake here")
+needs_cmake = pytest.mark.needs("cmake")
 APP = "cmake_minimum_required(VERSION 3.15)\nproject(app LANGUAGES C)\nadd_executable(app main.c)\n"
 MAIN = '#include "layer.h"\nint main(void) { return !layer_cpu_ok(); }\n'
 
@@ -70,7 +69,7 @@ def test_cmake(project: Path, index: int) -> None:
     run(project / "out" / "app", cwd=project)
 
 
-@pytest.mark.skipif(shutil.which("make") is None, reason="no make here")
+@pytest.mark.needs("make")
 def test_makefile(project: Path) -> None:
     (project / "Makefile").write_text(snippets("make", "A Makefile")[0])
     run("make", "CC=cc", "app", cwd=project)

@@ -35,10 +35,7 @@ from convgen.target import TARGETS, host_target
 
 ROOT = Path(__file__).resolve().parents[1]
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
-COMPILERS = [
-    pytest.param(cc, marks=pytest.mark.skipif(shutil.which(cc) is None, reason=f"no {cc} here"))
-    for cc in ("gcc", "clang")
-]
+COMPILERS = [pytest.param(cc, marks=pytest.mark.needs(cc)) for cc in ("gcc", "clang")]
 SMALL = ConvSpec("small", 6, 5, 4, 6, 3, 2, padding=Padding(1, 0, 1, 1))
 ACTIVATIONS = [
     Activation(Act.NONE),
@@ -331,7 +328,7 @@ def test_no_name_of_a_layer_clashes_with_what_stands_around_it(tmp_path: Path, n
 
 # -- CMake ---------------------------------------------------------------------------------------
 
-needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake here")
+needs_cmake = pytest.mark.needs("cmake")
 USER = """
 cmake_minimum_required(VERSION 3.15)
 project(app LANGUAGES C)

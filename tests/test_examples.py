@@ -14,6 +14,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from tools import c_compiler, need
 
 import convgen
 
@@ -57,6 +58,23 @@ def photo() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+def test_photo_names_what_it_lacks(tmp_path: Path) -> None:
+    """Without scikit-learn: which extra to install, and no traceback."""
+    (tmp_path / "sklearn.py").write_text("raise ImportError('none', name='sklearn')\n")
+    home = Path(convgen.__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, PHOTO / "photo.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(home)])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert re.search(r"photo.py needs (sklearn|PIL): pip install 'convgen\[test\]'", done.stderr)
 
 
 def test_photo_saves_the_feature_maps_that_scipy_computes(
@@ -121,25 +139,16 @@ def layers(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cmake() -> str:
-    found = shutil.which("cmake")
-    if found is None:
-        pytest.skip("cmake is not installed")
-    return found
-
-
-@pytest.fixture(scope="module")
 def cc() -> str:
-    found = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if found is None:
-        pytest.skip("no C compiler is installed")
-    return found
+    need("cc")
+    return c_compiler()
 
 
-def test_cmake_links_both_layers_into_one_program(cmake: str, layers: Path, tmp_path: Path) -> None:
+@pytest.mark.needs("cmake")
+def test_cmake_links_both_layers_into_one_program(layers: Path, tmp_path: Path) -> None:
     shutil.copytree(layers, tmp_path / "out" / "layers")
-    run(cmake, "-S", EMBED, "-B", "out", f"-DCMAKE_C_FLAGS={STRICT}", cwd=tmp_path)
-    run(cmake, "--build", "out", cwd=tmp_path)
+    run("cmake", "-S", EMBED, "-B", "out", f"-DCMAKE_C_FLAGS={STRICT}", cwd=tmp_path)
+    run("cmake", "--build", "out", cwd=tmp_path)
     check_program(tmp_path / "out" / "embed", tmp_path)
 
 
@@ -156,9 +165,10 @@ def test_ten_lines_of_the_readme_compile(cc: str, layers: Path, tmp_path: Path) 
     run(tmp_path / "ten", cwd=tmp_path)
 
 
-def test_cmake_says_what_to_do_when_nothing_was_emitted(cmake: str, tmp_path: Path) -> None:
+@pytest.mark.needs("cmake")
+def test_cmake_says_what_to_do_when_nothing_was_emitted(tmp_path: Path) -> None:
     result = subprocess.run(
-        [cmake, "-S", str(EMBED), "-B", str(tmp_path)], capture_output=True, text=True, timeout=60
+        ["cmake", "-S", str(EMBED), "-B", str(tmp_path)], capture_output=True, text=True, timeout=60
     )
     assert result.returncode != 0
     assert "run convgen emit" in " ".join(result.stderr.split())
@@ -201,13 +211,13 @@ def outline_by_the_oracle() -> NDArray[np.float64]:
 # -- cpp -------------------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler is installed")
-def test_cpp_program_that_fetches_the_layer(cmake: str, tmp_path: Path) -> None:
+@pytest.mark.needs("cmake", "c++")
+def test_cpp_program_that_fetches_the_layer(tmp_path: Path) -> None:
     """README's commands, warnings being errors; it prints what README says."""
     run(sys.executable, "-m", "convgen", "emit", CPP, "-o", "out/layers", cwd=tmp_path)
     strict = "-Wall -Wextra -Wconversion -Wpedantic -Werror"
-    run(cmake, "-S", CPP, "-B", "out", f"-DCMAKE_CXX_FLAGS={strict}", cwd=tmp_path)
-    run(cmake, "--build", "out", cwd=tmp_path)
+    run("cmake", "-S", CPP, "-B", "out", f"-DCMAKE_CXX_FLAGS={strict}", cwd=tmp_path)
+    run("cmake", "--build", "out", cwd=tmp_path)
     block = re.search(r"\nprints\n\n((?:    .*\n)+)", (CPP / "README.md").read_text())
     assert block is not None
     printed = run(tmp_path / "out" / "blur_demo", cwd=tmp_path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,6 +15,7 @@ import pytest
 from built import LAYERS, posix_only
 from edge_layers import ACTIVATIONS, EDGES, LAYER, with_activation
 from kernels import GCC, Part, Way, compiled, planned, prove_right
+from tools import need
 
 from convgen.ctext.parts import parts_of
 from convgen.errors import ScheduleError
@@ -29,7 +29,7 @@ from convgen.spec.model import ConvSpec, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import ISA_NAMES, TARGETS, host_target
 from convgen.target.host import cpu_features
-from convgen.verify.prove import Reading, find_frama_c, prove
+from convgen.verify.prove import Reading, prove
 
 FAT = TARGETS["x86-64"]
 WINO = ConvSpec(
@@ -58,8 +58,7 @@ def only(plan: KernelPlan, isa: str, cc: str = "gcc") -> Way:
     """The body of this instruction set compiled alone; skips where file or CPU lack it."""
     if isa not in plan.isas:
         pytest.skip(f"this file has bodies for {', '.join(plan.isas)}")
-    if shutil.which(cc) is None:
-        pytest.skip(f"{cc} is not on this machine")
+    need(cc)
     missing = set(TARGETS[ISA_NAMES[isa]].isa.features) - cpu_features()
     if missing:
         pytest.skip(f"this CPU has no {', '.join(sorted(missing))}")
@@ -183,12 +182,10 @@ CPUS = {"Nehalem": "sse2", "Haswell": "avx2"}
 
 
 def emulator() -> str:
-    qemu = shutil.which("qemu-x86_64")
-    if qemu is None:
-        pytest.skip("no qemu-x86_64 here")
+    need("qemu-x86_64")
     if os.uname().machine != "x86_64":
         pytest.skip("needs an x86-64 host: the programs are built for it")
-    return qemu
+    return "qemu-x86_64"
 
 
 def said(program: Path, cpu: str | None = None) -> str:
@@ -198,8 +195,7 @@ def said(program: Path, cpu: str | None = None) -> str:
 
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
 def test_the_cpu_decides(cc: str) -> None:
-    if shutil.which(cc) is None:
-        pytest.skip(f"{cc} is not on this machine")
+    need(cc)
     program = compiled("edge", render_c(fat_plan("planes")), Way(cc=cc), main=SAY)
     for cpu, isa in CPUS.items():
         assert said(program, cpu) == f"{isa} 1\n"
@@ -281,7 +277,7 @@ def test_a_package_takes_the_body_of_the_cpu_it_meets(tmp_path: Path) -> None:
         assert done.stdout == f"{isa} 76.0\n", done.stderr[-2000:]
 
 
-@pytest.mark.skipif(find_frama_c() is None, reason="frama-c is not on this machine")
+@pytest.mark.needs("frama-c")
 @pytest.mark.parametrize(
     ("label", "isa"),
     [("grouped_by_4", None), ("groups_wide", "sse2")],

@@ -31,6 +31,7 @@ from built import (
     tree,
     works,
 )
+from tools import lacking
 
 from convgen.api import import_package
 from convgen.errors import ConvgenError, MismatchError, ToolchainError
@@ -58,7 +59,7 @@ def namespace() -> tuple[str, ...]:
     """The command in front of one that may mount for itself alone; skips where that is refused."""
     said = "no unshare here"
     for flags in ("-m", "-rm"):
-        if shutil.which("unshare") is None or sys.platform != "linux":
+        if lacking("unshare") or sys.platform != "linux":
             break
         command = ("unshare", flags)
         trial = [*command, "mount", "-t", "tmpfs", "none", "/mnt"]

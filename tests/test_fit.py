@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import resource
 import runpy
-import shutil
 import subprocess
 from dataclasses import replace
 from pathlib import Path
@@ -42,7 +41,7 @@ BIG = ConvSpec("big", 56, 56, 64, 64, 3, 3, padding=Padding(1, 1, 1, 1))
 
 
 @pytest.mark.parametrize("isa", ISAS)
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not on this machine")
+@pytest.mark.needs("gcc")
 def test_the_estimate_is_near_the_compiled_size_and_seldom_below(isa: str, tmp_path: Path) -> None:
     """Of a wide and a small tile, with a short and with a long activation."""
     target = target_of(isa)
@@ -194,7 +193,7 @@ def test_deep_stacks_are_tried_a_few_times_and_then_estimated() -> None:
 
 
 @needs_cc
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not on this machine")
+@pytest.mark.needs("gcc")
 def test_a_build_holds_the_compiled_stack_against_the_ram_limit(tmp_path: Path) -> None:
     """With room for a shallow stack only: no estimate would have found the kernel."""
     layer = LAYERS["layer"]
@@ -215,7 +214,7 @@ def test_a_build_holds_the_compiled_stack_against_the_ram_limit(tmp_path: Path) 
     assert read_manifest(done.path) == manifest
 
 
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not on this machine")
+@pytest.mark.needs("gcc")
 @pytest.mark.parametrize("isa", ISAS)
 def test_the_stack_set_aside_is_enough(isa: str) -> None:
     spec = replace(LAYER, activation=Activation(Act.GELU))
@@ -236,7 +235,7 @@ def test_the_command_line_refuses_with_code_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.deep
-@pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not on this machine")
+@pytest.mark.needs("gcc")
 @pytest.mark.parametrize("isa", ISAS)
 def test_by_default_code_is_short_and_soon_compiled(isa: str, tmp_path: Path) -> None:
     """The benchmark's layers, the gallery's and 60 random ones: 64 KiB of code, 3 s of gcc.

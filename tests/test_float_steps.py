@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from convgen.kernels.dots.float_steps import FloatSteps, evaluated, float_steps, thresholds
+from convgen.kernels.dots.float_steps import FloatSteps, evaluated, float_steps
+from convgen.numbers.thresholds import thresholds
 from convgen.oracle.integers import fixed_point_scaled
 from convgen.spec.quant import Requantization, Rounding, fixed_point
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import shutil
 import subprocess
 import sys
 import threading
@@ -12,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from built import LAYERS, needs_cc, posix_only
+from tools import c_compiler, need
 
 from convgen.package.emit.files import decide
 from convgen.package.emit.python_text import glue_files
@@ -200,10 +200,9 @@ def test_callers_at_once_each_have_their_workspace(glue: ctypes.CDLL) -> None:
 @pytest.mark.parametrize("sanitizer", ["thread", "address,undefined"])
 def test_no_race_and_no_stray_byte_under_sanitizers(folder: Path, sanitizer: str) -> None:
     """ThreadSanitizer sees every hand-over of the pool, with callers that compete for it."""
-    cc = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     flags = [f"-fsanitize={sanitizer}", "-fno-sanitize-recover=all", "-g", "-O1", "-pthread"]
     name = f"race-{sanitizer[:4]}"
-    command = [str(cc), "-std=c11", *flags, "many.c", "many_glue.c", "race.c", "-o", name]
+    command = [c_compiler(), "-std=c11", *flags, "many.c", "many_glue.c", "race.c", "-o", name]
     built = subprocess.run(command, cwd=folder, capture_output=True, text=True)
     if built.returncode and "sanitize" in built.stderr + built.stdout:
         pytest.skip(f"this compiler has no {sanitizer} sanitizer")
@@ -217,8 +216,7 @@ def test_no_race_and_no_stray_byte_under_sanitizers(folder: Path, sanitizer: str
 @pytest.mark.parametrize("cc", ["gcc", "clang"])
 @pytest.mark.parametrize("pool", [True, False])
 def test_glue_compiles_without_a_warning(folder: Path, cc: str, pool: bool) -> None:
-    if shutil.which(cc) is None:
-        pytest.skip(f"no {cc} here")
+    need(cc)
     flags = ["-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Wshadow", "-Werror", "-fPIC"]
     own = [] if pool else ["-DMANY_NO_POOL"]
     command = [cc, "-O2", "-std=c11", *flags, *own, "-c", "many_glue.c", "-o", "w.o"]

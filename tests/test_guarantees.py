@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
 import subprocess
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,6 +13,7 @@ import numpy as np
 import pytest
 from edge_layers import EDGES, layer
 from kernels import COMPILERS, ISAS, Part, Way, compiled, needs, planned, target_of
+from tools import lacking, need
 
 from convgen.kernels.winograd.body import WinogradBody
 from convgen.oracle import floats as oracle
@@ -258,7 +258,7 @@ def test_every_compiler_gives_the_same_bits(family: str) -> None:
     wanted = (oracle.reference(spec, x, w, b) + 0.0).astype(np.float32)
     ran = []
     for way in WAYS:
-        if shutil.which(way.cc) is None:
+        if lacking(way.cc):
             continue
         done = subprocess.run([program(plan, way), "bits"], capture_output=True, check=True)
         got = np.frombuffer(done.stdout, np.float32).reshape(spec.y_shape)
@@ -295,8 +295,7 @@ int use(const float *x, float *y)
 @pytest.mark.parametrize("cc", LANGUAGES)
 def test_header_in_every_language(cc: str, baked: bool, tmp_path: Path) -> None:
     """C99 to C23, C++11 to C++20, strictly, included twice."""
-    if shutil.which(cc) is None:
-        pytest.skip(f"{cc} is not on this machine")
+    need(cc)
     weights = load_weights(Layer(FAMILIES["direct"], "<t>", weights=InitWeights(0.1)))
     plan = plan_of("direct", "plain")
     (tmp_path / "edge.h").write_text(render_c(plan, weights if baked else None)["edge.h"])
@@ -339,7 +338,7 @@ LIBRARY = {"memcpy", "memset", "memmove"}
 CPU_MODEL = {"__cpu_model", "__cpu_indicator_init", "__cpu_features2", "_GLOBAL_OFFSET_TABLE_"}
 
 
-@pytest.mark.skipif(shutil.which("nm") is None, reason="nm is not on this machine")
+@pytest.mark.needs("nm")
 @pytest.mark.parametrize("level", ["-O0", "-O2"])
 @pytest.mark.parametrize("cc", COMPILERS)
 @each_family
@@ -369,7 +368,7 @@ MICROCONTROLLER = (
 )  # fmt: skip
 
 
-@pytest.mark.skipif(not shutil.which(MICROCONTROLLER[0]), reason="no arm-none-eabi-gcc here")
+@pytest.mark.needs(MICROCONTROLLER[0])
 @pytest.mark.parametrize("level", ["-Os", "-O2"])
 @each_family
 def test_a_microcontroller_emulates_nothing(family: str, level: str, tmp_path: Path) -> None:

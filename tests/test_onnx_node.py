@@ -7,7 +7,6 @@ and those converted from PyTorch whose data it ships.
 from __future__ import annotations
 
 import importlib
-import shutil
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -21,9 +20,7 @@ from convgen.oracle.floats import error_bound, reference
 from convgen.spec import parse_text
 
 onnx = pytest.importorskip("onnx", reason="the onnx package has the cases")
-pytestmark = pytest.mark.skipif(
-    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler on this machine"
-)
+pytestmark = pytest.mark.needs("cc")
 
 # So many there are in onnx 1.23; a later one may have more, never fewer.
 NODE_CASES, CONVERTED_CASES = 6, 12

@@ -211,11 +211,9 @@ print(float(y[0, 5, 5, 0]), "cffi" in sys.modules, any("convgen" in m for m in s
 
 
 @posix_only
+@pytest.mark.needs("qemu-x86_64")
 def test_threat_cpu_without_the_instructions(tmp_path: Path) -> None:
     """An x86-64 of 2008 under QEMU: an ImportError that names what is missing, never SIGILL."""
-    qemu = shutil.which("qemu-x86_64")
-    if qemu is None:
-        pytest.skip("no qemu-x86_64 here")
     if os.uname().machine != "x86_64":
         pytest.skip("needs an x86-64 Python")
     for target in ("x86-64-avx2", "x86-64-avx512"):
@@ -223,7 +221,7 @@ def test_threat_cpu_without_the_instructions(tmp_path: Path) -> None:
         build(out, LAYERS["layer"], target=TARGETS[target], verify=False)
         code = f"import sys; sys.path.insert(0, {str(out)!r}); import layer"
         done = subprocess.run(
-            [qemu, "-cpu", "Nehalem", sys.executable, "-I", "-c", code],
+            ["qemu-x86_64", "-cpu", "Nehalem", sys.executable, "-I", "-c", code],
             capture_output=True, text=True, timeout=120,
         )  # fmt: skip
         assert done.returncode == 1, (done.returncode, done.stderr)

@@ -258,10 +258,9 @@ def test_architecture_names_only_files_that_exist() -> None:
 GOALS = ["test", "lint", "deep", "faults", "mutants", "bench", "golden", "clean"]
 
 
+@pytest.mark.needs("make")
 @pytest.mark.parametrize("goal", GOALS)
 def test_make_knows_its_goals(goal: str) -> None:
-    if shutil.which("make") is None:
-        pytest.skip("make is not installed")
     commands = run("make", "-n", goal, "PYTHON=python", cwd=ROOT)
     scripts = re.findall(r"python (\S+\.py)", commands)
     assert commands and all((ROOT / script).is_file() for script in scripts)

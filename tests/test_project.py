@@ -23,7 +23,7 @@ from convgen.spec.model import ConvSpec, InitWeights, Layer
 from convgen.target import TARGETS, host_target
 
 STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Wpedantic", "-Werror"]
-needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="no cmake here")
+needs_cmake = pytest.mark.needs("cmake")
 ROOMY = LAYERS["roomy"]  # with a workspace
 
 

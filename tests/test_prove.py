@@ -41,9 +41,9 @@ from convgen.target import TARGETS
 from convgen.verify import prove as module
 from convgen.verify.evidence import Sums, assumptions, evidence, prove_body, readings
 from convgen.verify.harness import Content, bias_limit, driver, largest_products
-from convgen.verify.prove import Proof, Reading, find_frama_c, prove
+from convgen.verify.prove import Proof, Reading, prove
 
-needs_frama_c = pytest.mark.skipif(find_frama_c() is None, reason="frama-c is not on this machine")
+needs_frama_c = pytest.mark.needs("frama-c")
 
 
 def proof(plan: KernelPlan, reading: Reading, **options: str) -> Proof:

@@ -11,9 +11,8 @@ from cli_runner import TINY, needs_compiler, run
 
 from convgen.package.disk.manifest import CERTIFICATE
 from convgen.verify import prove as prover
-from convgen.verify.prove import find_frama_c
 
-needs_frama_c = pytest.mark.skipif(find_frama_c() is None, reason="frama-c is not on this machine")
+needs_frama_c = pytest.mark.needs("frama-c")
 BYTES = """name: a
 input: 5x4x2
 filters: 3

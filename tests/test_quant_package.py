@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -18,9 +17,7 @@ from convgen.spec import parse_text
 from convgen.spec.model import ConvSpec, DType
 from convgen.target import TARGETS
 
-pytestmark = pytest.mark.skipif(
-    not any(map(shutil.which, ("cc", "gcc", "clang"))), reason="no C compiler on this machine"
-)
+pytestmark = pytest.mark.needs("cc")
 TEXT = """name: bytes_layer
 input: 9x8x3
 filters: 5
@@ -75,8 +72,13 @@ def test_run_time_weights(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="out has dtype int32, expected int8"):
         module.conv(x, w, b, out=np.empty(y.shape, np.int32))
     b[3] = -(2**31)
-    with pytest.raises(ValueError, match="output channel 3 cannot be packed"):
+    size, reach = int(np.abs(w[..., 3].astype(int)).sum()), 127 + 3  # the zero point is -3
+    total = f"{size:,} x {reach} + 2,147,483,648 = {size * reach + 2**31:,}"
+    with pytest.raises(ValueError, match="output channel 3 cannot be packed") as caught:
         module.pack(w, b)
+    assert total in str(caught.value), "which sum"
+    assert "|bias|" in str(caught.value), "the bias counts"
+    assert "beyond 2^31 - 1 = 2,147,483,647" in str(caught.value), "which limit"
 
 
 def test_int32_output_and_any_batch(tmp_path: Path) -> None:

@@ -9,13 +9,15 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from built import needs_cc
 
 import convgen
 from convgen.cli.emit import write_files
+from convgen.oracle.floats import error_bound, gamma_tiny, reference
 from convgen.package.emit.files import emit_files
-from convgen.spec import parse_text
+from convgen.spec import parse_mapping, parse_text
 from convgen.target import TARGETS, host_target
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -67,3 +69,27 @@ def test_c_in_ten_lines(spec: str, tmp_path: Path) -> None:
     strict = "-std=c99 -Wall -Wextra -Wconversion -Werror"
     run(cc, "-O2", *strict.split(), "main.c", "layer.c", "-o", "ten", cwd=tmp_path)
     run(tmp_path / "ten", cwd=tmp_path)
+
+
+def test_the_bound_is_the_oracle_s_underflow_and_all() -> None:
+    """γ(K+2)·(|x|∗|w| + |b|) + (K+1)·2⁻¹⁵⁰, as the README has it, is what builds are held to."""
+    text = (ROOT / "README.md").read_text().replace("\n", " ")
+    pattern = r"γ\(K\+(\d)\)·\(\|x\|∗\|w\| \+ \|b\|\) \+ \(K\+(\d)\)·2⁻([⁰¹²³⁴⁵⁶⁷⁸⁹]+)"
+    found = re.search(pattern, text)
+    assert found is not None
+    tiny = 2.0 ** -int(found[3].translate(str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹", "0123456789")))
+    for taps in (1, 3, 11):
+        (layer,) = parse_text(f"input: 16x16x3\nk: 2\nf: {taps}\n", "<t>")
+        k, unit = taps * taps * 3, 2.0**-24
+        steps = (k + int(found[1])) * unit
+        assert gamma_tiny(layer.spec) == (steps / (1 - steps), (k + int(found[2])) * tiny)
+    assert "γ(n) = n·2⁻²⁴/(1 - n·2⁻²⁴)" in text
+
+
+def test_underflow_counts_in_the_bound() -> None:
+    """A product below float32's least number is lost whole: γ times it alone would not do."""
+    spec = {"input": "1x1x1", "filters": 1, "kernel": 1, "bias": False}
+    (layer,) = parse_mapping(spec)
+    x = w = np.full((1, 1, 1, 1), 2.0**-80, np.float32)
+    lost = abs(float(x[0, 0, 0, 0] * w[0, 0, 0, 0]) - float(reference(layer.spec, x, w).item()))
+    assert gamma_tiny(layer.spec)[0] * 2.0**-160 < lost <= error_bound(layer.spec, x, w).item()

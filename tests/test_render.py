@@ -265,4 +265,8 @@ def test_the_environment_keeps_what_is_written() -> None:
 
 def test_templates_lie_where_they_are_looked_for() -> None:
     assert (templates_folder() / "kernel.c.j2").is_file()
-    assert set(environment().list_templates()) >= {"kernel.c.j2", "kernel.h.j2", "tile.j2"}
+    assert set(environment().list_templates()) >= {
+        "kernel.c.j2",
+        "kernel.h.j2",
+        "kernels/tiled/tile.j2",
+    }

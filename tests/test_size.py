@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,8 +31,7 @@ elf_only = pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
 GENERIC = TARGETS["generic"]
 ARM = "arm-none-eabi-gcc -mcpu=cortex-m4 -mfloat-abi=hard -mfpu=fpv4-sp-d16"
 CASES = [
-    pytest.param(cc, marks=pytest.mark.skipif(not shutil.which(cc.split()[0]), reason=f"no {cc}"))
-    for cc in ("gcc", "clang", "tcc", ARM)
+    pytest.param(cc, marks=pytest.mark.needs(cc.split()[0])) for cc in ("gcc", "clang", "tcc", ARM)
 ]
 
 
@@ -45,7 +43,7 @@ def size_of(layer: Layer, cc: str) -> Size:
 
 
 @elf_only
-@pytest.mark.skipif(shutil.which("size") is None, reason="no size program here")
+@pytest.mark.needs("size")
 @pytest.mark.parametrize("cc", CASES)
 def test_sections_agree_with_binutils(cc: str, tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text(
@@ -207,7 +205,7 @@ def test_size_of_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
 
 
 @elf_only
-@pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="no arm-none-eabi-gcc")
+@pytest.mark.needs("arm-none-eabi-gcc")
 def test_size_for_another_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     Path("a.yaml").write_text(TINY)

@@ -137,7 +137,7 @@ def test_no_window_is_an_error_not_a_size() -> None:
     """-1 // 2 + 1 would be 0 and (-2) / 2 truncated 1: neither is a size."""
     text = refused("input: 4x4x1; k: 1; f: 6; s: 2")
     assert text.startswith("E201 f: no window fits; height: the filter spans 6 rows")
-    assert "`kernel: 4` or less" in text
+    assert "`kernel: 4`, or" in text
     assert layer("input: 4x4x1; k: 1; f: 4; s: 2").spec.oh == 1
 
 

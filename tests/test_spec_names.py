@@ -5,12 +5,12 @@ from __future__ import annotations
 import itertools
 import keyword
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tools import c_compiler
 
 from convgen.errors import SpecError
 from convgen.spec import parse_text
@@ -92,14 +92,12 @@ def test_a_bad_default_is_told_with_the_way_out() -> None:
     assert [d.code for d in caught.value.diagnostics] == ["E132"]
 
 
+@pytest.mark.needs("cc")
 def test_standard_headers_define_nothing_of_ours() -> None:
     """Every macro NAME_SUFFIX of the compiler's own headers has a NAME that is refused."""
-    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
-    if not compiler:
-        pytest.skip("no C compiler to ask for its macros")
     headers = ("stdint.h", "limits.h", "stddef.h", "float.h", "string.h")
     source = "".join(f"#include <{header}>\n" for header in headers)
-    run = [compiler, "-std=c99", "-dM", "-E", "-x", "c", "-"]
+    run = [c_compiler(), "-std=c99", "-dM", "-E", "-x", "c", "-"]
     listing = subprocess.run(run, input=source, capture_output=True, text=True, check=True).stdout
     macros = set(re.findall(r"^#define (\w+)", listing, re.MULTILINE))
     assert "INT8_MAX" in macros
@@ -111,16 +109,17 @@ def test_standard_headers_define_nothing_of_ours() -> None:
     assert [name for name in sorted(clashes) if refuse_name(name) is None] == []
 
 
+@pytest.mark.needs("nm")
 def test_the_c_library_defines_nothing_of_ours() -> None:
     libraries = {
         match[1]
         for match in re.finditer(r"(/\S+/lib(?:c|m)\.so\.6)$", _maps(), re.MULTILINE)
         if Path(match[1]).exists()
     }
-    nm = shutil.which("nm")
-    if not libraries or not nm:
-        pytest.skip("no nm, or no glibc to look at")
-    listing = subprocess.run([nm, "-D", *sorted(libraries)], capture_output=True, text=True).stdout
+    if not libraries:
+        pytest.skip("no glibc to look at")
+    command = ["nm", "-D", *sorted(libraries)]
+    listing = subprocess.run(command, capture_output=True, text=True).stdout
     symbols = set(re.findall(r" \w (\w+)", listing))
     assert "memcpy" in symbols
     clashes = {

@@ -13,6 +13,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+from tools import need
 
 from convgen.errors import Exit, ToolchainError
 from convgen.toolchain import (
@@ -30,9 +31,7 @@ from convgen.toolchain import (
 from convgen.toolchain import compiler as compiler_module
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
-needs_cc = pytest.mark.skipif(
-    not any(shutil.which(name) for name in ("cc", "gcc", "clang")), reason="no C compiler here"
-)
+needs_cc = pytest.mark.needs("cc")
 GOOD = "int twice(int x) { return 2 * x; }\n"
 
 
@@ -67,8 +66,7 @@ def test_default_compiler_is_found_and_described() -> None:
 
 @pytest.mark.parametrize("kind", ["gcc", "clang"])
 def test_named_compiler_is_what_it_says(kind: str) -> None:
-    if shutil.which(kind) is None:
-        pytest.skip(f"no {kind} here")
+    need(kind)
     found = find_compiler(kind)
     assert found.command == (kind,)
     assert found.kind == kind
@@ -86,6 +84,38 @@ def test_missing_named_compiler() -> None:
         find_compiler("no-such-cc")
     assert caught.value.exit_code == Exit.TOOLCHAIN
     assert "Install one" in str(caught.value)
+
+
+def test_zig_cc_is_the_package_where_no_zig_is_on_path(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """``pip install ziglang`` puts no program on PATH; ``--cc "zig cc"`` means it all the same."""
+    pytest.importorskip("ziglang", reason="PyPI's ziglang is not installed (convgen[zig])")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    found = find_compiler("zig cc -target x86_64-linux-musl")
+    assert found.command[1:] == ("-m", "ziglang", "cc", "-target", "x86_64-linux-musl")
+    assert found.kind is CompilerKind.CLANG
+
+
+def test_zig_that_is_nowhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(compiler_module, "_has_ziglang", lambda: False)
+    with pytest.raises(ToolchainError, match="no program 'zig' found"):
+        find_compiler("zig cc")
+
+
+def test_the_first_build_with_zig_is_announced(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(compiler_module, "_has_ziglang", lambda: True)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("ZIG_GLOBAL_CACHE_DIR", str(tmp_path / "zig"))
+    assert "about a minute" in compiler_module.slow_start("zig cc")
+    assert "about a minute" in compiler_module.slow_start(None), "it is the only one here"
+    (tmp_path / "zig").mkdir()
+    assert compiler_module.slow_start("zig cc") == ""
+    monkeypatch.setattr(compiler_module, "_has_ziglang", lambda: False)
+    assert compiler_module.slow_start("zig cc") == compiler_module.slow_start(None) == ""
 
 
 @pytest.mark.parametrize("cc", ["", "  ", '"unclosed'])
@@ -290,8 +320,7 @@ def test_temporary_files_of_a_killed_compiler_go(tmp_path: Path) -> None:
 @posix_only
 def test_what_holds_the_pipes_after_the_kill_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convgen.toolchain.command.GRACE", 0.2)
-    if shutil.which("setsid") is None:
-        pytest.skip("no setsid here")
+    need("setsid")
     start = time.monotonic()
     run = Processes().run(["sh", "-c", "setsid sleep 3 & wait"], timeout=0.3)
     assert run.timed_out and time.monotonic() - start < 2.5
@@ -308,7 +337,7 @@ def test_code_size_of_other_files_is_unknown(tmp_path: Path) -> None:
 
 
 @needs_cc
-@pytest.mark.skipif(shutil.which("size") is None, reason="no size program here")
+@pytest.mark.needs("size")
 @pytest.mark.skipif(sys.platform != "linux", reason="reads ELF")
 def test_code_size_agrees_with_binutils(tmp_path: Path) -> None:
     (tmp_path / "a.c").write_text(GOOD + "int g(int x) { return x / 7; }\n")

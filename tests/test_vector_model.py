@@ -29,6 +29,7 @@ COUNT = 4096
 ARITHMETIC = ("add", "sub", "mul", "div", "max", "min")
 
 SOURCE = """\
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 @include
@@ -63,6 +64,11 @@ PICK = """\
 { EACH @v_store(y + i, @v_pick(A, B, from + i)); }
 #undef TABLE
 """
+TRANSPOSE = """\
+@attribute void @side_transpose(const float *p, ptrdiff_t step, float *q, ptrdiff_t to);
+@attribute void @side_transpose(const float *p, ptrdiff_t step, float *q, ptrdiff_t to)
+{ @v_transpose(p, step, q, to); }
+"""
 PART = """
 RUN(load_part_@n, @v_load_part(a + i, @n))
 @attribute void @side_store_part_@n(const float *a, float *y);
@@ -83,6 +89,7 @@ def source(isa: VectorIsa, side: str) -> str:
     spread = "".join(f"RUN({name}, @v_{name}(A))\n" for name in spreads(isa))
     pairs = "".join(JOIN.replace("@n", str(n)) for n in parts(isa)) if isa.has("join") else ""
     pairs += PICK if isa.has("pick") else ""
+    pairs += TRANSPOSE if isa.has("transpose") else ""
     text = SOURCE.replace("@spreads", spread).replace("@pairs", pairs)
     text = text.replace("@parts", "".join(PART.replace("@n", str(n)) for n in parts(isa)))
     for mark, value in {
@@ -239,6 +246,24 @@ def test_picks_choose_any_lane_of_two_vectors(library: ctypes.CDLL, isa: VectorI
         assert alike(y.view(np.uint32), want).all(), side
 
 
+def test_transpose_turns_a_square_and_touches_nothing_else(
+    library: ctypes.CDLL, isa: VectorIsa
+) -> None:
+    if not isa.has("transpose"):
+        pytest.skip(f"{isa.name} has no quick way")
+    n = isa.lanes
+    numbers = np.arange((n - 1) * (n + 3) + n, dtype=np.float32)
+    source = place(numbers.nbytes, 4, Placement.END)
+    source.data[:] = numbers.view(np.uint8)
+    for side in ("real", "model"):
+        q = np.full((n, n + 5), -1.0, np.float32)
+        call = library[f"{side}_transpose"]
+        call.argtypes = [ctypes.c_void_p, ctypes.c_ssize_t] * 2
+        call(source.address, n + 3, q.ctypes.data, n + 5)
+        want = np.arange(n) + (n + 3) * np.arange(n)[:, None]
+        assert (q[:, :n] == want.T).all() and (q[:, n:] == -1).all()
+
+
 def test_partial_loads_fill_up_with_zeros(library: ctypes.CDLL, isa: VectorIsa) -> None:
     a = operands(5)[0]
     for n in parts(isa):
@@ -281,5 +306,5 @@ def test_exp2i_makes_every_power_of_two(library: ctypes.CDLL) -> None:
 def test_every_operation_is_compared(isa: VectorIsa) -> None:
     compared = {*ARITHMETIC, "fma", "set1", "exp2i", "load", "load_part", "store", "store_part"}
     assert set(OPERATIONS) == compared
-    optional = {name for name in ("join", "pick", "keep") if isa.has(name)}
+    optional = {name for name in ("join", "pick", "transpose", "keep") if isa.has(name)}
     assert {op.name for op in isa.operations} == {*compared, *spreads(isa), *optional}

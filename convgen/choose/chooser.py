@@ -75,8 +75,8 @@ def _reason(spec: ConvSpec, target: Target, schedule: Schedule, isa: VectorIsa, 
         rows = schedule.rows
         size = f"F({schedule.tile_h}x{schedule.tile_w}, {spec.kh}x{spec.kw})"
         tile = f"{size} in products of {rows} tiles x {channels} channels"
-    if schedule.family is Family.PLANAR:
-        rows = schedule.tile_w
+    if schedule.family in (Family.PLANAR, Family.PLANES):
+        rows = schedule.tile_w * (schedule.tile_h if schedule.family is Family.PLANES else 1)
         pixels, many = rows * schedule.lanes, "s" * (schedule.vectors > 1)
         tile = f"{pixels} pixels x {schedule.vectors} channel{many}"
     in_flight = f", {rows * schedule.vectors} accumulators of {isa.registers} registers"

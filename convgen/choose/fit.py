@@ -16,6 +16,7 @@ from convgen.choose.ram import Ram, ram_of, stack_allowance
 from convgen.errors import LimitError
 from convgen.kernels import lower
 from convgen.kernels.planar.body import PlanarTile
+from convgen.kernels.planes.body import PlanesTile
 from convgen.plan.kernel import KernelPlan, Tile
 from convgen.render.size import code_estimate
 from convgen.spec.model import ConvSpec
@@ -178,8 +179,10 @@ def _least(plan: KernelPlan) -> int:
     return LEAST_BYTES * sum(map(_unrolled, plan.body.tiles))
 
 
-def _unrolled(tile: Tile | PlanarTile) -> int:
+def _unrolled(tile: Tile | PlanarTile | PlanesTile) -> int:
     """Multiply-adds in the C of this tile."""
+    if isinstance(tile, PlanesTile):
+        return tile.vectors * tile.channels
     if isinstance(tile, PlanarTile):
         return len(tile.vectors) * tile.channels
     return max(1, tile.taps) * max(1, tile.tap_rows) * tile.pixels * tile.vectors

@@ -129,7 +129,10 @@ def _build_all(
     """Build, then report every layer in the order of the specs; one failure hides no other."""
     from convgen.cli.reports import failure_facts, print_results, result_facts
     from convgen.package.disk.build import build_many
+    from convgen.toolchain import slow_start
 
+    if note := slow_start(options.cc):
+        out.note(note)
     with _progress(len(layers), out) as on_event:
         outcomes = build_many(layers, options, jobs, on_event)
     good = []

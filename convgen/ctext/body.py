@@ -21,6 +21,7 @@ IMPLIED = frozenset({"f16c"})
 class BodyText:
     """What the frame of the file prints: the vector operations, and under which conditions.
 
+    ``name``: the layer's, which every name at file scope begins with.
     ``function`` and ``driver``: macros that open an inlined function and one with loops;
     ``sweep``: what the latter stands for. ``features``, ``supports``: whether this CPU can run it,
     asked now or when the program was loaded; ``asking``: frame.j2's macro of how; ``everywhere``:
@@ -34,6 +35,7 @@ class BodyText:
     the step for a single last input finds it, and at what depth of the loops; None without one.
     """
 
+    name: str
     isa: VectorIsa
     model: VectorIsa
     prefix: str
@@ -68,13 +70,14 @@ def common(plan: KernelPlan, body: AnyBody) -> dict[str, Any]:
     isa = body.isa
     v, arrays = isa.prefix.upper(), arrays_of(plan.spec)
     return {
+        "name": plan.spec.name,
         "isa": isa,
         "model": model(isa),
         "prefix": isa.prefix,
         "header": isa.header,
         "condition": isa.condition,
         "words": _words(isa),
-        "features": " && ".join(map(_cpu_has, isa.features)),
+        "features": " && ".join(_cpu_has(plan.spec.name, f) for f in isa.features),
         "asking": "hwcap" if set(isa.features) & set(HWCAP) else "cpuid",
         "function": f"{v}_OP",
         "driver": f"{v}_SWEEP",
@@ -105,12 +108,12 @@ def _words(isa: VectorIsa) -> str:
     return f"{isa.name}: vectors of {isa.lanes} {isa.number}s" if isa.lanes > 1 else "plain C99"
 
 
-def _cpu_has(feature: str) -> str:
-    """A call of kernel.c.j2's function, which asks the CPU and the operating system."""
+def _cpu_has(name: str, feature: str) -> str:
+    """A call of frame.j2's function, which asks the CPU and the operating system."""
     if feature in HWCAP:
-        return f"cpu_has({HWCAP[feature]})"
+        return f"{name}_cpu_has({HWCAP[feature]})"
     leaf, part, register, bit, saved = CPUID[feature]
-    return f"cpu_has({leaf}, {part}, {register}, {bit}, 0x{saved:02x})"
+    return f"{name}_cpu_has({leaf}, {part}, {register}, {bit}, 0x{saved:02x})"
 
 
 def times(var: str, step: int) -> str:

@@ -7,7 +7,24 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convgen.plan.kernel import AnyBody, KernelPlan
+from convgen.target.arm.core import CoreStep
 from convgen.target.isa import Operation, VectorIsa
+
+
+def scoped(plan: KernelPlan) -> KernelPlan:
+    """The same plan, whose vector types and operations begin with the layer's name in C, so that
+    any number of generated files can stand in one translation unit."""
+
+    def named(isa: VectorIsa) -> VectorIsa:
+        return renamed(isa, f"{plan.spec.name}_{isa.prefix}")
+
+    step = plan.step
+    return replace(
+        plan,
+        bodies=tuple(replace(body, isa=named(body.isa)) for body in plan.bodies),
+        narrower=tuple(scoped(part) for part in plan.narrower),
+        step=None if step is None else _renamed_step(step, f"{plan.spec.name}_{step.prefix}"),
+    )
 
 
 def parts_of(plan: KernelPlan) -> list[tuple[KernelPlan, AnyBody]]:
@@ -35,14 +52,23 @@ def _told_apart(
 
 def renamed(isa: VectorIsa, prefix: str) -> VectorIsa:
     """The same instructions under another prefix, which is also the name of the vector type."""
-
-    def words(text: str) -> str:
-        # The type, and operations that call one another; no lane's type has a name of its own.
-        return re.sub(rf"\b{isa.prefix}(?=\b|_)", prefix, text)
-
-    operations = tuple(
-        Operation(op.name, words(op.params), words(op.result), words(op.body))
-        for op in isa.operations
-    )
     modelled = None if isa.modelled is None else renamed(isa.modelled, prefix)
-    return replace(isa, prefix=prefix, operations=operations, modelled=modelled)
+    types = tuple((suffix, _word(isa.prefix, prefix, ctype)) for suffix, ctype in isa.types)
+    operations = _renamed(isa.operations, isa.prefix, prefix)
+    return replace(isa, prefix=prefix, operations=operations, types=types, modelled=modelled)
+
+
+def _renamed_step(step: CoreStep, prefix: str) -> CoreStep:
+    return replace(step, prefix=prefix, operations=_renamed(step.operations, step.prefix, prefix))
+
+
+def _renamed(operations: tuple[Operation, ...], old: str, new: str) -> tuple[Operation, ...]:
+    return tuple(
+        Operation(op.name, *(_word(old, new, text) for text in (op.params, op.result, op.body)))
+        for op in operations
+    )
+
+
+def _word(old: str, new: str, text: str) -> str:
+    """The type, and operations that call one another; no lane's type has a name of its own."""
+    return re.sub(rf"\b{old}(?=\b|_)", new, text)

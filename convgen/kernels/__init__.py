@@ -8,6 +8,7 @@ from convgen.kernels.face import AlgorithmFamily, Cost
 from convgen.kernels.fat import lower_fat
 from convgen.kernels.lanewise.lowering import Lanewise
 from convgen.kernels.planar import lowering as planar
+from convgen.kernels.planes import lowering as planes
 from convgen.kernels.winograd import lowering as winograd
 from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import ConvSpec, DType
@@ -21,6 +22,7 @@ FAMILIES: dict[Family, AlgorithmFamily] = {
     Family.GROUPED: Lanewise(Family.GROUPED, (2, 4, 8)),
     Family.DIRECT: direct,
     Family.PLANAR: planar,
+    Family.PLANES: planes,
     Family.WINOGRAD: winograd,
 }
 
@@ -31,7 +33,8 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """The plan of a layer under a schedule. Raises ScheduleError where it cannot be carried out."""
     refuse_dtype(spec)
     family = FAMILIES[schedule.family]
-    others = (Family.DIRECT, Family.DEPTHWISE, *(() if spec.quantized else (Family.GROUPED,)))
+    floats = () if spec.quantized else (Family.GROUPED, Family.PLANES)
+    others = (Family.DIRECT, Family.DEPTHWISE, *floats)
     if spec.dtype is not DType.FLOAT32 and schedule.family not in others:
         text = f"schedule: {spec.dtype} layers have no {schedule.family} kernels, only "
         raise ScheduleError(f"{text}{', '.join(others[:-1])} and {others[-1]}")

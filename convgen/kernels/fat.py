@@ -18,7 +18,9 @@ from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, Target
 
 # Families whose bodies of any width read the blocks of a wider one.
-SHARING = frozenset({Family.DIRECT, Family.DEPTHWISE, Family.GROUPED, Family.WINOGRAD})
+SHARING = frozenset(
+    {Family.DIRECT, Family.DEPTHWISE, Family.GROUPED, Family.PLANES, Family.WINOGRAD}
+)
 
 
 def widest(target: Target) -> Target:

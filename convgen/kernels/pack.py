@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from convgen.kernels.dots.body import DotPacking
+from convgen.kernels.windows.body import WindowPacking
 from convgen.plan.kernel import KernelPlan, Packing
 from convgen.spec.elements import ELEMENTS, Element, stored, widened
 
@@ -70,6 +71,8 @@ def pack_sections(plan: KernelPlan, weights: Weights) -> npt.NDArray[Any]:
     bias = np.zeros(spec.oc, flat.dtype) if weights.b is None else weights.b
     if isinstance(plan.sections, DotPacking):
         return _dots(plan.sections, ohwi, bias)
+    if isinstance(plan.sections, WindowPacking):
+        return _windows(plan.sections, ohwi, bias)
     return np.concatenate([bias.astype("<i4").view(np.int8), ohwi.reshape(-1)])
 
 
@@ -106,6 +109,22 @@ def _dots(p: DotPacking, ohwi: npt.NDArray[Any], bias: npt.NDArray[Any]) -> npt.
         parts.append(words(blocked(taps).transpose(0, 1, 3, 2)))
     parts.append(deep.transpose(0, 1, 3, 4, 2, 5).reshape(p.groups, p.blocks, -1))
     return np.concatenate(parts, axis=-1).reshape(-1)
+
+
+def _windows(
+    p: WindowPacking, ohwi: npt.NDArray[Any], bias: npt.NDArray[Any]
+) -> npt.NDArray[np.int8]:
+    """Biases less what the zero point adds, then [group][block][step][filter][depth], as bytes."""
+    import numpy as np
+
+    sums = ohwi.reshape(len(ohwi), -1).sum(axis=-1, dtype=np.int64)
+    starts = ((bias.astype(np.int64) - p.zero * sums) & 0xFFFFFFFF).astype("<u4")
+    filters = ohwi.reshape(p.groups, p.oc, p.taps).astype(np.int8)
+    filters = np.pad(filters, [(0, 0), (0, 0), (0, p.padded - p.taps)])
+    first = np.array([p.first(block) for block in range(p.blocks)])
+    blocks = filters[:, first[:, None] + np.arange(p.filters)]
+    deep = blocks.reshape(p.groups, p.blocks, p.filters, -1, p.depth).transpose(0, 1, 3, 2, 4)
+    return np.concatenate([starts.view(np.int8), deep.reshape(-1)])
 
 
 def transformed(

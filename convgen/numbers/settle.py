@@ -14,9 +14,16 @@ from typing import TYPE_CHECKING
 from convgen.errors import Diagnostic, SpecError, UsageError
 from convgen.spec import load_weights
 from convgen.spec.elements import ELEMENTS
-from convgen.spec.model import AffineForm, Calibration, ConvSpec, Layer, QuantForm, ScaleFile
-from convgen.spec.quant import SUM_LIMIT
-from convgen.spec.quant_rules import Meaning, files_of, quant_of, quant_problems
+from convgen.spec.model import AffineForm, Calibration, Layer, QuantForm, ScaleFile, WeightLayout
+from convgen.spec.quant import spread
+from convgen.spec.quant_rules import (
+    Meaning,
+    files_of,
+    filters_of_zeros,
+    quant_of,
+    quant_problems,
+    without_zeros,
+)
 
 if TYPE_CHECKING:
     from convgen.numbers.calibrate import Findings
@@ -49,7 +56,7 @@ def settled(layer: Layer) -> Settled:
             case Calibration() as calibration:
                 return _calibrated(layer, calibration)
             case QuantForm() as form:
-                layer = replace(layer, spec=_with_scales(layer, form))
+                return _with_zero_filters(layer, _from_files(layer, form))
             case None:
                 text = f"layer {spec.name}: an {spec.dtype} ConvSpec needs its `quant`"
                 raise UsageError(text)
@@ -59,7 +66,8 @@ def settled(layer: Layer) -> Settled:
     return Settled(layer, weights)
 
 
-def _with_scales(layer: Layer, form: QuantForm) -> ConvSpec:
+def _from_files(layer: Layer, form: QuantForm) -> QuantForm:
+    """``form`` with the scales that lie in files."""
     from convgen.spec.weights import BadArrayError
 
     meaning = Meaning(layer.spec.dtype, layer.spec.oc, layer.spec.activation)
@@ -85,7 +93,52 @@ def _with_scales(layer: Layer, form: QuantForm) -> ConvSpec:
         ]
     if refused:
         raise _error(layer, refused)
-    return replace(layer.spec, quant=quant_of(form, meaning))
+    return form
+
+
+def _with_zero_filters(layer: Layer, form: QuantForm) -> Settled:
+    """Every scale known. A filter of zeros may have scale 0, as real TFLite models have: with the
+    scale of another filter and no bias its outputs are the same, the zero point of y.
+    """
+    from convgen.spec.weights import Weights
+
+    spec = layer.spec
+    zeros = filters_of_zeros(form, spec.oc)
+    meaning = Meaning(spec.dtype, spec.oc, spec.activation)
+    layer = replace(layer, spec=replace(spec, quant=quant_of(without_zeros(form), meaning)))
+    if zeros and layer.weights is None:
+        text = f"quant.weight.scale: filter {zeros[0]} has scale 0, which only a filter of zeros"
+        raise _error(layer, [("E404", f"{text} may have: name the weights, which show it")])
+    weights = load_weights(layer)
+    if weights is None:
+        return Settled(layer, None)
+    _refuse_full(layer, form, weights, zeros)
+    if zeros and weights.b is not None:
+        b = weights.b.copy()
+        b[list(zeros)] = 0
+        b.setflags(write=False)
+        weights = Weights(weights.w, b)
+    if zeros:
+        several = len(zeros) > 1
+        who = f"{'Filters' if several else 'Filter'} {', '.join(map(str, zeros[:8]))}"
+        note = f"{who}{', ...' if len(zeros) > 8 else ''} with scale 0: all zeros, as it must be."
+        layer = replace(layer, notes=(*layer.notes, note))
+    _refuse_overflow(layer, weights)
+    return Settled(layer, weights)
+
+
+def _refuse_full(layer: Layer, form: QuantForm, weights: Weights, zeros: tuple[int, ...]) -> None:
+    import numpy as np
+
+    spec = layer.spec
+    last = spec.weight_layout is WeightLayout.HWIO
+    points = spread(form.weight.zero_point or (0,), spec.oc)
+    for at in zeros:
+        filter_ = weights.w[..., at] if last else weights.w[at]
+        if count := int(np.count_nonzero(filter_ != points[at])):
+            text = f"quant.weight.scale: filter {at} has scale 0, but {count} of its weights are"
+            text += f" not {points[at]}: give the scale that it was quantised with"
+            raise _error(layer, [("E404", text)])
 
 
 def _scales(layer: Layer, key: str, file: ScaleFile) -> tuple[float, ...]:
@@ -103,7 +156,7 @@ def _scales(layer: Layer, key: str, file: ScaleFile) -> tuple[float, ...]:
             if last == 0 or bad.code != "E306":
                 raise
     for at, value in enumerate(values):
-        if value < 2.0**-126:
+        if value < 2.0**-126 and not (value == 0 and key == "weight"):
             text = f"{file} holds {value:.9g} at {at}: a scale is positive, and not subnormal"
             raise BadArrayError("E404", text)
     return values
@@ -129,14 +182,13 @@ def _calibrated(layer: Layer, calibration: Calibration) -> Settled:
 
 
 def _refuse_overflow(layer: Layer, weights: Weights) -> None:
-    from convgen.oracle.integers import largest_sums, overflowing
+    from convgen.oracle.integers import overflow_words, overflowing
 
     channel = overflowing(layer.spec, weights.w, weights.b)
     if channel is None:
         return
-    size = int(largest_sums(layer.spec, weights.w, weights.b)[channel])
-    text = f"weights: sums of output channel {channel} can reach {size:,}, beyond 2^31 - 1 = "
-    text += f"{SUM_LIMIT:,}: use more groups, or smaller weights"
+    text = f"weights: {overflow_words(layer.spec, weights.w, weights.b, channel)}: use more groups,"
+    text += " or smaller weights"
     at = layer.weights_place
     raise SpecError([Diagnostic(layer.source, at.line, at.col, "E410", text, at.snippet)])
 

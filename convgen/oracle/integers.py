@@ -90,6 +90,19 @@ def overflowing(spec: ConvSpec, w: Array, b: Array | None) -> int | None:
     return int(beyond[0]) if len(beyond) else None
 
 
+def overflow_words(spec: ConvSpec, w: Array, b: Array | None, channel: int) -> str:
+    """Why a channel's sums may leave int32: the sum, its figures, the limit."""
+    reach = input_reach(spec)
+    without = int(largest_sums(spec, w, None)[channel])
+    bias = 0 if b is None else abs(int(b[channel]))
+    added = f" + {bias:,} of the bias" if b is not None else ""
+    return (
+        f"sums of output channel {channel} can reach sum|w - zero| x max|x - zero| = "
+        f"{without // reach:,} x {reach}{added} = {without + bias:,}, beyond 2^31 - 1 = "
+        f"{SUM_LIMIT:,}"
+    )
+
+
 def _by_channel(spec: ConvSpec, zeros: tuple[int, ...]) -> NDArray[np.int16]:
     """Zero points in a shape that broadcasts over the weights."""
     values = np.array(spread(zeros, spec.oc), np.int16)
@@ -110,6 +123,6 @@ def reference(spec: ConvSpec, x: Any, w: Any, b: Any = None) -> Array:
             raise ValueError(f"{name}: expected {element.name}, got {array.dtype}")
     channel = overflowing(spec, w, b)
     if channel is not None:
-        raise ValueError(f"w: sums of output channel {channel} may exceed 2^31 - 1")
+        raise ValueError(f"w: {overflow_words(spec, w, b, channel)}")
     points = Points.every(spec, x.shape[0])
     return in_layout(spec, outputs_at(spec, sums_at(spec, x, w, b, points), points))

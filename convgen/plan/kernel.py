@@ -19,6 +19,8 @@ from convgen.target import CoreStep, Target, VectorIsa
 if TYPE_CHECKING:
     from convgen.kernels.dots.body import DotPacking
     from convgen.kernels.planar.body import PlanarBody
+    from convgen.kernels.planes.body import PlanesBody
+    from convgen.kernels.windows.body import WindowPacking
     from convgen.kernels.winograd.body import WinogradBody
 
 
@@ -268,7 +270,7 @@ class Body:
         return tuple(found)
 
 
-AnyBody: TypeAlias = "Body | WinogradBody | PlanarBody"
+AnyBody: TypeAlias = "Body | WinogradBody | PlanarBody | PlanesBody"
 
 
 @dataclass(frozen=True)
@@ -290,7 +292,7 @@ class KernelPlan:
     workspace_bytes: int = 0
     narrower: tuple[KernelPlan, ...] = ()
     tag: str = ""
-    sections: Sections | DotPacking | None = None
+    sections: Sections | DotPacking | WindowPacking | None = None
     step: CoreStep | None = None
 
     def __post_init__(self) -> None:

@@ -8,13 +8,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convgen.ctext.body import BodyText
-from convgen.ctext.parts import parts_of
+from convgen.ctext.parts import parts_of, scoped
+from convgen.ctext.wrap import wrapped
 from convgen.kernels.dots.body import DotBody
 from convgen.kernels.dots.words import dot_text
 from convgen.kernels.planar.body import PlanarBody
 from convgen.kernels.planar.words import planar_text
+from convgen.kernels.planes.body import PlanesBody
+from convgen.kernels.planes.words import planes_text
 from convgen.kernels.scalar.words import scalar_text
 from convgen.kernels.tiled.words import tiled_text
+from convgen.kernels.windows.body import WindowBody
+from convgen.kernels.windows.words import window_text
 from convgen.kernels.winograd.body import WinogradBody
 from convgen.kernels.winograd.words import winograd_text
 from convgen.plan.kernel import AnyBody, KernelPlan
@@ -57,6 +62,8 @@ def body_text(plan: KernelPlan, body: AnyBody) -> BodyText:
             return winograd_text(plan, body)
         case PlanarBody():
             return planar_text(plan, body)
+        case PlanesBody():
+            return planes_text(plan, body)
         case _:
             return tiled_text(plan, body)
 
@@ -68,6 +75,7 @@ def render_c(
 
     ``split``: baked weights stand in ``<name>_weights.c``, a third file.
     """
+    plan = scoped(plan)
     text = plan_text(plan, weights)
     env = environment()
     name = plan.spec.name
@@ -79,7 +87,7 @@ def render_c(
     }
     if apart:
         files[f"{name}_weights.c"] = env.get_template("weights.c.j2").render(plan=text)
-    return files
+    return {file: wrapped(body) for file, body in files.items()}
 
 
 def _source(plan: KernelPlan, text: PlanText) -> str:
@@ -88,10 +96,13 @@ def _source(plan: KernelPlan, text: PlanText) -> str:
         return env.get_template("kernels/dots/dots.c.j2").render(
             plan=text, body=dot_text(plan, plan.body)
         )
+    if isinstance(plan.body, WindowBody):
+        words = window_text(plan, plan.body)
+        return env.get_template("kernels/windows/windows.c.j2").render(plan=text, body=words)
     if plan.sections is not None:  # 8-bit plain C
         (body,) = plan.bodies
-        assert not isinstance(body, WinogradBody | PlanarBody)
-        words = scalar_text(plan, body)
-        return env.get_template("kernels/scalar/scalar.c.j2").render(plan=text, body=words)
+        assert not isinstance(body, WinogradBody | PlanarBody | PlanesBody)
+        scalar = scalar_text(plan, body)
+        return env.get_template("kernels/scalar/scalar.c.j2").render(plan=text, body=scalar)
     bodies = [body_text(part, body) for part, body in parts_of(plan)]
     return env.get_template("kernel.c.j2").render(plan=text, bodies=bodies, plain=bodies[-1])

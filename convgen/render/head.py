@@ -15,6 +15,8 @@ from convgen.ctext.activations import ActivationText, activation_text, double_te
 from convgen.ctext.parts import parts_of
 from convgen.kernels.dots.body import DotBody
 from convgen.kernels.planar.body import PlanarBody
+from convgen.kernels.planes.body import PlanesBody
+from convgen.kernels.windows.body import WindowBody
 from convgen.kernels.winograd.body import IDENTITY, WinogradBody, matrices
 from convgen.plan.kernel import Body, KernelPlan, Packing
 from convgen.spec.elements import arrays_of
@@ -40,6 +42,7 @@ class PlanText:
     template: str
     fat: bool
     workspace: str
+    scratch: str
     version: str
     target: str
     story: tuple[str, ...]
@@ -95,9 +98,11 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     macro = spec.name.upper()
     workspace = f"{macro}_WORKSPACE_BYTES is 0: not used, may be NULL"
     if plan.workspace_bytes:
-        aligned = "any alignment" if spec.quantized else "aligned to a float at least"
+        any_ = spec.quantized and not isinstance(plan.body, WindowBody)
+        aligned = "any alignment" if any_ else "aligned to a float at least"
         workspace = f"{macro}_WORKSPACE_BYTES bytes, {aligned}; contents void"
     arrays, scattered = arrays_of(spec), plan.view.y_channel
+    scratch = arrays.x.c if isinstance(plan.body, PlanesBody) else "float"
     element, double = plan.packed, arrays.x.compute is DType.FLOAT64
     packed = f"what {spec.name}_pack wrote"
     if weights is not None:
@@ -107,7 +112,8 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         macro=macro,
         template=_template(plan),
         fat=plan.fat,
-        workspace=", (float *)workspace" if plan.workspace_bytes else "",
+        workspace=f", ({scratch} *)workspace" if plan.workspace_bytes else "",
+        scratch=scratch,
         version=__version__,
         target=plan.target.name,
         story=story(plan),
@@ -170,6 +176,8 @@ def _template(plan: KernelPlan) -> str:
             return "kernels/winograd/winograd.j2"
         case PlanarBody():
             return "kernels/planar/planar.j2"
+        case PlanesBody():
+            return "kernels/planes/planes.j2"
         case _:
             return "kernels/pairs/pairs.j2" if plan.packing.side > 1 else "kernels/tiled/tiled.j2"
 

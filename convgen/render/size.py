@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
-from convgen.ctext.parts import parts_of
+from convgen.ctext.parts import parts_of, scoped
 from convgen.plan.kernel import AnyBody, KernelPlan
 from convgen.render import body_text, environment
 from convgen.render.head import plan_text
@@ -37,6 +37,7 @@ def code_estimate(plan: KernelPlan) -> int:
 
     Other compilers and instruction sets come near it: what matters is the order among schedules.
     """
+    plan = scoped(plan)
     compiled = parts_of(plan) if plan.fat else [(plan, plan.body)]
     return round(MARGIN * (_REST + sum(_code(part, body) for part, body in compiled)))
 

@@ -79,6 +79,12 @@ _FILE = (
     Code("E012", "duplicate key", "A map names each key once.", "Remove one of the two lines."),
     Code("E013", "bad key", "A key is a word.", "`kernel: 3`"),
     Code("E014", "number too long", "A number has at most 40 characters.", "Write fewer digits."),
+    Code(
+        "E015",
+        "a model or an array, not a spec",
+        "A spec is YAML text; files of PyTorch, Keras and NumPy are known by their content.",
+        "Export the weights to an `.npz` and name it in the spec: `weights: w.npz`.",
+    ),
 )
 
 _VALUES = (

@@ -12,6 +12,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
 from convgen.spec import forms, nested, quant_forms
+from convgen.spec.foreign import KEYS, PADDING_KEYS, folded
 from convgen.spec.forms import MAX_SIZE, choice, pair, whole, word_or_whole
 from convgen.spec.model import (
     Accuracy,
@@ -71,7 +72,7 @@ class RawLayer(BaseModel):
         None, description="Name of the layer: its files, package and C prefix. Default: the file's."
     )
     input: Annotated[tuple[int, int, int] | None, PlainValidator(forms.image)] = Field(
-        None, description="Input size, height x width x channels, whatever the layout."
+        None, description="Input size, height x width x channels whatever the layout, or {c, h, w}."
     )
     batch: Annotated[
         int | None, PlainValidator(partial(word_or_whole, word="any", high=MAX_SIZE))
@@ -100,10 +101,10 @@ class RawLayer(BaseModel):
     activation: Annotated[Activation, PlainValidator(nested.activation)] = Field(
         Activation(), description="Function applied to each output."
     )
-    dtype: Annotated[DType, PlainValidator(partial(choice, kind=DType))] = Field(
+    dtype: Annotated[DType, PlainValidator(partial(choice, kind=DType, key="dtype"))] = Field(
         DType.FLOAT32, description="Element type of input, weights and output."
     )
-    layout: Annotated[Layout, PlainValidator(partial(choice, kind=Layout))] = Field(
+    layout: Annotated[Layout, PlainValidator(partial(choice, kind=Layout, key="layout"))] = Field(
         Layout.NHWC, description="Order of the input's and output's axes in memory."
     )
     weight_layout: Annotated[WeightLayout, PlainValidator(partial(choice, kind=WeightLayout))] = (
@@ -183,6 +184,7 @@ def read_block(mapping: Mapping[str, Any], path: Path, report: Report) -> Block:
 
 
 _MAP_KEYS: Mapping[str, tuple[str, ...]] = {
+    "size": ("h", "w", "c"),
     "padding": ("top", "left", "bottom", "right"),
     "activation": ("kind", "alpha", "min", "max", "approximate"),
     "weights": ("w", "b", "init", "stddev", "seed"),
@@ -203,11 +205,15 @@ def tell(kind: str, text: str, path: Path, top: bool, report: Report) -> frozens
     """Report one of pydantic's errors. Returns the canonical key that an unknown one may mean."""
     match kind:
         case "missing":
-            example = _EXAMPLES[str(path[-1])]
+            example = "{c: 3, h: 32, w: 32}" if path[-2] == "input" else _EXAMPLES[str(path[-1])]
             report.add(path[:-1], "E103", f"`{path[-1]}` is missing: add it, as in `{example}`")
         case "extra_forbidden":
             key = str(path[-1])
             known = _known(path, top)
+            if folded(key) in (KEYS if top else PADDING_KEYS):
+                meant, advice = KEYS[folded(key)]
+                report.add(path, "E101", f"unknown key {show(key)}: {advice}", key=True)
+                return frozenset({meant} - {""})
             close = get_close_matches(key[:64].lower(), known, 1)
             listed = [name for name in known if name not in CANONICAL]
             hint = f"did you mean `{close[0]}`?" if close else f"the keys are {', '.join(listed)}"
@@ -222,4 +228,6 @@ def _known(path: Path, top: bool) -> tuple[str, ...]:
     if top:
         return (*RawLayer.model_fields, "layers", *CANONICAL)
     parent = str(path[-2])
+    if parent == "input" and "quant" not in path:
+        return _MAP_KEYS["size"]
     return _MAP_KEYS[CANONICAL.get(parent, parent)]

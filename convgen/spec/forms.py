@@ -12,12 +12,13 @@ from collections.abc import Callable, Iterable, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
 from pathlib import PurePath
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from convgen.errors import ScheduleError
+from convgen.spec.foreign import value_advice
 from convgen.spec.names import refuse_name
 from convgen.spec.scalars import disputed, show
 from convgen.spec.schedule import Schedule
@@ -95,13 +96,16 @@ def truth(value: object) -> bool:
     raise mistake("E116", f"{show(value)} is neither `true` nor `false`")
 
 
-def choice(value: object, kind: type[Choice], other: str = "") -> Choice:
-    """The member of ``kind`` that ``value`` spells. ``other`` tells of further forms."""
+def choice(value: object, kind: type[Choice], other: str = "", key: str = "") -> Choice:
+    """The member of ``kind`` that ``value`` spells. ``other`` tells of further forms; ``key``
+    names the table of other programs' words in ``foreign``."""
     if value is None:
         raise nothing()
     names = [str(member) for member in kind]
     if isinstance(value, str) and value in names:
         return kind(value)
+    if isinstance(value, str) and key and (advice := value_advice(key, value)):
+        raise mistake("E120", f"{show(value)} is not known here: {advice}")
     hint = _near(value, names) if isinstance(value, str) else ""
     text = f"{show(value)} is not one of {', '.join(names)}{other}{hint}"
     raise mistake("E120" if isinstance(value, str) else "E119", text)
@@ -135,8 +139,9 @@ def pair(value: object, low: int, *, text_form: bool = False) -> tuple[int, int]
             value = _numbers(value)
         case str() if _LOOSE_SHAPE.fullmatch(value) and not disputed(value):
             sizes = _meant(value)
-            wanted = "x".join(sizes) if text_form else f"[{', '.join(sizes)}]"
-            raise mistake("E119", f"{show(value)} is not a form of this key; write {wanted}")
+            wanted = "x".join(map(str, sizes)) if text_form else str(sizes)
+            how = wanted if _accepted(lambda: pair([*sizes], low)) else forms
+            raise mistake("E119", f"{show(value)} is not a form of this key; write {how}")
         case dict():
             raise mistake("E119", f"a map does not belong here; write {forms}")
     if not isinstance(value, list):
@@ -149,20 +154,43 @@ def pair(value: object, low: int, *, text_form: bool = False) -> tuple[int, int]
     return height, width
 
 
-def _meant(text: str) -> list[str]:
-    return [part.lstrip("0") or "0" for part in re.findall("[0-9]+", text)]
+def _meant(text: str) -> list[int]:
+    """The numbers of a loosely written shape; cut to what Python's int() is willing to read."""
+    return [int(part[:64]) for part in re.findall("[0-9]+", text)]
+
+
+def _accepted(read: Callable[[], object]) -> bool:
+    """Does a reader take what a message is about to suggest?"""
+    try:
+        read()
+    except (PydanticCustomError, ValidationError):
+        return False
+    return True
 
 
 def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split("x")]
 
 
+class _Sizes(BaseModel):
+    """The input's sizes by name, in any order."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    h: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
+    w: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
+    c: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
+
+
 def image(value: object) -> tuple[int, int, int]:
-    """(H, W, C) of ``32x32x3`` or ``[32, 32, 3]``."""
+    """(H, W, C) of ``32x32x3``, ``[32, 32, 3]`` or ``{c: 3, h: 32, w: 32}``."""
     how = "write height x width x channels, such as 32x32x3 or [32, 32, 3]"
     match value:
         case None:
             raise nothing()
+        case dict():
+            named = _Sizes.model_validate(value)
+            return named.h, named.w, named.c
         case str() if _SHAPE.fullmatch(value) and not disputed(value):
             sizes: list[object] = [*_numbers(value)]
         case list():
@@ -170,8 +198,10 @@ def image(value: object) -> tuple[int, int, int]:
         case str() if why := disputed(value):
             raise mistake("E111", f"{why}; {how}")
         case str() if _LOOSE_SHAPE.fullmatch(value):
-            wanted = "x".join(_meant(value))
-            raise mistake("E119", f"{show(value)} is not a form of this key; write {wanted}")
+            meant = _meant(value)
+            if _accepted(lambda: image([*meant])):
+                how = f"write {'x'.join(map(str, meant))}"
+            raise mistake("E119", f"{show(value)} is not a form of this key; {how}")
         case _:
             raise mistake("E119", f"{show(value)} is no input size; {how}")
     if len(sizes) != 3:

@@ -9,7 +9,7 @@ lost beyond what every gap between windows skips when r <= after + max(0, s - f)
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from math import gcd, prod
+from math import prod
 
 from convgen.spec.elements import ELEMENTS, Element
 from convgen.spec.fields import RawLayer, Remainder
@@ -19,7 +19,6 @@ from convgen.spec.problem import Problem
 
 BYTES_LIMIT = 2**31
 MACS_LIMIT = 2**44
-_FAR = 4096  # larger strides are not searched for a fix
 
 
 @dataclass(frozen=True)
@@ -159,25 +158,13 @@ def _is(n: int) -> str:
 
 
 def _no_window(pair: tuple[Axis, Axis]) -> Problem:
-    failing = [a for a in pair if not a.out]
     what = "; ".join(
         f"{a.label}: the filter spans {_count(a.extent, a.unit)}, the padded input has "
         f"{a.size} + {a.before} + {a.after} = {a.padded}"
-        for a in failing
+        for a in pair
+        if not a.out
     )
-    taps = [a.taps if a.out else (a.padded - 1) // a.dilation + 1 for a in pair]
-    fixes = [f"`kernel: {_pair(*taps)}` or less"]
-    sparse = [a for a in failing if a.dilation > 1]
-    if sparse and all(a.padded >= a.taps for a in sparse):
-        steps = [a.dilation if a.out else (a.padded - 1) // (a.taps - 1) for a in pair]
-        fixes.append(f"`dilation: {_pair(*steps)}` or less")
-    same = [_same(a, lower=False).out for a in pair]
-    fixes.append(f"`padding: same` (gives {same[0]}x{same[1]})")
-    return Problem("E201", "kernel", f"no window fits; {what}; write {', or '.join(fixes)}")
-
-
-def _pair(height: int, width: int) -> str:
-    return str(height) if height == width else f"[{height}, {width}]"
+    return Problem("E201", "kernel", f"no window fits; {what}")
 
 
 def _dropped(pair: tuple[Axis, Axis]) -> Problem:
@@ -187,46 +174,7 @@ def _dropped(pair: tuple[Axis, Axis]) -> Problem:
         for a in pair
         if not a.harmless
     )
-    fixes = [
-        *_stride_fixes(pair),
-        ("padding: same", [_same(a, lower=False) for a in pair]),
-        _pad_fix(pair),
-        ("remainder: floor", list(pair)),
-    ]
-    listed = ", ".join(f"`{text}` gives {h.out}x{w.out}" for text, (h, w) in fixes)
-    return Problem("E202", "stride", f"{what}; fixes: {listed}")
-
-
-_Fix = tuple[str, list[Axis]]
-
-
-def _stride_fixes(pair: tuple[Axis, Axis]) -> list[_Fix]:
-    """The nearest strides below and above that lose nothing, axis by axis."""
-    fixes: list[_Fix] = []
-    for step in (-1, 1):
-        found = [_other_stride(a, step) for a in pair]
-        if all(found):
-            good = [a for a in found if a]
-            fixes.append((f"stride: {_pair(good[0].stride, good[1].stride)}", good))
-    return fixes
-
-
-def _other_stride(axis: Axis, step: int) -> Axis | None:
-    if axis.harmless:
-        return axis
-    room = axis.padded - axis.extent
-    for stride in range(axis.stride + step, 0 if step < 0 else min(room, _FAR) + 1, step):
-        other = replace(axis, stride=stride)
-        if other.harmless:
-            return other
-    return None
-
-
-def _pad_fix(pair: tuple[Axis, Axis]) -> _Fix:
-    """As many rows more at the bottom and right as complete one more window."""
-    h, w = (a if a.harmless else replace(a, after=a.after + a.stride - a.left) for a in pair)
-    text = f"padding: {{top: {h.before}, left: {w.before}, bottom: {h.after}, right: {w.after}}}"
-    return text, [h, w]
+    return Problem("E202", "stride", what)
 
 
 def size_problems(raw: RawLayer, pair: tuple[Axis, Axis] | None) -> list[Problem]:
@@ -290,13 +238,9 @@ def group_problems(raw: RawLayer) -> list[Problem]:
         if oc % c == 0:
             return []
         text = f"depthwise has a group per input channel, so filters is a multiple of {c}, not {oc}"
-        return [Problem("E204", "groups", f"{text}; write `filters: {-(-oc // c) * c}`")]
-    common = gcd(c, oc)
-    good = [g for g in range(1, min(common, 4096) + 1) if common % g == 0]
-    near = sorted(sorted(good, key=lambda g: abs(g - (raw.groups or 1)))[:8])
-    fix = f"groups that fit both: {', '.join(map(str, near))}"
+        return [Problem("E204", "groups", text)]
     return [
-        Problem(code, "groups", f"{n} {what} do not split into {raw.groups} equal groups; {fix}")
+        Problem(code, "groups", f"{n} {what} do not split into {raw.groups} equal groups")
         for code, n, what in (("E203", c, "input channels"), ("E204", oc, "filters"))
         if n % raw.groups
     ]

@@ -10,9 +10,12 @@ from typing import Any
 from convgen.spec.schedule import Schedule
 from convgen.spec.tree import MAX_DEPTH, Path, Report, Spot, Tree, Unread, dotted
 
+_ARRAYS = (("weights", "w"), ("weights", "b"))  # stay arrays: megabytes make poor lists
+
 
 def read_mapping(data: Mapping[str, Any], source: str) -> tuple[Tree, Report]:
-    """The tree of a Python mapping. NumPy scalars and arrays, tuples and paths are taken.
+    """The tree of a Python mapping. NumPy scalars and arrays, tuples and paths are taken;
+    ``weights`` may hold arrays, or whatever turns into one.
 
     Raises ``SpecError`` when ``data`` is no mapping.
     """
@@ -34,6 +37,8 @@ class _Reader:
     def plain(self, value: object, path: Path, depth: int) -> Any:
         """``value`` as YAML would give it: dict, list, str, int, float, bool or None."""
         self.values[path] = Spot(len(self.values))
+        if path[-2:] in _ARRAYS and hasattr(value, "__array__"):
+            return value
         value = _builtin(value)
         if not isinstance(value, (Mapping, list, tuple)):
             return value

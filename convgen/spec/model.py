@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import PurePath
+from typing import Any
 
 from convgen.spec.quant import Quant, Rounding
 from convgen.spec.schedule import Schedule
@@ -223,7 +224,17 @@ class InitWeights:
     seed: int = 0
 
 
-WeightSource = NpzWeights | NpyWeights | InitWeights
+@dataclass(frozen=True)
+class ArrayWeights:
+    """Arrays given from Python, copied and read-only, still unchecked. ``digest`` of their bytes,
+    types and shapes stands for them wherever layers are compared or remembered."""
+
+    w: Any = field(compare=False, repr=False)  # an NDArray, which pydantic would import
+    b: Any = field(compare=False, repr=False)
+    digest: str
+
+
+WeightSource = NpzWeights | NpyWeights | InitWeights | ArrayWeights
 
 
 @dataclass(frozen=True)

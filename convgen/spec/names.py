@@ -77,11 +77,11 @@ def refuse_name(name: str) -> tuple[str, str] | None:
 
 
 def suggest_name(text: str) -> str:
-    """A name that keeps the rule of letters, as close to ``text`` as it goes."""
+    """A name that every rule accepts, as close to ``text`` as it goes."""
     name = re.sub(r"[^a-z0-9_]+", "_", text.lower(), flags=re.ASCII).strip("_")[:50]
     if not name or not name[0].isalpha():
         name = f"layer_{name}".rstrip("_")
-    return name
+    return name if refuse_name(name) is None else f"{name}_layer"
 
 
 def _such_as(name: str) -> str:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from enum import StrEnum
 from functools import partial
 from pathlib import PurePath
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PlainValidator
 from pydantic_core import PydanticCustomError
@@ -24,6 +25,7 @@ from convgen.spec.forms import (
 from convgen.spec.model import (
     Act,
     Activation,
+    ArrayWeights,
     InitWeights,
     NpyWeights,
     NpzWeights,
@@ -31,6 +33,9 @@ from convgen.spec.model import (
     WeightSource,
 )
 from convgen.spec.scalars import disputed, show
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 
 class PadMode(StrEnum):
@@ -101,7 +106,7 @@ def padding(value: object) -> Padding | PadMode:
     """``2``, ``[h, w]``, ``{top, left, bottom, right}`` (0 where left out), or a mode's name."""
     match value:
         case str() if value[:1].isalpha() and not disputed(value):
-            return choice(value, PadMode, f", nor a number, [h, w] or {_SIDES}")
+            return choice(value, PadMode, f", nor a number, [h, w] or {_SIDES}", "padding")
         case dict() if not value:
             raise mistake("E119", f"an empty map; write {_SIDES}, or less of it")
         case dict():
@@ -117,7 +122,7 @@ def padding(value: object) -> Padding | PadMode:
 def _act_kind(value: object) -> ActKind:
     if isinstance(value, str) and (ours := _OTHER_NAMES.get(value.lower())):
         raise mistake("E120", f"{show(value)} is called `{ours}` here")
-    return choice(value, ActKind)
+    return choice(value, ActKind, key="activation")
 
 
 _Number = Annotated[float | None, PlainValidator(number)]  # None: left out
@@ -182,6 +187,20 @@ def _stddev(value: object) -> float:
     return stddev
 
 
+def _array(value: object) -> NDArray[Any]:
+    """A copy of an array in C order, so that what is changed afterwards changes nothing here."""
+    import numpy as np
+
+    if not hasattr(value, "__array__"):
+        raise mistake("E119", f"{show(value)} is no array; give both as arrays, or both as files")
+    try:
+        array = np.array(value, order="C")
+    except Exception as error:  # whatever another library's tensor raises
+        raise mistake("E119", f"it does not become a NumPy array: {error}") from None
+    array.setflags(write=False)
+    return array
+
+
 _Npy = PlainValidator(_npy)
 
 
@@ -196,12 +215,33 @@ class _InitMap(_Strict):
     seed: Annotated[int, PlainValidator(partial(whole, low=0, high=MAX_SEED))] = 0
 
 
+class _ArrayMap(_Strict):
+    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", frozen=True)
+
+    w: Annotated[Any, PlainValidator(_array)]
+    b: Annotated[Any, PlainValidator(_array)] = None
+
+
+def _arrays(value: object) -> ArrayWeights:
+    given = _ArrayMap.model_validate(value)
+    digest = hashlib.sha256()
+    for array in (given.w, given.b):
+        if array is None:
+            continue
+        digest.update(f"{array.dtype.str} {array.shape}\0".encode())
+        digest.update(array.tobytes())
+    return ArrayWeights(given.w, given.b, digest.hexdigest())
+
+
 def weights(value: object) -> WeightSource:
-    """``w.npz``, ``{w: w.npy, b: b.npy}`` or ``{init: truncated_normal, stddev, seed}``."""
+    """``w.npz``, ``{w: w.npy, b: b.npy}`` or ``{init: truncated_normal, stddev, seed}``; from
+    Python ``{"w": array, "b": array}`` as well."""
     if not isinstance(value, dict):
         return NpzWeights(file_path(value, ".npz", _NPZ))
     if {"w", "b"} & value.keys() and "init" in value:
         raise mistake("E119", "they are read or drawn, not both: keep w and b, or keep init")
+    if any(hasattr(value.get(key), "__array__") for key in ("w", "b")):
+        return _arrays(value)
     if "w" in value or "b" in value:
         files = _NpyMap.model_validate(value)
         return NpyWeights(files.w, files.b)

@@ -23,6 +23,7 @@ MAX_NETWORK_BYTES = 1024 * 1024
 MERGE = "<<"
 
 _NETWORK = re.compile(r"^[\"']?network[\"']?[ \t]*:", re.MULTILINE)
+_LONG_SCALES = re.compile(r"scale:\s*(?:\[|-\s)")
 _EMPTY = "the spec is empty: `convgen init` writes a starter"
 _NO_ALIAS = "a few lines of anchors and aliases can describe gigabytes; write the value out"
 _HINTS = (
@@ -44,14 +45,19 @@ def read_yaml(text: str, source: str) -> tuple[Tree, Report]:
     """
     most = MAX_NETWORK_BYTES if is_network(text) else MAX_BYTES
     if len(text.encode("utf-8", "surrogatepass")) > most:
-        raise SpecError([_nowhere(source, "E002", too_large(most))])
+        raise SpecError([_nowhere(source, "E002", too_large(text))])
     return _Reader(source, text).document()
 
 
-def too_large(most: int = MAX_BYTES) -> str:
-    if most == MAX_BYTES:
-        return f"the spec is over 64 KiB ({MAX_BYTES} bytes): split its layers over several files"
-    return f"the network is over 1 MiB ({most} bytes): keep scales and constants in its .npz"
+def too_large(text: str) -> str:
+    """Why ``text`` is refused; long lists of scales are what most often makes a spec so large."""
+    if is_network(text):
+        most = MAX_NETWORK_BYTES
+        return f"the network is over 1 MiB ({most} bytes): keep scales and constants in its .npz"
+    how = "split its layers over several files"
+    if _LONG_SCALES.search(text):
+        how = "keep the scales in a file, `scale: scales.npz#w`, or split its layers"
+    return f"the spec is over 64 KiB ({MAX_BYTES} bytes): {how}"
 
 
 def is_network(text: str) -> bool:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from convgen.errors import Diagnostic, SpecError
+from convgen.spec.foreign import foreign_file
 from convgen.spec.mapping import read_mapping
 from convgen.spec.model import Layer
 from convgen.spec.nodes import MAX_BYTES, read_yaml, spot_at, too_large
@@ -41,8 +42,10 @@ def parse_bytes(data: bytes, source: str) -> tuple[Layer, ...]:
 
     Of a long stream it is enough to give one byte more than a spec may have.
     """
+    if what := foreign_file(data):
+        raise _refused(source, "E015", what)
     if len(data) > MAX_BYTES:
-        raise _refused(source, "E002", too_large())
+        raise _refused(source, "E002", too_large(data.decode("utf-8", "replace")))
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         text = data.decode("utf-8")

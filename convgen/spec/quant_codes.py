@@ -32,7 +32,7 @@ QUANT = (
     Code(
         "E404",
         "scale that is no step",
-        "A scale is positive, in float32's normal range.",
+        "A scale is positive, in float32's normal range; 0 for a baked filter of zeros alone.",
         "`scale: 0.02`",
     ),
     Code(

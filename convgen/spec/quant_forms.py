@@ -23,9 +23,11 @@ class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-def _scale(value: object) -> float:
-    """A positive number, as the nearest float32."""
+def _scale(value: object, *, zero: bool = False) -> float:
+    """A positive number, as the nearest float32; 0 as well where a filter may be all zeros."""
     scale = float32(number(value))
+    if zero and scale == 0 and number(value) == 0:
+        return 0.0
     if scale < SMALLEST:
         what = "zero" if scale == 0 else "negative" if scale < 0 else "below float32's normal range"
         text = f"{show(value)} is {what}: a scale is the positive step between two neighbours"
@@ -33,12 +35,12 @@ def _scale(value: object) -> float:
     return scale
 
 
-def _scales(value: object) -> tuple[float, ...] | ScaleFile:
+def _scales(value: object, *, zero: bool = False) -> tuple[float, ...] | ScaleFile:
     match value:
         case list():
             if not value:
                 raise mistake("E406", "an empty list; write a number, or one for each filter")
-            return tuple(each(value, _scale))
+            return tuple(each(value, partial(_scale, zero=zero)))
         case str() if "#" in value:
             name, _, key = value.rpartition("#")
             path = file_path(name, ".npz", "a scale's file is FILE.npz#KEY")
@@ -47,7 +49,7 @@ def _scales(value: object) -> tuple[float, ...] | ScaleFile:
             return ScaleFile(path, key)
         case str() if value.lower().endswith((".npz", ".npy")):
             raise mistake("E119", f"{show(value)} names no array in the file; write FILE.npz#KEY")
-    return (_scale(value),)
+    return (_scale(value, zero=zero),)
 
 
 def _zero_points(value: object) -> tuple[int, ...]:
@@ -64,10 +66,22 @@ class _AffineMap(_Strict):
     zero_point: Annotated[tuple[int, ...] | None, PlainValidator(_zero_points)] = None
 
 
-def _affine(value: object) -> AffineForm:
+class _FilterMap(_AffineMap):
+    """Of weights and biases: real models have filters of zeros, whose scale is 0."""
+
+    scale: Annotated[
+        tuple[float, ...] | ScaleFile | None, PlainValidator(partial(_scales, zero=True))
+    ] = None
+
+
+def _filters(value: object) -> AffineForm:
+    return _affine(value, _FilterMap)
+
+
+def _affine(value: object, form: type[_AffineMap] = _AffineMap) -> AffineForm:
     match value:
         case dict() if value:
-            read = _AffineMap.model_validate(value)
+            read = form.model_validate(value)
             return AffineForm(read.scale, read.zero_point)
         case dict():
             raise mistake("E119", f"an empty map; write {_AFFINE}")
@@ -90,10 +104,10 @@ _Rounding = PlainValidator(partial(choice, kind=Rounding))
 
 class _QuantMap(_Strict):
     input: Annotated[AffineForm, PlainValidator(_affine)] = AffineForm()
-    weight: Annotated[AffineForm, PlainValidator(_affine)] = AffineForm()
+    weight: Annotated[AffineForm, PlainValidator(_filters)] = AffineForm()
     output: Annotated[AffineForm | None, PlainValidator(_output)] = AffineForm()
     sum: Annotated[AffineForm | None, PlainValidator(_affine)] = None
-    bias: Annotated[AffineForm | None, PlainValidator(_affine)] = None
+    bias: Annotated[AffineForm | None, PlainValidator(_filters)] = None
     rounding: Annotated[Rounding | None, _Rounding] = None
 
 

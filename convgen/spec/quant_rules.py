@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import Act, Activation, AffineForm, DType, QuantForm, ScaleFile
 from convgen.spec.problem import Problem
-from convgen.spec.quant import MAX_SHIFT, Affine, Quant, Rounding, fixed_point, ratios, spread
+from convgen.spec.quant import (
+    MAX_SHIFT,
+    Affine,
+    Quant,
+    Rounding,
+    fixed_point,
+    float32,
+    ratios,
+    spread,
+)
 from convgen.spec.requantize import single_product
 from convgen.spec.table import CLAMPS
 
@@ -36,8 +45,37 @@ def quant_problems(form: QuantForm, layer: Meaning) -> list[Problem]:
 
 def quant_of(form: QuantForm, layer: Meaning) -> Quant:
     """The values of a form without mistakes and without files."""
-    assert not quant_problems(form, layer) and not files_of(form)
+    assert not quant_problems(form, layer) and is_settled(form)
     return _quant(form)
+
+
+def is_settled(form: QuantForm) -> bool:
+    """Does ``form`` hold every number that a kernel needs, without a look into any file?"""
+    return not files_of(form) and not filters_of_zeros(form, 1)
+
+
+def filters_of_zeros(form: QuantForm, filters: int) -> tuple[int, ...]:
+    """The filters whose scale is 0: only one whose weights are all zero may have it."""
+    scales = form.weight.scale
+    if not isinstance(scales, tuple):
+        return ()
+    return tuple(at for at, scale in enumerate(spread(scales, filters)) if scale == 0)
+
+
+def without_zeros(form: QuantForm) -> QuantForm:
+    """``form`` with another filter's scale where that is 0.
+
+    Right for a filter of zeros without a bias, whose sums are 0 and stay it in any scale.
+    """
+    scales = form.weight.scale
+    target = form.sum or form.output
+    if not isinstance(scales, tuple) or 0 not in scales:
+        return form
+    x, y = form.input.scale, target.scale if target else None
+    ratio_of_one = y[0] / x[0] if isinstance(x, tuple) and isinstance(y, tuple) else 1.0
+    other = next(filter(None, scales), float32(ratio_of_one))
+    weight = replace(form.weight, scale=tuple(scale or other for scale in scales))
+    return replace(form, weight=weight, bias=None)  # a bias scale was held against the 0
 
 
 def files_of(form: QuantForm) -> tuple[tuple[str, ScaleFile], ...]:
@@ -143,7 +181,7 @@ def _of_bias(form: QuantForm, layer: Meaning) -> Iterator[Problem]:
 def _of_ratios(form: QuantForm, layer: Meaning) -> Iterator[Problem]:
     if form.sums or files_of(form):
         return
-    quant = _quant(form)
+    quant = _quant(without_zeros(form))
     target = quant.sum or quant.output
     assert target is not None
     single = single_product(quant, layer.dtype)

@@ -3,18 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import PurePath
 from typing import Any
 
 from convgen.spec.fields import REQUIRED, Block, RawLayer, read_block
+from convgen.spec.fixes import advised
 from convgen.spec.geometry import Geometry, group_problems, size_problems, solve
-from convgen.spec.model import ConvSpec, DType, InitWeights, Layer, NpyWeights, Padding, Place
+from convgen.spec.model import (
+    ArrayWeights,
+    ConvSpec,
+    DType,
+    InitWeights,
+    Layer,
+    Layout,
+    NpyWeights,
+    NpzWeights,
+    Padding,
+    Place,
+)
 from convgen.spec.names import refuse_name
 from convgen.spec.nodes import MERGE
 from convgen.spec.problem import Problem
-from convgen.spec.quant_rules import Meaning, files_of, quant_of, quant_problems
+from convgen.spec.quant_rules import (
+    Meaning,
+    filters_of_zeros,
+    is_settled,
+    quant_of,
+    quant_problems,
+)
 from convgen.spec.scalars import show
 from convgen.spec.tree import Report, Tree, Unread
 
@@ -132,8 +150,10 @@ def _layer(sheet: _Sheet) -> tuple[Layer, ...]:
     geometry, problems = _geometry(sheet, raw, missing)
     if not sheet.bad(*_QUANT_KEYS):
         problems += _quant_problems(raw)
+    swapped = _swapped_note(sheet, raw)
     for problem in problems:
-        sheet.add(problem)
+        hint = f"; {swapped}" if swapped and problem.code in _SIZE_CODES else ""
+        sheet.add(replace(problem, text=problem.text + hint))
     refused = sheet.own.bad or (sheet.defaults and sheet.defaults.bad)
     if problems or refused or missing or geometry is None or name is None:
         return ()
@@ -144,11 +164,35 @@ def _layer(sheet: _Sheet) -> tuple[Layer, ...]:
             sheet.tree.source,
             raw.schedule,
             raw.weights,
-            geometry.notes,
+            (swapped, *geometry.notes) if swapped else geometry.notes,
             sheet.place("weights"),
-            raw.quantize or (raw.quant if raw.quant and files_of(raw.quant) else None),
+            raw.quantize or (raw.quant if raw.quant and not is_settled(raw.quant) else None),
             sheet.place("quant" if raw.quant else "quantize"),
         ),
+    )
+
+
+_SIZE_CODES = ("E201", "E202", "E203", "E204", "E205", "E206")
+
+
+def _swapped_note(sheet: _Sheet, raw: RawLayer) -> str:
+    """Was ``input`` of an NCHW layer perhaps written as C x H x W? The note that says so, or "".
+
+    Sizes by name are beyond doubt. Else such an input has its least size first, and its other two
+    are those of an image: alike, or many times the first.
+    """
+    home = sheet.home("input")
+    if home is None or raw.input is None or raw.layout is not Layout.NCHW:
+        return ""
+    if sheet.bad("input", "layout") or isinstance(sheet.tree.at(home.at("input")), dict):
+        return ""
+    h, w, c = raw.input
+    image = w == c > h or (1 < h <= 4 and min(w, c) >= 8 * h)
+    if not image:
+        return ""
+    return (
+        f"input is height {h} x width {w} x channels {c} here, in every layout; if {h} are the "
+        f"channels, write `input: {{c: {h}, h: {w}, w: {c}}}`"
     )
 
 
@@ -160,16 +204,17 @@ def _geometry(
     if not missing & {"input", "kernel"} and not sheet.bad(*_GEOMETRY_KEYS):
         solved = solve(raw)
         if isinstance(solved, Problem):
-            problems.append(solved)
+            problems.append(advised(raw, solved))
         else:
             geometry = solved
     elif not missing & {"input", "kernel"} and not sheet.bad(*_REACH_KEYS):
         # Whether a window fits does not hang on the stride.
-        unstrided = solve(raw.model_copy(update={"stride": (1, 1)}))
+        plain = raw.model_copy(update={"stride": (1, 1)})
+        unstrided = solve(plain)
         if isinstance(unstrided, Problem) and unstrided.code == "E201":
-            problems.append(unstrided)
+            problems.append(advised(plain, unstrided))
     if not missing & {"input", "filters"} and not sheet.bad("input", "filters", "groups"):
-        problems += group_problems(raw)
+        problems += [advised(raw, problem) for problem in group_problems(raw)]
     if not missing and not sheet.bad(*_SIZE_KEYS):
         axes = (geometry.height, geometry.width) if geometry else None
         problems += size_problems(raw, axes)
@@ -209,12 +254,19 @@ def _default_name(sheet: _Sheet) -> str | None:
 
 
 def _bias_problems(raw: RawLayer) -> list[Problem]:
-    if not isinstance(raw.weights, NpyWeights) or raw.bias == (raw.weights.b is not None):
+    arrays = isinstance(raw.weights, ArrayWeights)
+    if not isinstance(raw.weights, (NpyWeights, ArrayWeights)):
         return []
+    if raw.bias == (raw.weights.b is not None):
+        return []
+    if raw.bias and arrays:
+        text = "the layer has a bias, but no array for it: add `b`, or say `bias: false`"
+        return [Problem("E310", "weights", text)]
     if raw.bias:
         text = "the layer has a bias, but no file for it: add `b: b.npy`, or say `bias: false`"
         return [Problem("E310", "weights", text)]
-    text = "the layer has no bias, but a file for `b`: drop it, or say `bias: true`"
+    what = "an array" if arrays else "a file"
+    text = f"the layer has no bias, but {what} for `b`: drop it, or say `bias: true`"
     return [Problem("E309", "weights", text)]
 
 
@@ -250,6 +302,11 @@ def _quant_problems(raw: RawLayer) -> list[Problem]:
         text = f"{raw.dtype} layers say what their integers mean: add `quant`, or"
         return [Problem("E401", "dtype", f"{text} `quantize: {{calibration: x.npy}}`")]
     problems = quant_problems(raw.quant, _meaning(raw)) if raw.filters else []
+    if raw.filters and (zeros := filters_of_zeros(raw.quant, raw.filters)):
+        known = isinstance(raw.weights, (NpzWeights, NpyWeights, ArrayWeights))
+        text = f"filter {zeros[0]} has scale 0, which only a filter of zeros may have: give "
+        how = "it another, or name the weights, which show it"
+        problems += [] if known else [Problem("E404", "quant", text + how, ("weight", "scale"))]
     if isinstance(raw.weights, InitWeights) and raw.quant.sums:
         text = "drawn weights are real numbers, which take a scale to become integers"
         problems.append(Problem("E403", "weights", f"{text}: give weights in a file"))
@@ -285,5 +342,5 @@ def _spec(raw: RawLayer, name: str, padding: Padding) -> ConvSpec:
         layout=raw.layout,
         weight_layout=raw.weight_layout,
         accuracy=raw.accuracy,
-        quant=quant_of(raw.quant, _meaning(raw)) if raw.quant and not files_of(raw.quant) else None,
+        quant=quant_of(raw.quant, _meaning(raw)) if raw.quant and is_settled(raw.quant) else None,
     )

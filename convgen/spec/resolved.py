@@ -8,6 +8,7 @@ from convgen.spec.model import (
     Act,
     Activation,
     AffineForm,
+    ArrayWeights,
     Calibration,
     InitWeights,
     Layer,
@@ -21,7 +22,8 @@ from convgen.spec.quant import Affine, Quant
 
 
 def resolved_mapping(layer: Layer) -> dict[str, Any]:
-    """The layer as a spec mapping in canonical keys; parsing it gives the same layer again.
+    """The layer as a spec mapping in canonical keys; parsing it gives the same layer again
+    (arrays from Python aside, of which the digest is told).
 
     Padding is what the kernel uses, each side by itself. ``remainder`` is ``floor`` where the
     layer's windows leave some of the padded input over, which a map cannot say otherwise.
@@ -118,5 +120,8 @@ def _weights(source: WeightSource) -> str | dict[str, Any]:
             return str(path)
         case NpyWeights(w, b):
             return {"w": str(w)} if b is None else {"w": str(w), "b": str(b)}
+        case ArrayWeights(_, b, digest):  # a word: a mapping is printed, and arrays are not
+            word = f"array {digest[:16]}"
+            return {"w": word} if b is None else {"w": word, "b": word}
         case InitWeights(stddev, seed):
             return {"init": "truncated_normal", "stddev": stddev, "seed": seed}

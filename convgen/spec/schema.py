@@ -121,9 +121,11 @@ def _shape(length: int) -> Schema:
 
 def _sizes() -> Schema:
     side = {"default": 0, **_int(0, MAX_STEP)}
+    named = _map(dict.fromkeys("hwc", _int(1, MAX_SIZE)), "hwc")
+    examples = ["32x32x3", [224, 224, 3], {"c": 3, "h": 32, "w": 32}]
     sides = _map(dict.fromkeys(("top", "left", "bottom", "right"), side))
     return {
-        "input": _any(_shape(3), _list(_int(1, MAX_SIZE), 3), examples=["32x32x3", [224, 224, 3]]),
+        "input": _any(_shape(3), _list(_int(1, MAX_SIZE), 3), named, examples=examples),
         "batch": _any(_int(1, MAX_SIZE), {"const": "any"}, default=1),
         "filters": {**_int(1, MAX_SIZE), "examples": [10]},
         "kernel": _any(*_pair(1), _shape(2), examples=[3, [5, 3], "5x3"]),

@@ -67,6 +67,13 @@ class Tree:
     values: Mapping[Path, Spot]
     keys: Mapping[Path, Spot]
 
+    def at(self, path: Path) -> object:
+        """The value at ``path``, which must be there."""
+        value: Any = self.value
+        for part in path:
+            value = value[part]
+        return value
+
     def spot(self, path: Path, *, key: bool = False) -> Spot:
         """The spot of the value (or key) at ``path``, or of the nearest value around it."""
         if key and path in self.keys:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from math import prod
@@ -29,6 +29,7 @@ from convgen.errors import Diagnostic, SpecError
 from convgen.spec.codes import CODES
 from convgen.spec.elements import ELEMENTS, Element, arrays_of, numpy_dtype, stored, widened
 from convgen.spec.model import (
+    ArrayWeights,
     Calibration,
     ConvSpec,
     DType,
@@ -86,6 +87,8 @@ def load_weights(layer: Layer) -> Weights | None:
             return _read_both(layer, path, path)
         case NpyWeights(w, b):
             return _read_both(layer, w, b)
+        case ArrayWeights():
+            return _given(layer, layer.weights)
 
 
 def initial_weights(spec: ConvSpec, stddev: float, seed: int) -> Weights:
@@ -158,11 +161,37 @@ def _read_both(layer: Layer, w_path: PurePath, b_path: PurePath | None) -> Weigh
             refused[bad.code, f"weights: {bad.text}"] = None
     if isinstance(layer.weights, NpzWeights) and not spec.bias and not refused:
         refused |= _surplus_bias(folder / w_path)
-    if refused:
-        at = layer.weights_place
-        raise SpecError(
-            [Diagnostic(layer.source, at.line, at.col, c, t, at.snippet) for c, t in refused]
-        )
+    _refuse(layer, refused)
+    return _frozen(found[0], found[1] if spec.bias else None)
+
+
+def _refuse(layer: Layer, refused: Iterable[tuple[str, str]]) -> None:
+    at = layer.weights_place
+    found = [Diagnostic(layer.source, at.line, at.col, c, t, at.snippet) for c, t in refused]
+    if found:
+        raise SpecError(found)
+
+
+def _given(layer: Layer, arrays: ArrayWeights) -> Weights:
+    """Arrays from Python, held against the same rules as those of files."""
+    spec = layer.spec
+    w_type, b_type = _elements(layer)
+    wanted = [("w", arrays.w, Want(spec.w_shape, w_type, _axes(spec)))]
+    if spec.bias:
+        assert arrays.b is not None, "refused when the spec is read"
+        wanted.append(("b", arrays.b, Want((spec.oc,), b_type, "one per filter")))
+    found: list[NDArray[Any]] = []
+    refused: list[tuple[str, str]] = []
+    for key, array, want in wanted:
+        where = f"weights: the array `{key}`"
+        try:
+            _check(array.dtype, array.shape, where, want, "give")
+            bits = array.view(numpy_dtype(want.element))
+            _check_finite(bits, where, want)
+            found.append(bits)
+        except BadArrayError as bad:
+            refused.append((bad.code, bad.text))
+    _refuse(layer, refused)
     return _frozen(found[0], found[1] if spec.bias else None)
 
 
@@ -261,6 +290,12 @@ def _damaged(where: object, why: str) -> BadArrayError:
 def _check_header(file: IO[bytes], where: str, want: Want) -> bool:
     """Refuses all but the wanted array; leaves the file at its data. True: Fortran order."""
     found, fortran, dtype = _header(file, where)
+    _check(dtype, found, where, want, "save")
+    return fortran
+
+
+def _check(dtype: np.dtype[Any], found: tuple[int, ...], where: str, want: Want, verb: str) -> None:
+    """Type and shape; ``verb``: what is to be done with a right array."""
     name, wanted = want.element.name, numpy_dtype(want.element)
     if dtype.hasobject:
         text = f"{where} holds pickled Python objects, which are never loaded"
@@ -270,13 +305,12 @@ def _check_header(file: IO[bytes], where: str, want: Want) -> bool:
         given = f"{name} in foreign byte order" if foreign else str(dtype)[:60]
         text = f"{where} is {given}, it must be {name}: nothing is converted silently"
         if name == "bfloat16":
-            raise BadArrayError("E307", f"{text}; save ml_dtypes.bfloat16, or its bits as uint16")
-        how = f"save astype(np.{name})" if want.element.is_float else "quantise it with its scale"
+            raise BadArrayError("E307", f"{text}; {verb} ml_dtypes.bfloat16, or its bits as uint16")
+        how = f"{verb} astype(np.{name})" if want.element.is_float else "quantise it with its scale"
         raise BadArrayError("E307", f"{text}; {how}")
     if found != want.shape:
         text = f"{where} has shape {_tuple(found)}, the layer needs {_tuple(want.shape)}"
         raise BadArrayError("E306", f"{text}, {want.axes}")
-    return fortran
 
 
 def _header(file: IO[bytes], where: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
@@ -307,6 +341,13 @@ def _read_data(file: IO[bytes], where: str, want: Want, fortran: bool) -> NDArra
         what = f"only {len(data)} of {size} bytes" if len(data) < size else "bytes after the array"
         raise _damaged(where, what)
     array = np.frombuffer(data, kind).reshape(shape, order="F" if fortran else "C")
+    _check_finite(array, where, want)
+    return np.array(array, order="C")
+
+
+def _check_finite(array: NDArray[Any], where: str, want: Want) -> None:
+    import numpy as np
+
     numbers = widened(array, want.element)
     bad = np.argwhere(~np.isfinite(numbers))
     if len(bad):
@@ -314,4 +355,3 @@ def _read_data(file: IO[bytes], where: str, want: Want, fortran: bool) -> NDArra
         text = f"{where} holds {numbers[at]} at {_tuple(at)}"
         more = f", and {len(bad) - 1} more such" if len(bad) > 1 else ""
         raise BadArrayError("E308", f"{text}{more}: every weight must be finite")
-    return np.array(array, order="C")

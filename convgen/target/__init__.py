@@ -11,6 +11,7 @@ from convgen.spec.model import DType
 from convgen.target.arm.core import CoreStep
 from convgen.target.arm.dots import aarch64_neon, aarch64_sdot, armv7_neon
 from convgen.target.arm.vectors import MVE, MVE_STEP, NEON, NEON_V7, SMLAD
+from convgen.target.arm.windows import MVE_WINDOWS, SMLAD_WINDOWS, WindowKernel
 from convgen.target.dots import DotIsa
 from convgen.target.host import cpu_features, machine_name
 from convgen.target.isa import VectorIsa
@@ -61,6 +62,7 @@ class Target:
     ``block``: channels in a block of packed weights, where bodies of several widths read it; 0: as
     many as the vector has lanes. ``dots``: what 8-bit kernels take, widest first (``DOTS``).
     ``core_steps``: steps of several 8-bit products with sums in core registers, the widest first.
+    ``windows``: kernels of gathered windows, whose names are those of core steps, likewise.
     ``bf16``: vectors that multiply pairs of bfloat16 numbers, None where there are none.
     """
 
@@ -79,6 +81,7 @@ class Target:
     block: int = 0
     dots: tuple[str, ...] = ()
     core_steps: tuple[CoreStep, ...] = ()
+    windows: tuple[WindowKernel, ...] = ()
     bf16: VectorIsa | None = None
     bytes_per_cycle: tuple[float, float, float, float] = (64, 32, 16, 8)
     issue: int = 6
@@ -166,13 +169,13 @@ TARGETS: Mapping[str, Target] = {
                flags=("-march=rv64gcv",)),
         Target("cortex-m4", (PLAIN_32,), **_MCU, fma_ports=1, load_ports=1, fma_latency=3,
                machines=None, flags=("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", *_CORTEX_M),
-               doubles=False, core_steps=(SMLAD,)),
+               doubles=False, core_steps=(SMLAD,), windows=(SMLAD_WINDOWS,)),
         Target("cortex-m7", (PLAIN_32,), **_MCU, fma_ports=1, load_ports=1, fma_latency=3,
                machines=None, flags=("-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16", *_CORTEX_M),
-               doubles=False, core_steps=(SMLAD,)),
+               doubles=False, core_steps=(SMLAD,), windows=(SMLAD_WINDOWS,)),
         Target("cortex-m55", (MVE, PLAIN_32), **_MCU, fma_ports=1, load_ports=1, fma_latency=2,
                machines=None, flags=("-mcpu=cortex-m55", *_CORTEX_M),
-               core_steps=(MVE_STEP, SMLAD)),
+               core_steps=(MVE_STEP, SMLAD), windows=(MVE_WINDOWS, SMLAD_WINDOWS)),
         Target("wasm-simd128", (SIMD128, PLAIN), l1=32 << 10, l2=1 << 20, l3=8 << 20,
                fma_ports=1, load_ports=2, fma_latency=8, machines=None, flags=("-msimd128",)),
     )

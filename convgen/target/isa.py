@@ -16,6 +16,9 @@ never a new template. The meaning of each operation, lane by lane:
     join(a, b, n)     lanes 0 .. n-1 of a, the others of b; 0 < n < lanes
     pick(a, b, from)  lane i is lane from[i] of a, or from[i] - lanes of b if that is not negative
     exp2i(t)          2^n, where t = n + 1.5 * 2^23 and n is an integer in -126..127
+    evens(a, b)       lanes 0, 2, .. of a, then of b; odds(a, b) lanes 1, 3, ..
+    transpose(p, step, q, to)
+                      q[i * to + j] = p[j * step + i] for i and j below the number of lanes
     keep(a)           a, in a register: gcc would rather read memory again for each use
 
 Layers of 16-bit elements have vectors of floats, and these operations beside them; ``load`` is for
@@ -24,8 +27,8 @@ packed weights, which are floats, and ``store`` and ``store_part`` round to 16 b
     repeat(p)         p[0] in every lane
     each(p)           p[0 .. lanes-1]; each_part(p, n) as load_part
 
-The spreads, join and pick are there where the instruction set has a quick way; a family that wants
-them asks with ``has``.
+The spreads, join, pick, evens, odds and transpose are there where the instruction set has a quick
+way; a family that wants them asks with ``has``.
 """
 
 from __future__ import annotations
@@ -155,6 +158,9 @@ SHAPES = {
 _OPTIONAL = {
     "join": ("V a, V b, int n", "V"),
     "pick": ("V a, V b, const int32_t *from", "V"),
+    "evens": ("V a, V b", "V"),
+    "odds": ("V a, V b", "V"),
+    "transpose": ("const float *p, ptrdiff_t step, float *q, ptrdiff_t to", "void"),
 }
 OPERATIONS = tuple(SHAPES)
 
@@ -201,6 +207,15 @@ def _picked(n: int) -> str:
     )
 
 
+def _alternate(n: int, first: int) -> str:
+    half = n // 2
+    return (
+        f"V r = a;\n  for (int i = 0; i < {half}; ++i) r.lane[i] = a.lane[2 * i + {first}];\n"
+        f"  for (int i = {half}; i < {n}; ++i) r.lane[i] = b.lane[2 * i - {n - first}];\n"
+        "  return r;"
+    )
+
+
 def model(isa: VectorIsa) -> VectorIsa:
     """The scalar model of ``isa``: same widths and names, plain C, for provers and other compilers.
 
@@ -241,6 +256,10 @@ def model(isa: VectorIsa) -> VectorIsa:
                 },
                 "join": lanewise("i < n ? a.lane[i] : b.lane[i]"),
                 "pick": _picked(n),
+                "evens": _alternate(n, 0),
+                "odds": _alternate(n, 1),
+                "transpose": f"for (ptrdiff_t i = 0; i < {n}; ++i) {{\n"
+                f"    for (ptrdiff_t j = 0; j < {n}; ++j) q[i * to + j] = p[j * step + i];\n  }}",
                 "add": lanewise("a.lane[i] + b.lane[i]"),
                 "sub": lanewise("a.lane[i] - b.lane[i]"),
                 "mul": lanewise("a.lane[i] * b.lane[i]"),

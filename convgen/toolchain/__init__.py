@@ -12,7 +12,7 @@ from convgen.toolchain.compile import (
     compile_shared,
     link_flags,
 )
-from convgen.toolchain.compiler import Compiler, CompilerKind, find_compiler
+from convgen.toolchain.compiler import Compiler, CompilerKind, find_compiler, slow_start
 from convgen.toolchain.sections import Sections, code_size, sections
 from convgen.toolchain.stack import Stack, read_stack, stack_flags
 
@@ -36,5 +36,6 @@ __all__ = [
     "read_stack",
     "sections",
     "shell_line",
+    "slow_start",
     "stack_flags",
 ]

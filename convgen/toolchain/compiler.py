@@ -16,6 +16,7 @@ from pathlib import Path
 from convgen.errors import ToolchainError
 from convgen.toolchain.command import Finished, Processes, shell_line
 
+_ZIG = (sys.executable, "-m", "ziglang")
 ASK_TIMEOUT = 20.0  # seconds for a compiler to say its version
 
 
@@ -45,6 +46,7 @@ class Compiler:
 def find_compiler(cc: str | None = None, processes: Processes | None = None) -> Compiler:
     """The compiler of ``--cc`` (a command line such as ``ccache gcc``), or the first one here.
 
+    ``zig cc`` is that of the Python package ziglang where no ``zig`` is on PATH.
     Raises ``ToolchainError`` when there is none, or when it does not answer.
     """
     processes = processes or Processes()
@@ -70,9 +72,28 @@ def _names() -> tuple[str, ...]:
 
 def _candidates() -> list[tuple[str, ...]]:
     found = [(name,) for name in _names() if shutil.which(name)]
-    if importlib.util.find_spec("ziglang") is not None:
-        return [*found, (sys.executable, "-m", "ziglang", "cc")]
-    return [*found]
+    return [*found, (*_ZIG, "cc")] if _has_ziglang() else [*found]
+
+
+def _has_ziglang() -> bool:
+    """Is PyPI's ziglang here? It brings the whole compiler, but puts no ``zig`` on PATH."""
+    return importlib.util.find_spec("ziglang") is not None
+
+
+def slow_start(cc: str | None) -> str:
+    """What to tell before the first build with ``--cc``'s compiler, or "": zig compiles its
+    linker's start files and libraries once, into a cache of its own."""
+    try:
+        command = _resolved(cc) if cc is not None else next(iter(_candidates()), ())
+    except ToolchainError:
+        return ""  # the build will say it
+    is_zig = bool(command) and (Path(command[0]).stem == "zig" or command[1:3] == _ZIG[1:])
+    if not is_zig:
+        return ""
+    cache = os.environ.get("ZIG_GLOBAL_CACHE_DIR") or Path.home() / ".cache" / "zig"
+    if Path(cache).is_dir():
+        return ""
+    return "zig compiles its own libraries first, once: this build takes about a minute longer"
 
 
 def _advice() -> str:
@@ -94,6 +115,8 @@ def _resolved(cc: str) -> tuple[str, ...]:
     if not command:
         raise ToolchainError("--cc is empty: name a C compiler")
     found = shutil.which(command[0])
+    if found is None and command[0] == "zig" and _has_ziglang():
+        return (*_ZIG, *command[1:])
     if found is None:
         raise ToolchainError(f"--cc {cc}: no program {command[0]!r} found. {_advice()}")
     if Path(command[0]).name != command[0]:  # a path: compilers run in another folder

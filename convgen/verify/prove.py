@@ -185,7 +185,7 @@ def _sums(plan: KernelPlan, content: Content) -> tuple[str, ...]:
         steps = 2 * plan.packing.depth + SPARE
         bodies = (body for body in plan.bodies if isinstance(body, Body))
         tiles = dict.fromkeys(tile.name for body in bodies for tile in body.tiles)
-        levels += [f"tile_{tile}:{steps}" for tile in tiles]
+        levels += [f"{plan.spec.name}_tile_{tile}:{steps}" for tile in tiles]
         grown = ()
     kept = ("-eva-slevel-function", ",".join(levels)) if levels else ()
     return *grown, "-eva-plevel", str(channels), *kept

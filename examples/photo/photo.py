@@ -18,8 +18,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
-from sklearn.datasets import load_sample_image
+
+try:
+    from PIL import Image, ImageDraw
+    from sklearn.datasets import load_sample_image
+except ImportError as error:
+    raise SystemExit(
+        f"photo.py needs {error.name}: pip install 'convgen[test]', or in a clone of convgen "
+        "pip install '.[test]' (scikit-learn brings the photographs)"
+    ) from None
 
 import convgen
 

@@ -53,63 +53,63 @@ static ptrdiff_t dw_share(ptrdiff_t units, int part, int parts)
 
 #ifdef DW_MODEL
 /* The scalar model of the vector operations, for provers. */
-#define V8_OP static inline
+#define DW_V8_OP static inline
 typedef struct {
   float lane[8];
-} v8;
-V8_OP v8 v8_fma(v8 a, v8 b, v8 c)
+} dw_v8;
+DW_V8_OP dw_v8 dw_v8_fma(dw_v8 a, dw_v8 b, dw_v8 c)
 {
-  v8 r = a;
+  dw_v8 r = a;
   for (int i = 0; i < 8; ++i) r.lane[i] = a.lane[i] * b.lane[i] + c.lane[i];
   return r;
 }
-V8_OP v8 v8_keep(v8 a)
+DW_V8_OP dw_v8 dw_v8_keep(dw_v8 a)
 {
   return a;
 }
-V8_OP v8 v8_load(const float *p)
+DW_V8_OP dw_v8 dw_v8_load(const float *p)
 {
-  v8 r;
+  dw_v8 r;
   memcpy(r.lane, p, sizeof r.lane);
   return r;
 }
-V8_OP void v8_store(float *p, v8 a)
+DW_V8_OP void dw_v8_store(float *p, dw_v8 a)
 {
   memcpy(p, a.lane, sizeof a.lane);
 }
 
-#define V8_SWEEP static
-#define V8_OPAQUE(p) ((void)0)
-#define V8_FETCH(p) ((void)0)
+#define DW_V8_SWEEP static
+#define DW_V8_OPAQUE(p) ((void)0)
+#define DW_V8_FETCH(p) ((void)0)
 #else
 #include <immintrin.h>
-#define V8_OP static inline __attribute__((always_inline, target("avx2,fma")))
-typedef __m256 v8;
-V8_OP v8 v8_fma(v8 a, v8 b, v8 c)
+#define DW_V8_OP static inline __attribute__((always_inline, target("avx2,fma")))
+typedef __m256 dw_v8;
+DW_V8_OP dw_v8 dw_v8_fma(dw_v8 a, dw_v8 b, dw_v8 c)
 {
   return _mm256_fmadd_ps(a, b, c);
 }
-V8_OP v8 v8_keep(v8 a)
+DW_V8_OP dw_v8 dw_v8_keep(dw_v8 a)
 {
   __asm__("" : "+v"(a));
   return a;
 }
-V8_OP v8 v8_load(const float *p)
+DW_V8_OP dw_v8 dw_v8_load(const float *p)
 {
   return _mm256_loadu_ps(p);
 }
-V8_OP void v8_store(float *p, v8 a)
+DW_V8_OP void dw_v8_store(float *p, dw_v8 a)
 {
   _mm256_storeu_ps(p, a);
 }
 
-#define V8_SWEEP static __attribute__((noinline, target("avx2,fma")))
+#define DW_V8_SWEEP static __attribute__((noinline, target("avx2,fma")))
 /* Compilers may not reason across this: gcc would carry inputs to the next step and spill them. */
-#define V8_OPAQUE(p) __asm__("" : "+r"(p))
-#define V8_FETCH(p) __builtin_prefetch(p)
+#define DW_V8_OPAQUE(p) __asm__("" : "+r"(p))
+#define DW_V8_FETCH(p) __builtin_prefetch(p)
 #endif
 
-V8_OP v8 v8_act(v8 a)
+DW_V8_OP dw_v8 dw_v8_act(dw_v8 a)
 {
   return a;
 }
@@ -137,31 +137,31 @@ static const dw_region dw_regions[9] = {
 };
 
 /* 1 pixel x 8 channels, whole windows of 2x2 taps. */
-V8_OP void tile_1x1x1_taps2x2(const float *x, const float *b, const float *w, float *y)
+DW_V8_OP void dw_tile_1x1x1_taps2x2(const float *x, const float *b, const float *w, float *y)
 {
-  const v8 bias = v8_load(b);
-  const v8 w_0_0 = v8_load(w);
-  const v8 w_0_1 = v8_load(w + 8);
-  const v8 w_1_0 = v8_load(w + 24);
-  const v8 w_1_1 = v8_load(w + 32);
-  v8 a;
+  const dw_v8 bias = dw_v8_load(b);
+  const dw_v8 w_0_0 = dw_v8_load(w);
+  const dw_v8 w_0_1 = dw_v8_load(w + 8);
+  const dw_v8 w_1_0 = dw_v8_load(w + 24);
+  const dw_v8 w_1_1 = dw_v8_load(w + 32);
+  dw_v8 a;
 
-  a = v8_keep(v8_load(x));
-  v8 acc_0_0 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x));
+  dw_v8 acc_0_0 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 40));
-  acc_0_0 = v8_fma(a, w_1_0, acc_0_0);
+  a = dw_v8_keep(dw_v8_load(x + 40));
+  acc_0_0 = dw_v8_fma(a, w_1_0, acc_0_0);
 
-  a = v8_keep(v8_load(x + 8));
-  acc_0_0 = v8_fma(a, w_0_1, acc_0_0);
+  a = dw_v8_keep(dw_v8_load(x + 8));
+  acc_0_0 = dw_v8_fma(a, w_0_1, acc_0_0);
 
-  a = v8_keep(v8_load(x + 48));
-  acc_0_0 = v8_fma(a, w_1_1, acc_0_0);
-  v8_store(y, v8_act(acc_0_0));
+  a = dw_v8_keep(dw_v8_load(x + 48));
+  acc_0_0 = dw_v8_fma(a, w_1_1, acc_0_0);
+  dw_v8_store(y, dw_v8_act(acc_0_0));
 }
 
 /* One region, 1x1x1_taps2x2 at a time: this part's share, channels side by side. */
-V8_SWEEP void sweep_1x1x1_taps2x2(const float *x, const float *packed, float *y,
+DW_V8_SWEEP void dw_sweep_1x1x1_taps2x2(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
   const ptrdiff_t chunks = (a->blocks + 31) / 32;
@@ -178,7 +178,7 @@ V8_SWEEP void sweep_1x1x1_taps2x2(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc * 10;
         float *const yt = y + a->y0 + row * 40 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_1x1x1_taps2x2(xt + col * a->x_col, bt, wt,
+        dw_tile_1x1x1_taps2x2(xt + col * a->x_col, bt, wt,
             yt + col * 8);
       }
     }
@@ -186,61 +186,61 @@ V8_SWEEP void sweep_1x1x1_taps2x2(const float *x, const float *packed, float *y,
 }
 
 /* 1x3 pixels x 8 channels, whole windows of 2x3 taps. */
-V8_OP void tile_1x3x1_taps2x3(const float *x, const float *b, const float *w, float *y)
+DW_V8_OP void dw_tile_1x3x1_taps2x3(const float *x, const float *b, const float *w, float *y)
 {
-  const v8 bias = v8_load(b);
-  const v8 w_0_0 = v8_load(w);
-  const v8 w_0_1 = v8_load(w + 8);
-  const v8 w_0_2 = v8_load(w + 16);
-  const v8 w_1_0 = v8_load(w + 24);
-  const v8 w_1_1 = v8_load(w + 32);
-  const v8 w_1_2 = v8_load(w + 40);
-  v8 a;
+  const dw_v8 bias = dw_v8_load(b);
+  const dw_v8 w_0_0 = dw_v8_load(w);
+  const dw_v8 w_0_1 = dw_v8_load(w + 8);
+  const dw_v8 w_0_2 = dw_v8_load(w + 16);
+  const dw_v8 w_1_0 = dw_v8_load(w + 24);
+  const dw_v8 w_1_1 = dw_v8_load(w + 32);
+  const dw_v8 w_1_2 = dw_v8_load(w + 40);
+  dw_v8 a;
 
-  a = v8_keep(v8_load(x));
-  v8 acc_0_0 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x));
+  dw_v8 acc_0_0 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 40));
-  acc_0_0 = v8_fma(a, w_1_0, acc_0_0);
+  a = dw_v8_keep(dw_v8_load(x + 40));
+  acc_0_0 = dw_v8_fma(a, w_1_0, acc_0_0);
 
-  a = v8_keep(v8_load(x + 8));
-  acc_0_0 = v8_fma(a, w_0_1, acc_0_0);
-  v8 acc_0_1 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x + 8));
+  acc_0_0 = dw_v8_fma(a, w_0_1, acc_0_0);
+  dw_v8 acc_0_1 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 48));
-  acc_0_0 = v8_fma(a, w_1_1, acc_0_0);
-  acc_0_1 = v8_fma(a, w_1_0, acc_0_1);
+  a = dw_v8_keep(dw_v8_load(x + 48));
+  acc_0_0 = dw_v8_fma(a, w_1_1, acc_0_0);
+  acc_0_1 = dw_v8_fma(a, w_1_0, acc_0_1);
 
-  a = v8_keep(v8_load(x + 16));
-  acc_0_0 = v8_fma(a, w_0_2, acc_0_0);
-  acc_0_1 = v8_fma(a, w_0_1, acc_0_1);
-  v8 acc_0_2 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x + 16));
+  acc_0_0 = dw_v8_fma(a, w_0_2, acc_0_0);
+  acc_0_1 = dw_v8_fma(a, w_0_1, acc_0_1);
+  dw_v8 acc_0_2 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 56));
-  acc_0_0 = v8_fma(a, w_1_2, acc_0_0);
-  acc_0_1 = v8_fma(a, w_1_1, acc_0_1);
-  acc_0_2 = v8_fma(a, w_1_0, acc_0_2);
-  v8_store(y, v8_act(acc_0_0));
+  a = dw_v8_keep(dw_v8_load(x + 56));
+  acc_0_0 = dw_v8_fma(a, w_1_2, acc_0_0);
+  acc_0_1 = dw_v8_fma(a, w_1_1, acc_0_1);
+  acc_0_2 = dw_v8_fma(a, w_1_0, acc_0_2);
+  dw_v8_store(y, dw_v8_act(acc_0_0));
 
-  a = v8_keep(v8_load(x + 24));
-  acc_0_1 = v8_fma(a, w_0_2, acc_0_1);
-  acc_0_2 = v8_fma(a, w_0_1, acc_0_2);
+  a = dw_v8_keep(dw_v8_load(x + 24));
+  acc_0_1 = dw_v8_fma(a, w_0_2, acc_0_1);
+  acc_0_2 = dw_v8_fma(a, w_0_1, acc_0_2);
 
-  a = v8_keep(v8_load(x + 64));
-  acc_0_1 = v8_fma(a, w_1_2, acc_0_1);
-  acc_0_2 = v8_fma(a, w_1_1, acc_0_2);
-  v8_store(y + 8, v8_act(acc_0_1));
+  a = dw_v8_keep(dw_v8_load(x + 64));
+  acc_0_1 = dw_v8_fma(a, w_1_2, acc_0_1);
+  acc_0_2 = dw_v8_fma(a, w_1_1, acc_0_2);
+  dw_v8_store(y + 8, dw_v8_act(acc_0_1));
 
-  a = v8_keep(v8_load(x + 32));
-  acc_0_2 = v8_fma(a, w_0_2, acc_0_2);
+  a = dw_v8_keep(dw_v8_load(x + 32));
+  acc_0_2 = dw_v8_fma(a, w_0_2, acc_0_2);
 
-  a = v8_keep(v8_load(x + 72));
-  acc_0_2 = v8_fma(a, w_1_2, acc_0_2);
-  v8_store(y + 16, v8_act(acc_0_2));
+  a = dw_v8_keep(dw_v8_load(x + 72));
+  acc_0_2 = dw_v8_fma(a, w_1_2, acc_0_2);
+  dw_v8_store(y + 16, dw_v8_act(acc_0_2));
 }
 
 /* One region, 1x3x1_taps2x3 at a time: this part's share, channels side by side. */
-V8_SWEEP void sweep_1x3x1_taps2x3(const float *x, const float *packed, float *y,
+DW_V8_SWEEP void dw_sweep_1x3x1_taps2x3(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
   const ptrdiff_t chunks = (a->blocks + 31) / 32;
@@ -257,7 +257,7 @@ V8_SWEEP void sweep_1x3x1_taps2x3(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc * 10;
         float *const yt = y + a->y0 + row * 40 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_1x3x1_taps2x3(xt + col * a->x_col, bt, wt,
+        dw_tile_1x3x1_taps2x3(xt + col * a->x_col, bt, wt,
             yt + col * 24);
       }
     }
@@ -265,50 +265,50 @@ V8_SWEEP void sweep_1x3x1_taps2x3(const float *x, const float *packed, float *y,
 }
 
 /* 2x1 pixels x 8 channels, whole windows of 3x2 taps. */
-V8_OP void tile_2x1x1_taps3x2(const float *x, const float *b, const float *w, float *y)
+DW_V8_OP void dw_tile_2x1x1_taps3x2(const float *x, const float *b, const float *w, float *y)
 {
-  const v8 bias = v8_load(b);
-  const v8 w_0_0 = v8_load(w);
-  const v8 w_0_1 = v8_load(w + 8);
-  const v8 w_1_0 = v8_load(w + 24);
-  const v8 w_1_1 = v8_load(w + 32);
-  const v8 w_2_0 = v8_load(w + 48);
-  const v8 w_2_1 = v8_load(w + 56);
-  v8 a;
+  const dw_v8 bias = dw_v8_load(b);
+  const dw_v8 w_0_0 = dw_v8_load(w);
+  const dw_v8 w_0_1 = dw_v8_load(w + 8);
+  const dw_v8 w_1_0 = dw_v8_load(w + 24);
+  const dw_v8 w_1_1 = dw_v8_load(w + 32);
+  const dw_v8 w_2_0 = dw_v8_load(w + 48);
+  const dw_v8 w_2_1 = dw_v8_load(w + 56);
+  dw_v8 a;
 
-  a = v8_keep(v8_load(x));
-  v8 acc_0_0 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x));
+  dw_v8 acc_0_0 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 8));
-  acc_0_0 = v8_fma(a, w_0_1, acc_0_0);
+  a = dw_v8_keep(dw_v8_load(x + 8));
+  acc_0_0 = dw_v8_fma(a, w_0_1, acc_0_0);
 
-  a = v8_keep(v8_load(x + 40));
-  acc_0_0 = v8_fma(a, w_1_0, acc_0_0);
-  v8 acc_1_0 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x + 40));
+  acc_0_0 = dw_v8_fma(a, w_1_0, acc_0_0);
+  dw_v8 acc_1_0 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 48));
-  acc_0_0 = v8_fma(a, w_1_1, acc_0_0);
-  acc_1_0 = v8_fma(a, w_0_1, acc_1_0);
+  a = dw_v8_keep(dw_v8_load(x + 48));
+  acc_0_0 = dw_v8_fma(a, w_1_1, acc_0_0);
+  acc_1_0 = dw_v8_fma(a, w_0_1, acc_1_0);
 
-  a = v8_keep(v8_load(x + 80));
-  acc_0_0 = v8_fma(a, w_2_0, acc_0_0);
-  acc_1_0 = v8_fma(a, w_1_0, acc_1_0);
+  a = dw_v8_keep(dw_v8_load(x + 80));
+  acc_0_0 = dw_v8_fma(a, w_2_0, acc_0_0);
+  acc_1_0 = dw_v8_fma(a, w_1_0, acc_1_0);
 
-  a = v8_keep(v8_load(x + 88));
-  acc_0_0 = v8_fma(a, w_2_1, acc_0_0);
-  acc_1_0 = v8_fma(a, w_1_1, acc_1_0);
-  v8_store(y, v8_act(acc_0_0));
+  a = dw_v8_keep(dw_v8_load(x + 88));
+  acc_0_0 = dw_v8_fma(a, w_2_1, acc_0_0);
+  acc_1_0 = dw_v8_fma(a, w_1_1, acc_1_0);
+  dw_v8_store(y, dw_v8_act(acc_0_0));
 
-  a = v8_keep(v8_load(x + 120));
-  acc_1_0 = v8_fma(a, w_2_0, acc_1_0);
+  a = dw_v8_keep(dw_v8_load(x + 120));
+  acc_1_0 = dw_v8_fma(a, w_2_0, acc_1_0);
 
-  a = v8_keep(v8_load(x + 128));
-  acc_1_0 = v8_fma(a, w_2_1, acc_1_0);
-  v8_store(y + 40, v8_act(acc_1_0));
+  a = dw_v8_keep(dw_v8_load(x + 128));
+  acc_1_0 = dw_v8_fma(a, w_2_1, acc_1_0);
+  dw_v8_store(y + 40, dw_v8_act(acc_1_0));
 }
 
 /* One region, 2x1x1_taps3x2 at a time: this part's share, channels side by side. */
-V8_SWEEP void sweep_2x1x1_taps3x2(const float *x, const float *packed, float *y,
+DW_V8_SWEEP void dw_sweep_2x1x1_taps3x2(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
   const ptrdiff_t chunks = (a->blocks + 31) / 32;
@@ -325,7 +325,7 @@ V8_SWEEP void sweep_2x1x1_taps3x2(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc * 10;
         float *const yt = y + a->y0 + row * 80 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_2x1x1_taps3x2(xt + col * a->x_col, bt, wt,
+        dw_tile_2x1x1_taps3x2(xt + col * a->x_col, bt, wt,
             yt + col * 8);
       }
     }
@@ -333,123 +333,123 @@ V8_SWEEP void sweep_2x1x1_taps3x2(const float *x, const float *packed, float *y,
 }
 
 /* 2x3 pixels x 8 channels, whole windows of 3x3 taps. */
-V8_OP void tile_2x3x1_taps3x3(const float *x, const float *b, const float *w, float *y)
+DW_V8_OP void dw_tile_2x3x1_taps3x3(const float *x, const float *b, const float *w, float *y)
 {
-  const v8 bias = v8_load(b);
-  const v8 w_0_0 = v8_load(w);
-  const v8 w_0_1 = v8_load(w + 8);
-  const v8 w_0_2 = v8_load(w + 16);
-  const v8 w_1_0 = v8_load(w + 24);
-  const v8 w_1_1 = v8_load(w + 32);
-  const v8 w_1_2 = v8_load(w + 40);
-  const v8 w_2_0 = v8_load(w + 48);
-  const v8 w_2_1 = v8_load(w + 56);
-  const v8 w_2_2 = v8_load(w + 64);
-  v8 a;
+  const dw_v8 bias = dw_v8_load(b);
+  const dw_v8 w_0_0 = dw_v8_load(w);
+  const dw_v8 w_0_1 = dw_v8_load(w + 8);
+  const dw_v8 w_0_2 = dw_v8_load(w + 16);
+  const dw_v8 w_1_0 = dw_v8_load(w + 24);
+  const dw_v8 w_1_1 = dw_v8_load(w + 32);
+  const dw_v8 w_1_2 = dw_v8_load(w + 40);
+  const dw_v8 w_2_0 = dw_v8_load(w + 48);
+  const dw_v8 w_2_1 = dw_v8_load(w + 56);
+  const dw_v8 w_2_2 = dw_v8_load(w + 64);
+  dw_v8 a;
 
-  a = v8_keep(v8_load(x));
-  v8 acc_0_0 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x));
+  dw_v8 acc_0_0 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 40));
-  acc_0_0 = v8_fma(a, w_1_0, acc_0_0);
-  v8 acc_1_0 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x + 40));
+  acc_0_0 = dw_v8_fma(a, w_1_0, acc_0_0);
+  dw_v8 acc_1_0 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 80));
-  acc_0_0 = v8_fma(a, w_2_0, acc_0_0);
-  acc_1_0 = v8_fma(a, w_1_0, acc_1_0);
+  a = dw_v8_keep(dw_v8_load(x + 80));
+  acc_0_0 = dw_v8_fma(a, w_2_0, acc_0_0);
+  acc_1_0 = dw_v8_fma(a, w_1_0, acc_1_0);
 
-  a = v8_keep(v8_load(x + 120));
-  acc_1_0 = v8_fma(a, w_2_0, acc_1_0);
+  a = dw_v8_keep(dw_v8_load(x + 120));
+  acc_1_0 = dw_v8_fma(a, w_2_0, acc_1_0);
 
-  a = v8_keep(v8_load(x + 8));
-  acc_0_0 = v8_fma(a, w_0_1, acc_0_0);
-  v8 acc_0_1 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x + 8));
+  acc_0_0 = dw_v8_fma(a, w_0_1, acc_0_0);
+  dw_v8 acc_0_1 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 48));
-  acc_0_0 = v8_fma(a, w_1_1, acc_0_0);
-  acc_0_1 = v8_fma(a, w_1_0, acc_0_1);
-  acc_1_0 = v8_fma(a, w_0_1, acc_1_0);
-  v8 acc_1_1 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x + 48));
+  acc_0_0 = dw_v8_fma(a, w_1_1, acc_0_0);
+  acc_0_1 = dw_v8_fma(a, w_1_0, acc_0_1);
+  acc_1_0 = dw_v8_fma(a, w_0_1, acc_1_0);
+  dw_v8 acc_1_1 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 88));
-  acc_0_0 = v8_fma(a, w_2_1, acc_0_0);
-  acc_0_1 = v8_fma(a, w_2_0, acc_0_1);
-  acc_1_0 = v8_fma(a, w_1_1, acc_1_0);
-  acc_1_1 = v8_fma(a, w_1_0, acc_1_1);
+  a = dw_v8_keep(dw_v8_load(x + 88));
+  acc_0_0 = dw_v8_fma(a, w_2_1, acc_0_0);
+  acc_0_1 = dw_v8_fma(a, w_2_0, acc_0_1);
+  acc_1_0 = dw_v8_fma(a, w_1_1, acc_1_0);
+  acc_1_1 = dw_v8_fma(a, w_1_0, acc_1_1);
 
-  a = v8_keep(v8_load(x + 128));
-  acc_1_0 = v8_fma(a, w_2_1, acc_1_0);
-  acc_1_1 = v8_fma(a, w_2_0, acc_1_1);
+  a = dw_v8_keep(dw_v8_load(x + 128));
+  acc_1_0 = dw_v8_fma(a, w_2_1, acc_1_0);
+  acc_1_1 = dw_v8_fma(a, w_2_0, acc_1_1);
 
-  a = v8_keep(v8_load(x + 16));
-  acc_0_0 = v8_fma(a, w_0_2, acc_0_0);
-  acc_0_1 = v8_fma(a, w_0_1, acc_0_1);
-  v8 acc_0_2 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x + 16));
+  acc_0_0 = dw_v8_fma(a, w_0_2, acc_0_0);
+  acc_0_1 = dw_v8_fma(a, w_0_1, acc_0_1);
+  dw_v8 acc_0_2 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 56));
-  acc_0_0 = v8_fma(a, w_1_2, acc_0_0);
-  acc_0_1 = v8_fma(a, w_1_1, acc_0_1);
-  acc_0_2 = v8_fma(a, w_1_0, acc_0_2);
-  acc_1_0 = v8_fma(a, w_0_2, acc_1_0);
-  acc_1_1 = v8_fma(a, w_0_1, acc_1_1);
-  v8 acc_1_2 = v8_fma(a, w_0_0, bias);
+  a = dw_v8_keep(dw_v8_load(x + 56));
+  acc_0_0 = dw_v8_fma(a, w_1_2, acc_0_0);
+  acc_0_1 = dw_v8_fma(a, w_1_1, acc_0_1);
+  acc_0_2 = dw_v8_fma(a, w_1_0, acc_0_2);
+  acc_1_0 = dw_v8_fma(a, w_0_2, acc_1_0);
+  acc_1_1 = dw_v8_fma(a, w_0_1, acc_1_1);
+  dw_v8 acc_1_2 = dw_v8_fma(a, w_0_0, bias);
 
-  a = v8_keep(v8_load(x + 96));
-  acc_0_0 = v8_fma(a, w_2_2, acc_0_0);
-  acc_0_1 = v8_fma(a, w_2_1, acc_0_1);
-  acc_0_2 = v8_fma(a, w_2_0, acc_0_2);
-  acc_1_0 = v8_fma(a, w_1_2, acc_1_0);
-  acc_1_1 = v8_fma(a, w_1_1, acc_1_1);
-  acc_1_2 = v8_fma(a, w_1_0, acc_1_2);
-  v8_store(y, v8_act(acc_0_0));
+  a = dw_v8_keep(dw_v8_load(x + 96));
+  acc_0_0 = dw_v8_fma(a, w_2_2, acc_0_0);
+  acc_0_1 = dw_v8_fma(a, w_2_1, acc_0_1);
+  acc_0_2 = dw_v8_fma(a, w_2_0, acc_0_2);
+  acc_1_0 = dw_v8_fma(a, w_1_2, acc_1_0);
+  acc_1_1 = dw_v8_fma(a, w_1_1, acc_1_1);
+  acc_1_2 = dw_v8_fma(a, w_1_0, acc_1_2);
+  dw_v8_store(y, dw_v8_act(acc_0_0));
 
-  a = v8_keep(v8_load(x + 136));
-  acc_1_0 = v8_fma(a, w_2_2, acc_1_0);
-  acc_1_1 = v8_fma(a, w_2_1, acc_1_1);
-  acc_1_2 = v8_fma(a, w_2_0, acc_1_2);
-  v8_store(y + 40, v8_act(acc_1_0));
+  a = dw_v8_keep(dw_v8_load(x + 136));
+  acc_1_0 = dw_v8_fma(a, w_2_2, acc_1_0);
+  acc_1_1 = dw_v8_fma(a, w_2_1, acc_1_1);
+  acc_1_2 = dw_v8_fma(a, w_2_0, acc_1_2);
+  dw_v8_store(y + 40, dw_v8_act(acc_1_0));
 
-  a = v8_keep(v8_load(x + 24));
-  acc_0_1 = v8_fma(a, w_0_2, acc_0_1);
-  acc_0_2 = v8_fma(a, w_0_1, acc_0_2);
+  a = dw_v8_keep(dw_v8_load(x + 24));
+  acc_0_1 = dw_v8_fma(a, w_0_2, acc_0_1);
+  acc_0_2 = dw_v8_fma(a, w_0_1, acc_0_2);
 
-  a = v8_keep(v8_load(x + 64));
-  acc_0_1 = v8_fma(a, w_1_2, acc_0_1);
-  acc_0_2 = v8_fma(a, w_1_1, acc_0_2);
-  acc_1_1 = v8_fma(a, w_0_2, acc_1_1);
-  acc_1_2 = v8_fma(a, w_0_1, acc_1_2);
+  a = dw_v8_keep(dw_v8_load(x + 64));
+  acc_0_1 = dw_v8_fma(a, w_1_2, acc_0_1);
+  acc_0_2 = dw_v8_fma(a, w_1_1, acc_0_2);
+  acc_1_1 = dw_v8_fma(a, w_0_2, acc_1_1);
+  acc_1_2 = dw_v8_fma(a, w_0_1, acc_1_2);
 
-  a = v8_keep(v8_load(x + 104));
-  acc_0_1 = v8_fma(a, w_2_2, acc_0_1);
-  acc_0_2 = v8_fma(a, w_2_1, acc_0_2);
-  acc_1_1 = v8_fma(a, w_1_2, acc_1_1);
-  acc_1_2 = v8_fma(a, w_1_1, acc_1_2);
-  v8_store(y + 8, v8_act(acc_0_1));
+  a = dw_v8_keep(dw_v8_load(x + 104));
+  acc_0_1 = dw_v8_fma(a, w_2_2, acc_0_1);
+  acc_0_2 = dw_v8_fma(a, w_2_1, acc_0_2);
+  acc_1_1 = dw_v8_fma(a, w_1_2, acc_1_1);
+  acc_1_2 = dw_v8_fma(a, w_1_1, acc_1_2);
+  dw_v8_store(y + 8, dw_v8_act(acc_0_1));
 
-  a = v8_keep(v8_load(x + 144));
-  acc_1_1 = v8_fma(a, w_2_2, acc_1_1);
-  acc_1_2 = v8_fma(a, w_2_1, acc_1_2);
-  v8_store(y + 48, v8_act(acc_1_1));
+  a = dw_v8_keep(dw_v8_load(x + 144));
+  acc_1_1 = dw_v8_fma(a, w_2_2, acc_1_1);
+  acc_1_2 = dw_v8_fma(a, w_2_1, acc_1_2);
+  dw_v8_store(y + 48, dw_v8_act(acc_1_1));
 
-  a = v8_keep(v8_load(x + 32));
-  acc_0_2 = v8_fma(a, w_0_2, acc_0_2);
+  a = dw_v8_keep(dw_v8_load(x + 32));
+  acc_0_2 = dw_v8_fma(a, w_0_2, acc_0_2);
 
-  a = v8_keep(v8_load(x + 72));
-  acc_0_2 = v8_fma(a, w_1_2, acc_0_2);
-  acc_1_2 = v8_fma(a, w_0_2, acc_1_2);
+  a = dw_v8_keep(dw_v8_load(x + 72));
+  acc_0_2 = dw_v8_fma(a, w_1_2, acc_0_2);
+  acc_1_2 = dw_v8_fma(a, w_0_2, acc_1_2);
 
-  a = v8_keep(v8_load(x + 112));
-  acc_0_2 = v8_fma(a, w_2_2, acc_0_2);
-  acc_1_2 = v8_fma(a, w_1_2, acc_1_2);
-  v8_store(y + 16, v8_act(acc_0_2));
+  a = dw_v8_keep(dw_v8_load(x + 112));
+  acc_0_2 = dw_v8_fma(a, w_2_2, acc_0_2);
+  acc_1_2 = dw_v8_fma(a, w_1_2, acc_1_2);
+  dw_v8_store(y + 16, dw_v8_act(acc_0_2));
 
-  a = v8_keep(v8_load(x + 152));
-  acc_1_2 = v8_fma(a, w_2_2, acc_1_2);
-  v8_store(y + 56, v8_act(acc_1_2));
+  a = dw_v8_keep(dw_v8_load(x + 152));
+  acc_1_2 = dw_v8_fma(a, w_2_2, acc_1_2);
+  dw_v8_store(y + 56, dw_v8_act(acc_1_2));
 }
 
 /* One region, 2x3x1_taps3x3 at a time: this part's share, channels side by side. */
-V8_SWEEP void sweep_2x3x1_taps3x3(const float *x, const float *packed, float *y,
+DW_V8_SWEEP void dw_sweep_2x3x1_taps3x3(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
   const ptrdiff_t chunks = (a->blocks + 31) / 32;
@@ -466,7 +466,7 @@ V8_SWEEP void sweep_2x3x1_taps3x3(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc * 10;
         float *const yt = y + a->y0 + row * 80 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_2x3x1_taps3x3(xt + col * a->x_col, bt, wt,
+        dw_tile_2x3x1_taps3x3(xt + col * a->x_col, bt, wt,
             yt + col * 24);
       }
     }
@@ -477,38 +477,38 @@ static void dw_body(const float *x, const float *packed, float *y,
     int part, int parts)
 {
   for (int r = 0; r < 4; ++r) {
-    sweep_1x1x1_taps2x2(x, packed, y, &dw_regions[r], part, parts);
+    dw_sweep_1x1x1_taps2x2(x, packed, y, &dw_regions[r], part, parts);
   }
   for (int r = 4; r < 6; ++r) {
-    sweep_1x3x1_taps2x3(x, packed, y, &dw_regions[r], part, parts);
+    dw_sweep_1x3x1_taps2x3(x, packed, y, &dw_regions[r], part, parts);
   }
   for (int r = 6; r < 8; ++r) {
-    sweep_2x1x1_taps3x2(x, packed, y, &dw_regions[r], part, parts);
+    dw_sweep_2x1x1_taps3x2(x, packed, y, &dw_regions[r], part, parts);
   }
-  sweep_2x3x1_taps3x3(x, packed, y, &dw_regions[8], part, parts);
+  dw_sweep_2x3x1_taps3x3(x, packed, y, &dw_regions[8], part, parts);
 }
 
 #else /* plain C99, for any compiler */
 
-#define V1_OP static inline
-typedef float v1;
-V1_OP v1 v1_fma(v1 a, v1 b, v1 c)
+#define DW_V1_OP static inline
+typedef float dw_v1;
+DW_V1_OP dw_v1 dw_v1_fma(dw_v1 a, dw_v1 b, dw_v1 c)
 {
   return a * b + c;
 }
-V1_OP v1 v1_load(const float *p)
+DW_V1_OP dw_v1 dw_v1_load(const float *p)
 {
   return p[0];
 }
-V1_OP void v1_store(float *p, v1 a)
+DW_V1_OP void dw_v1_store(float *p, dw_v1 a)
 {
   p[0] = a;
 }
 
-#define V1_SWEEP static
-#define V1_OPAQUE(p) ((void)0)
+#define DW_V1_SWEEP static
+#define DW_V1_OPAQUE(p) ((void)0)
 
-V1_OP v1 v1_act(v1 a)
+DW_V1_OP dw_v1 dw_v1_act(dw_v1 a)
 {
   return a;
 }
@@ -536,49 +536,49 @@ static const dw_region dw_regions[9] = {
 };
 
 /* 1 pixel x 4 channels: 4 accumulators, 4 multiply-adds a step. */
-V1_OP void tile_1x1x4(const float *x, const float *b, const float *w,
+DW_V1_OP void dw_tile_1x1x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  const dw_v1 b_0 = dw_v1_load(b);
+  const dw_v1 b_1 = dw_v1_load(b + 1);
+  const dw_v1 b_2 = dw_v1_load(b + 2);
+  const dw_v1 b_3 = dw_v1_load(b + 3);
+  dw_v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
 
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       const float *s = x + kh * 40 + kw * 8;
-      V1_OPAQUE(s);
-      const v1 w_0_0_0 = v1_load(w + kh * 24 + kw * 8);
-      const v1 w_0_0_1 = v1_load(w + kh * 24 + kw * 8 + 1);
-      const v1 w_0_0_2 = v1_load(w + kh * 24 + kw * 8 + 2);
-      const v1 w_0_0_3 = v1_load(w + kh * 24 + kw * 8 + 3);
-      v1 a_0;
-      v1 a_1;
-      v1 a_2;
-      v1 a_3;
+      DW_V1_OPAQUE(s);
+      const dw_v1 w_0_0_0 = dw_v1_load(w + kh * 24 + kw * 8);
+      const dw_v1 w_0_0_1 = dw_v1_load(w + kh * 24 + kw * 8 + 1);
+      const dw_v1 w_0_0_2 = dw_v1_load(w + kh * 24 + kw * 8 + 2);
+      const dw_v1 w_0_0_3 = dw_v1_load(w + kh * 24 + kw * 8 + 3);
+      dw_v1 a_0;
+      dw_v1 a_1;
+      dw_v1 a_2;
+      dw_v1 a_3;
 
-      a_0 = v1_load(s);
-      a_1 = v1_load(s + 1);
-      a_2 = v1_load(s + 2);
-      a_3 = v1_load(s + 3);
-      acc_0_0 = v1_fma(a_0, w_0_0_0, acc_0_0);
-      acc_0_1 = v1_fma(a_1, w_0_0_1, acc_0_1);
-      acc_0_2 = v1_fma(a_2, w_0_0_2, acc_0_2);
-      acc_0_3 = v1_fma(a_3, w_0_0_3, acc_0_3);
+      a_0 = dw_v1_load(s);
+      a_1 = dw_v1_load(s + 1);
+      a_2 = dw_v1_load(s + 2);
+      a_3 = dw_v1_load(s + 3);
+      acc_0_0 = dw_v1_fma(a_0, w_0_0_0, acc_0_0);
+      acc_0_1 = dw_v1_fma(a_1, w_0_0_1, acc_0_1);
+      acc_0_2 = dw_v1_fma(a_2, w_0_0_2, acc_0_2);
+      acc_0_3 = dw_v1_fma(a_3, w_0_0_3, acc_0_3);
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 2, v1_act(acc_0_2));
-  v1_store(y + 3, v1_act(acc_0_3));
+  dw_v1_store(y, dw_v1_act(acc_0_0));
+  dw_v1_store(y + 1, dw_v1_act(acc_0_1));
+  dw_v1_store(y + 2, dw_v1_act(acc_0_2));
+  dw_v1_store(y + 3, dw_v1_act(acc_0_3));
 }
 
 /* One region, 1x1x4 at a time: this part's share, channels side by side. */
-V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
+DW_V1_SWEEP void dw_sweep_1x1x4(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
   const ptrdiff_t chunks = (a->blocks + 63) / 64;
@@ -595,7 +595,7 @@ V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc / 8 * 80 + oc % 8;
         float *const yt = y + a->y0 + row * 40 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_1x1x4(xt + col * a->x_col, bt, wt,
+        dw_tile_1x1x4(xt + col * a->x_col, bt, wt,
             yt + col * 8, a->kh_taps, a->kw_taps);
       }
     }
@@ -603,117 +603,117 @@ V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
 }
 
 /* 1x3 pixels x 4 channels: 12 accumulators, 12 multiply-adds a step. */
-V1_OP void tile_1x3x4_taps3(const float *x, const float *b, const float *w,
+DW_V1_OP void dw_tile_1x3x4_taps3(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
+  const dw_v1 b_0 = dw_v1_load(b);
+  const dw_v1 b_1 = dw_v1_load(b + 1);
+  const dw_v1 b_2 = dw_v1_load(b + 2);
+  const dw_v1 b_3 = dw_v1_load(b + 3);
+  dw_v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  dw_v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
+  dw_v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
 
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     const float *s = x + kh * 40;
-    V1_OPAQUE(s);
-    const v1 w_0_0_0 = v1_load(w + kh * 24);
-    const v1 w_0_0_1 = v1_load(w + kh * 24 + 1);
-    const v1 w_0_0_2 = v1_load(w + kh * 24 + 2);
-    const v1 w_0_0_3 = v1_load(w + kh * 24 + 3);
-    const v1 w_1_0_0 = v1_load(w + kh * 24 + 8);
-    const v1 w_1_0_1 = v1_load(w + kh * 24 + 9);
-    const v1 w_1_0_2 = v1_load(w + kh * 24 + 10);
-    const v1 w_1_0_3 = v1_load(w + kh * 24 + 11);
-    const v1 w_2_0_0 = v1_load(w + kh * 24 + 16);
-    const v1 w_2_0_1 = v1_load(w + kh * 24 + 17);
-    const v1 w_2_0_2 = v1_load(w + kh * 24 + 18);
-    const v1 w_2_0_3 = v1_load(w + kh * 24 + 19);
-    v1 a_0;
-    v1 a_1;
-    v1 a_2;
-    v1 a_3;
+    DW_V1_OPAQUE(s);
+    const dw_v1 w_0_0_0 = dw_v1_load(w + kh * 24);
+    const dw_v1 w_0_0_1 = dw_v1_load(w + kh * 24 + 1);
+    const dw_v1 w_0_0_2 = dw_v1_load(w + kh * 24 + 2);
+    const dw_v1 w_0_0_3 = dw_v1_load(w + kh * 24 + 3);
+    const dw_v1 w_1_0_0 = dw_v1_load(w + kh * 24 + 8);
+    const dw_v1 w_1_0_1 = dw_v1_load(w + kh * 24 + 9);
+    const dw_v1 w_1_0_2 = dw_v1_load(w + kh * 24 + 10);
+    const dw_v1 w_1_0_3 = dw_v1_load(w + kh * 24 + 11);
+    const dw_v1 w_2_0_0 = dw_v1_load(w + kh * 24 + 16);
+    const dw_v1 w_2_0_1 = dw_v1_load(w + kh * 24 + 17);
+    const dw_v1 w_2_0_2 = dw_v1_load(w + kh * 24 + 18);
+    const dw_v1 w_2_0_3 = dw_v1_load(w + kh * 24 + 19);
+    dw_v1 a_0;
+    dw_v1 a_1;
+    dw_v1 a_2;
+    dw_v1 a_3;
 
-    a_0 = v1_load(s);
-    a_1 = v1_load(s + 1);
-    a_2 = v1_load(s + 2);
-    a_3 = v1_load(s + 3);
-    acc_0_0 = v1_fma(a_0, w_0_0_0, acc_0_0);
-    acc_0_1 = v1_fma(a_1, w_0_0_1, acc_0_1);
-    acc_0_2 = v1_fma(a_2, w_0_0_2, acc_0_2);
-    acc_0_3 = v1_fma(a_3, w_0_0_3, acc_0_3);
+    a_0 = dw_v1_load(s);
+    a_1 = dw_v1_load(s + 1);
+    a_2 = dw_v1_load(s + 2);
+    a_3 = dw_v1_load(s + 3);
+    acc_0_0 = dw_v1_fma(a_0, w_0_0_0, acc_0_0);
+    acc_0_1 = dw_v1_fma(a_1, w_0_0_1, acc_0_1);
+    acc_0_2 = dw_v1_fma(a_2, w_0_0_2, acc_0_2);
+    acc_0_3 = dw_v1_fma(a_3, w_0_0_3, acc_0_3);
 
-    a_0 = v1_load(s + 8);
-    a_1 = v1_load(s + 9);
-    a_2 = v1_load(s + 10);
-    a_3 = v1_load(s + 11);
-    acc_0_0 = v1_fma(a_0, w_1_0_0, acc_0_0);
-    acc_1_0 = v1_fma(a_0, w_0_0_0, acc_1_0);
-    acc_0_1 = v1_fma(a_1, w_1_0_1, acc_0_1);
-    acc_1_1 = v1_fma(a_1, w_0_0_1, acc_1_1);
-    acc_0_2 = v1_fma(a_2, w_1_0_2, acc_0_2);
-    acc_1_2 = v1_fma(a_2, w_0_0_2, acc_1_2);
-    acc_0_3 = v1_fma(a_3, w_1_0_3, acc_0_3);
-    acc_1_3 = v1_fma(a_3, w_0_0_3, acc_1_3);
+    a_0 = dw_v1_load(s + 8);
+    a_1 = dw_v1_load(s + 9);
+    a_2 = dw_v1_load(s + 10);
+    a_3 = dw_v1_load(s + 11);
+    acc_0_0 = dw_v1_fma(a_0, w_1_0_0, acc_0_0);
+    acc_1_0 = dw_v1_fma(a_0, w_0_0_0, acc_1_0);
+    acc_0_1 = dw_v1_fma(a_1, w_1_0_1, acc_0_1);
+    acc_1_1 = dw_v1_fma(a_1, w_0_0_1, acc_1_1);
+    acc_0_2 = dw_v1_fma(a_2, w_1_0_2, acc_0_2);
+    acc_1_2 = dw_v1_fma(a_2, w_0_0_2, acc_1_2);
+    acc_0_3 = dw_v1_fma(a_3, w_1_0_3, acc_0_3);
+    acc_1_3 = dw_v1_fma(a_3, w_0_0_3, acc_1_3);
 
-    a_0 = v1_load(s + 16);
-    a_1 = v1_load(s + 17);
-    a_2 = v1_load(s + 18);
-    a_3 = v1_load(s + 19);
-    acc_0_0 = v1_fma(a_0, w_2_0_0, acc_0_0);
-    acc_1_0 = v1_fma(a_0, w_1_0_0, acc_1_0);
-    acc_2_0 = v1_fma(a_0, w_0_0_0, acc_2_0);
-    acc_0_1 = v1_fma(a_1, w_2_0_1, acc_0_1);
-    acc_1_1 = v1_fma(a_1, w_1_0_1, acc_1_1);
-    acc_2_1 = v1_fma(a_1, w_0_0_1, acc_2_1);
-    acc_0_2 = v1_fma(a_2, w_2_0_2, acc_0_2);
-    acc_1_2 = v1_fma(a_2, w_1_0_2, acc_1_2);
-    acc_2_2 = v1_fma(a_2, w_0_0_2, acc_2_2);
-    acc_0_3 = v1_fma(a_3, w_2_0_3, acc_0_3);
-    acc_1_3 = v1_fma(a_3, w_1_0_3, acc_1_3);
-    acc_2_3 = v1_fma(a_3, w_0_0_3, acc_2_3);
+    a_0 = dw_v1_load(s + 16);
+    a_1 = dw_v1_load(s + 17);
+    a_2 = dw_v1_load(s + 18);
+    a_3 = dw_v1_load(s + 19);
+    acc_0_0 = dw_v1_fma(a_0, w_2_0_0, acc_0_0);
+    acc_1_0 = dw_v1_fma(a_0, w_1_0_0, acc_1_0);
+    acc_2_0 = dw_v1_fma(a_0, w_0_0_0, acc_2_0);
+    acc_0_1 = dw_v1_fma(a_1, w_2_0_1, acc_0_1);
+    acc_1_1 = dw_v1_fma(a_1, w_1_0_1, acc_1_1);
+    acc_2_1 = dw_v1_fma(a_1, w_0_0_1, acc_2_1);
+    acc_0_2 = dw_v1_fma(a_2, w_2_0_2, acc_0_2);
+    acc_1_2 = dw_v1_fma(a_2, w_1_0_2, acc_1_2);
+    acc_2_2 = dw_v1_fma(a_2, w_0_0_2, acc_2_2);
+    acc_0_3 = dw_v1_fma(a_3, w_2_0_3, acc_0_3);
+    acc_1_3 = dw_v1_fma(a_3, w_1_0_3, acc_1_3);
+    acc_2_3 = dw_v1_fma(a_3, w_0_0_3, acc_2_3);
 
-    a_0 = v1_load(s + 24);
-    a_1 = v1_load(s + 25);
-    a_2 = v1_load(s + 26);
-    a_3 = v1_load(s + 27);
-    acc_1_0 = v1_fma(a_0, w_2_0_0, acc_1_0);
-    acc_2_0 = v1_fma(a_0, w_1_0_0, acc_2_0);
-    acc_1_1 = v1_fma(a_1, w_2_0_1, acc_1_1);
-    acc_2_1 = v1_fma(a_1, w_1_0_1, acc_2_1);
-    acc_1_2 = v1_fma(a_2, w_2_0_2, acc_1_2);
-    acc_2_2 = v1_fma(a_2, w_1_0_2, acc_2_2);
-    acc_1_3 = v1_fma(a_3, w_2_0_3, acc_1_3);
-    acc_2_3 = v1_fma(a_3, w_1_0_3, acc_2_3);
+    a_0 = dw_v1_load(s + 24);
+    a_1 = dw_v1_load(s + 25);
+    a_2 = dw_v1_load(s + 26);
+    a_3 = dw_v1_load(s + 27);
+    acc_1_0 = dw_v1_fma(a_0, w_2_0_0, acc_1_0);
+    acc_2_0 = dw_v1_fma(a_0, w_1_0_0, acc_2_0);
+    acc_1_1 = dw_v1_fma(a_1, w_2_0_1, acc_1_1);
+    acc_2_1 = dw_v1_fma(a_1, w_1_0_1, acc_2_1);
+    acc_1_2 = dw_v1_fma(a_2, w_2_0_2, acc_1_2);
+    acc_2_2 = dw_v1_fma(a_2, w_1_0_2, acc_2_2);
+    acc_1_3 = dw_v1_fma(a_3, w_2_0_3, acc_1_3);
+    acc_2_3 = dw_v1_fma(a_3, w_1_0_3, acc_2_3);
 
-    a_0 = v1_load(s + 32);
-    a_1 = v1_load(s + 33);
-    a_2 = v1_load(s + 34);
-    a_3 = v1_load(s + 35);
-    acc_2_0 = v1_fma(a_0, w_2_0_0, acc_2_0);
-    acc_2_1 = v1_fma(a_1, w_2_0_1, acc_2_1);
-    acc_2_2 = v1_fma(a_2, w_2_0_2, acc_2_2);
-    acc_2_3 = v1_fma(a_3, w_2_0_3, acc_2_3);
+    a_0 = dw_v1_load(s + 32);
+    a_1 = dw_v1_load(s + 33);
+    a_2 = dw_v1_load(s + 34);
+    a_3 = dw_v1_load(s + 35);
+    acc_2_0 = dw_v1_fma(a_0, w_2_0_0, acc_2_0);
+    acc_2_1 = dw_v1_fma(a_1, w_2_0_1, acc_2_1);
+    acc_2_2 = dw_v1_fma(a_2, w_2_0_2, acc_2_2);
+    acc_2_3 = dw_v1_fma(a_3, w_2_0_3, acc_2_3);
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 2, v1_act(acc_0_2));
-  v1_store(y + 3, v1_act(acc_0_3));
-  v1_store(y + 8, v1_act(acc_1_0));
-  v1_store(y + 8 + 1, v1_act(acc_1_1));
-  v1_store(y + 8 + 2, v1_act(acc_1_2));
-  v1_store(y + 8 + 3, v1_act(acc_1_3));
-  v1_store(y + 16, v1_act(acc_2_0));
-  v1_store(y + 16 + 1, v1_act(acc_2_1));
-  v1_store(y + 16 + 2, v1_act(acc_2_2));
-  v1_store(y + 16 + 3, v1_act(acc_2_3));
+  dw_v1_store(y, dw_v1_act(acc_0_0));
+  dw_v1_store(y + 1, dw_v1_act(acc_0_1));
+  dw_v1_store(y + 2, dw_v1_act(acc_0_2));
+  dw_v1_store(y + 3, dw_v1_act(acc_0_3));
+  dw_v1_store(y + 8, dw_v1_act(acc_1_0));
+  dw_v1_store(y + 8 + 1, dw_v1_act(acc_1_1));
+  dw_v1_store(y + 8 + 2, dw_v1_act(acc_1_2));
+  dw_v1_store(y + 8 + 3, dw_v1_act(acc_1_3));
+  dw_v1_store(y + 16, dw_v1_act(acc_2_0));
+  dw_v1_store(y + 16 + 1, dw_v1_act(acc_2_1));
+  dw_v1_store(y + 16 + 2, dw_v1_act(acc_2_2));
+  dw_v1_store(y + 16 + 3, dw_v1_act(acc_2_3));
 }
 
 /* One region, 1x3x4_taps3 at a time: this part's share, channels side by side. */
-V1_SWEEP void sweep_1x3x4_taps3(const float *x, const float *packed, float *y,
+DW_V1_SWEEP void dw_sweep_1x3x4_taps3(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
   const ptrdiff_t chunks = (a->blocks + 63) / 64;
@@ -730,7 +730,7 @@ V1_SWEEP void sweep_1x3x4_taps3(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc / 8 * 80 + oc % 8;
         float *const yt = y + a->y0 + row * 40 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_1x3x4_taps3(xt + col * a->x_col, bt, wt,
+        dw_tile_1x3x4_taps3(xt + col * a->x_col, bt, wt,
             yt + col * 24, a->kh_taps);
       }
     }
@@ -738,63 +738,63 @@ V1_SWEEP void sweep_1x3x4_taps3(const float *x, const float *packed, float *y,
 }
 
 /* 2x1 pixels x 4 channels: 8 accumulators, 8 multiply-adds a step. */
-V1_OP void tile_2x1x4(const float *x, const float *b, const float *w,
+DW_V1_OP void dw_tile_2x1x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
+  const dw_v1 b_0 = dw_v1_load(b);
+  const dw_v1 b_1 = dw_v1_load(b + 1);
+  const dw_v1 b_2 = dw_v1_load(b + 2);
+  const dw_v1 b_3 = dw_v1_load(b + 3);
+  dw_v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  dw_v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
 
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       const float *s = x + kh * 40 + kw * 8;
-      V1_OPAQUE(s);
-      const v1 w_0_0_0 = v1_load(w + kh * 24 + kw * 8);
-      const v1 w_0_0_1 = v1_load(w + kh * 24 + kw * 8 + 1);
-      const v1 w_0_0_2 = v1_load(w + kh * 24 + kw * 8 + 2);
-      const v1 w_0_0_3 = v1_load(w + kh * 24 + kw * 8 + 3);
-      v1 a_0;
-      v1 a_1;
-      v1 a_2;
-      v1 a_3;
+      DW_V1_OPAQUE(s);
+      const dw_v1 w_0_0_0 = dw_v1_load(w + kh * 24 + kw * 8);
+      const dw_v1 w_0_0_1 = dw_v1_load(w + kh * 24 + kw * 8 + 1);
+      const dw_v1 w_0_0_2 = dw_v1_load(w + kh * 24 + kw * 8 + 2);
+      const dw_v1 w_0_0_3 = dw_v1_load(w + kh * 24 + kw * 8 + 3);
+      dw_v1 a_0;
+      dw_v1 a_1;
+      dw_v1 a_2;
+      dw_v1 a_3;
 
-      a_0 = v1_load(s);
-      a_1 = v1_load(s + 1);
-      a_2 = v1_load(s + 2);
-      a_3 = v1_load(s + 3);
-      acc_0_0 = v1_fma(a_0, w_0_0_0, acc_0_0);
-      acc_0_1 = v1_fma(a_1, w_0_0_1, acc_0_1);
-      acc_0_2 = v1_fma(a_2, w_0_0_2, acc_0_2);
-      acc_0_3 = v1_fma(a_3, w_0_0_3, acc_0_3);
+      a_0 = dw_v1_load(s);
+      a_1 = dw_v1_load(s + 1);
+      a_2 = dw_v1_load(s + 2);
+      a_3 = dw_v1_load(s + 3);
+      acc_0_0 = dw_v1_fma(a_0, w_0_0_0, acc_0_0);
+      acc_0_1 = dw_v1_fma(a_1, w_0_0_1, acc_0_1);
+      acc_0_2 = dw_v1_fma(a_2, w_0_0_2, acc_0_2);
+      acc_0_3 = dw_v1_fma(a_3, w_0_0_3, acc_0_3);
 
-      a_0 = v1_load(s + 40);
-      a_1 = v1_load(s + 41);
-      a_2 = v1_load(s + 42);
-      a_3 = v1_load(s + 43);
-      acc_1_0 = v1_fma(a_0, w_0_0_0, acc_1_0);
-      acc_1_1 = v1_fma(a_1, w_0_0_1, acc_1_1);
-      acc_1_2 = v1_fma(a_2, w_0_0_2, acc_1_2);
-      acc_1_3 = v1_fma(a_3, w_0_0_3, acc_1_3);
+      a_0 = dw_v1_load(s + 40);
+      a_1 = dw_v1_load(s + 41);
+      a_2 = dw_v1_load(s + 42);
+      a_3 = dw_v1_load(s + 43);
+      acc_1_0 = dw_v1_fma(a_0, w_0_0_0, acc_1_0);
+      acc_1_1 = dw_v1_fma(a_1, w_0_0_1, acc_1_1);
+      acc_1_2 = dw_v1_fma(a_2, w_0_0_2, acc_1_2);
+      acc_1_3 = dw_v1_fma(a_3, w_0_0_3, acc_1_3);
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 2, v1_act(acc_0_2));
-  v1_store(y + 3, v1_act(acc_0_3));
-  v1_store(y + 40, v1_act(acc_1_0));
-  v1_store(y + 40 + 1, v1_act(acc_1_1));
-  v1_store(y + 40 + 2, v1_act(acc_1_2));
-  v1_store(y + 40 + 3, v1_act(acc_1_3));
+  dw_v1_store(y, dw_v1_act(acc_0_0));
+  dw_v1_store(y + 1, dw_v1_act(acc_0_1));
+  dw_v1_store(y + 2, dw_v1_act(acc_0_2));
+  dw_v1_store(y + 3, dw_v1_act(acc_0_3));
+  dw_v1_store(y + 40, dw_v1_act(acc_1_0));
+  dw_v1_store(y + 40 + 1, dw_v1_act(acc_1_1));
+  dw_v1_store(y + 40 + 2, dw_v1_act(acc_1_2));
+  dw_v1_store(y + 40 + 3, dw_v1_act(acc_1_3));
 }
 
 /* One region, 2x1x4 at a time: this part's share, channels side by side. */
-V1_SWEEP void sweep_2x1x4(const float *x, const float *packed, float *y,
+DW_V1_SWEEP void dw_sweep_2x1x4(const float *x, const float *packed, float *y,
     const dw_region *a, int part, int parts)
 {
   const ptrdiff_t chunks = (a->blocks + 63) / 64;
@@ -811,7 +811,7 @@ V1_SWEEP void sweep_2x1x4(const float *x, const float *packed, float *y,
         const float *const bt = packed + oc / 8 * 80 + oc % 8;
         float *const yt = y + a->y0 + row * 80 + oc;
         const float *const wt = bt + 8 + a->w0;
-        tile_2x1x4(xt + col * a->x_col, bt, wt,
+        dw_tile_2x1x4(xt + col * a->x_col, bt, wt,
             yt + col * 8, a->kh_taps, a->kw_taps);
       }
     }
@@ -822,13 +822,13 @@ static void dw_body(const float *x, const float *packed, float *y,
     int part, int parts)
 {
   for (int r = 0; r < 4; ++r) {
-    sweep_1x1x4(x, packed, y, &dw_regions[r], part, parts);
+    dw_sweep_1x1x4(x, packed, y, &dw_regions[r], part, parts);
   }
   for (int r = 4; r < 7; ++r) {
-    sweep_1x3x4_taps3(x, packed, y, &dw_regions[r], part, parts);
+    dw_sweep_1x3x4_taps3(x, packed, y, &dw_regions[r], part, parts);
   }
   for (int r = 7; r < 9; ++r) {
-    sweep_2x1x4(x, packed, y, &dw_regions[r], part, parts);
+    dw_sweep_2x1x4(x, packed, y, &dw_regions[r], part, parts);
   }
 }
 
@@ -841,7 +841,7 @@ static void dw_body(const float *x, const float *packed, float *y,
  * Whether CPUID shows this bit, and the operating system saves these registers: not every
  * compiler's own __builtin_cpu_supports can be believed.
  */
-static int cpu_has(unsigned leaf, unsigned part, int word, unsigned bit, unsigned saved)
+static int dw_cpu_has(unsigned leaf, unsigned part, int word, unsigned bit, unsigned saved)
 {
   unsigned r[4];
   unsigned low, high;
@@ -859,7 +859,7 @@ static int cpu_has(unsigned leaf, unsigned part, int word, unsigned bit, unsigne
 int dw_cpu_ok(void)
 {
 #if defined(DW_SIMD) && !defined(DW_MODEL)
-  return cpu_has(7, 0, 1, 5, 0x06) && cpu_has(1, 0, 2, 12, 0x06);
+  return dw_cpu_has(7, 0, 1, 5, 0x06) && dw_cpu_has(1, 0, 2, 12, 0x06);
 #else
   return 1;
 #endif

@@ -53,95 +53,95 @@ static ptrdiff_t grouped_share(ptrdiff_t units, int part, int parts)
 
 #ifdef GROUPED_MODEL
 /* The scalar model of the vector operations, for provers. */
-#define V4_OP static inline
+#define GROUPED_V4_OP static inline
 typedef struct {
   float lane[4];
-} v4;
-V4_OP v4 v4_fma(v4 a, v4 b, v4 c)
+} grouped_v4;
+GROUPED_V4_OP grouped_v4 grouped_v4_fma(grouped_v4 a, grouped_v4 b, grouped_v4 c)
 {
-  v4 r = a;
+  grouped_v4 r = a;
   for (int i = 0; i < 4; ++i) r.lane[i] = a.lane[i] * b.lane[i] + c.lane[i];
   return r;
 }
-V4_OP v4 v4_load(const float *p)
+GROUPED_V4_OP grouped_v4 grouped_v4_load(const float *p)
 {
-  v4 r;
+  grouped_v4 r;
   memcpy(r.lane, p, sizeof r.lane);
   return r;
 }
-V4_OP v4 v4_max(v4 a, v4 b)
+GROUPED_V4_OP grouped_v4 grouped_v4_max(grouped_v4 a, grouped_v4 b)
 {
-  v4 r = a;
+  grouped_v4 r = a;
   for (int i = 0; i < 4; ++i) r.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
   return r;
 }
-V4_OP v4 v4_min(v4 a, v4 b)
+GROUPED_V4_OP grouped_v4 grouped_v4_min(grouped_v4 a, grouped_v4 b)
 {
-  v4 r = a;
+  grouped_v4 r = a;
   for (int i = 0; i < 4; ++i) r.lane[i] = a.lane[i] < b.lane[i] ? a.lane[i] : b.lane[i];
   return r;
 }
-V4_OP v4 v4_set1(float s)
+GROUPED_V4_OP grouped_v4 grouped_v4_set1(float s)
 {
-  v4 r = {{s}};
+  grouped_v4 r = {{s}};
   for (int i = 0; i < 4; ++i) r.lane[i] = s;
   return r;
 }
-V4_OP void v4_store(float *p, v4 a)
+GROUPED_V4_OP void grouped_v4_store(float *p, grouped_v4 a)
 {
   memcpy(p, a.lane, sizeof a.lane);
 }
 
-#define V4_SWEEP static
-#define V4_OPAQUE(p) ((void)0)
-#define V4_FETCH(p) ((void)0)
+#define GROUPED_V4_SWEEP static
+#define GROUPED_V4_OPAQUE(p) ((void)0)
+#define GROUPED_V4_FETCH(p) ((void)0)
 #else
 #include <emmintrin.h>
-#define V4_OP static inline __attribute__((always_inline, target("sse2")))
-typedef __m128 v4;
-V4_OP v4 v4_fma(v4 a, v4 b, v4 c)
+#define GROUPED_V4_OP static inline __attribute__((always_inline, target("sse2")))
+typedef __m128 grouped_v4;
+GROUPED_V4_OP grouped_v4 grouped_v4_fma(grouped_v4 a, grouped_v4 b, grouped_v4 c)
 {
   return _mm_add_ps(_mm_mul_ps(a, b), c);
 }
-V4_OP v4 v4_load(const float *p)
+GROUPED_V4_OP grouped_v4 grouped_v4_load(const float *p)
 {
   return _mm_loadu_ps(p);
 }
-V4_OP v4 v4_max(v4 a, v4 b)
+GROUPED_V4_OP grouped_v4 grouped_v4_max(grouped_v4 a, grouped_v4 b)
 {
   return _mm_max_ps(a, b);
 }
-V4_OP v4 v4_min(v4 a, v4 b)
+GROUPED_V4_OP grouped_v4 grouped_v4_min(grouped_v4 a, grouped_v4 b)
 {
   return _mm_min_ps(a, b);
 }
-V4_OP v4 v4_set1(float s)
+GROUPED_V4_OP grouped_v4 grouped_v4_set1(float s)
 {
   return _mm_set1_ps(s);
 }
-V4_OP void v4_store(float *p, v4 a)
+GROUPED_V4_OP void grouped_v4_store(float *p, grouped_v4 a)
 {
   _mm_storeu_ps(p, a);
 }
 
-#define V4_SWEEP static __attribute__((noinline, target("sse2")))
+#define GROUPED_V4_SWEEP static __attribute__((noinline, target("sse2")))
 /* Compilers may not reason across this: gcc would carry inputs to the next step and spill them. */
-#define V4_OPAQUE(p) __asm__("" : "+r"(p))
-#define V4_FETCH(p) __builtin_prefetch(p)
+#define GROUPED_V4_OPAQUE(p) __asm__("" : "+r"(p))
+#define GROUPED_V4_FETCH(p) __builtin_prefetch(p)
 #endif
 
-V4_OP v4 v4_act(v4 a)
+GROUPED_V4_OP grouped_v4 grouped_v4_act(grouped_v4 a)
 {
-  a = v4_max(v4_set1(-1.0f), a);
-  a = v4_min(v4_set1(1.0f), a);
+  a = grouped_v4_max(grouped_v4_set1(-1.0f), a);
+  a = grouped_v4_min(grouped_v4_set1(1.0f), a);
   return a;
 }
 
 /* Lane i goes to p[i * 30], the next channel's plane. */
-V4_OP void v4_scatter(float *p, v4 a, int n)
+GROUPED_V4_OP void grouped_v4_scatter(float *p, grouped_v4 a, int n)
 {
   float t[4] = { 0 };
-  v4_store(t, a);
+  grouped_v4_store(t, a);
   for (int i = 0; i < n; ++i) p[i * (ptrdiff_t)30] = t[i];
 }
 
@@ -174,48 +174,48 @@ static const grouped_region grouped_regions[12] = {
 };
 
 /* 1 pixel x 18 channels: 5 accumulators, 5 multiply-adds a step. */
-V4_OP void tile_1x1x5_tail2(const float *x, const float *b, const float *w,
+GROUPED_V4_OP void grouped_tile_1x1x5_tail2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v4 b_0 = v4_load(b);
-  const v4 b_1 = v4_load(b + 76);
-  const v4 b_2 = v4_load(b + 152);
-  const v4 b_3 = v4_load(b + 228);
-  const v4 b_4 = v4_load(b + 304);
-  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3, acc_0_4 = b_4;
+  const grouped_v4 b_0 = grouped_v4_load(b);
+  const grouped_v4 b_1 = grouped_v4_load(b + 76);
+  const grouped_v4 b_2 = grouped_v4_load(b + 152);
+  const grouped_v4 b_3 = grouped_v4_load(b + 228);
+  const grouped_v4 b_4 = grouped_v4_load(b + 304);
+  grouped_v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3, acc_0_4 = b_4;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
-        V4_OPAQUE(s);
-        const v4 a_0 = v4_set1(s[0]);
-        const v4 w_0 = v4_load(w + kh * 24 + kw * 8 + ic * 4);
-        acc_0_0 = v4_fma(a_0, w_0, acc_0_0);
-        const v4 w_1 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 76);
-        acc_0_1 = v4_fma(a_0, w_1, acc_0_1);
-        const v4 w_2 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 152);
-        acc_0_2 = v4_fma(a_0, w_2, acc_0_2);
-        const v4 w_3 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 228);
-        acc_0_3 = v4_fma(a_0, w_3, acc_0_3);
-        const v4 w_4 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 304);
-        acc_0_4 = v4_fma(a_0, w_4, acc_0_4);
+        GROUPED_V4_OPAQUE(s);
+        const grouped_v4 a_0 = grouped_v4_set1(s[0]);
+        const grouped_v4 w_0 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4);
+        acc_0_0 = grouped_v4_fma(a_0, w_0, acc_0_0);
+        const grouped_v4 w_1 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 76);
+        acc_0_1 = grouped_v4_fma(a_0, w_1, acc_0_1);
+        const grouped_v4 w_2 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 152);
+        acc_0_2 = grouped_v4_fma(a_0, w_2, acc_0_2);
+        const grouped_v4 w_3 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 228);
+        acc_0_3 = grouped_v4_fma(a_0, w_3, acc_0_3);
+        const grouped_v4 w_4 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 304);
+        acc_0_4 = grouped_v4_fma(a_0, w_4, acc_0_4);
       }
     }
   }
 
   /* Activation and store. */
-  v4_scatter(y, v4_act(acc_0_0), 4);
-  v4_scatter(y + 120, v4_act(acc_0_1), 4);
-  v4_scatter(y + 240, v4_act(acc_0_2), 4);
-  v4_scatter(y + 360, v4_act(acc_0_3), 4);
-  v4_scatter(y + 480, v4_act(acc_0_4), 2);
+  grouped_v4_scatter(y, grouped_v4_act(acc_0_0), 4);
+  grouped_v4_scatter(y + 120, grouped_v4_act(acc_0_1), 4);
+  grouped_v4_scatter(y + 240, grouped_v4_act(acc_0_2), 4);
+  grouped_v4_scatter(y + 360, grouped_v4_act(acc_0_3), 4);
+  grouped_v4_scatter(y + 480, grouped_v4_act(acc_0_4), 2);
 }
 
 /* One region, 1x1x5_tail2 at a time: this part's share of its units. */
-V4_SWEEP void sweep_1x1x5_tail2(const float *x, const float *packed, float *y,
+GROUPED_V4_SWEEP void grouped_sweep_1x1x5_tail2(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
@@ -230,67 +230,67 @@ V4_SWEEP void sweep_1x1x5_tail2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x5_tail2(xt + col * a->x_col, bt, wt,
+      grouped_tile_1x1x5_tail2(xt + col * a->x_col, bt, wt,
           yt + col, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 1x2 pixels x 18 channels: 10 accumulators, 10 multiply-adds a step. */
-V4_OP void tile_1x2x5_tail2(const float *x, const float *b, const float *w,
+GROUPED_V4_OP void grouped_tile_1x2x5_tail2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v4 b_0 = v4_load(b);
-  const v4 b_1 = v4_load(b + 76);
-  const v4 b_2 = v4_load(b + 152);
-  const v4 b_3 = v4_load(b + 228);
-  const v4 b_4 = v4_load(b + 304);
-  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3, acc_0_4 = b_4;
-  v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3, acc_1_4 = b_4;
+  const grouped_v4 b_0 = grouped_v4_load(b);
+  const grouped_v4 b_1 = grouped_v4_load(b + 76);
+  const grouped_v4 b_2 = grouped_v4_load(b + 152);
+  const grouped_v4 b_3 = grouped_v4_load(b + 228);
+  const grouped_v4 b_4 = grouped_v4_load(b + 304);
+  grouped_v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3, acc_0_4 = b_4;
+  grouped_v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3, acc_1_4 = b_4;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
-        V4_OPAQUE(s);
-        const v4 a_0 = v4_set1(s[0]);
-        const v4 a_1 = v4_set1(s[1]);
-        const v4 w_0 = v4_load(w + kh * 24 + kw * 8 + ic * 4);
-        acc_0_0 = v4_fma(a_0, w_0, acc_0_0);
-        acc_1_0 = v4_fma(a_1, w_0, acc_1_0);
-        const v4 w_1 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 76);
-        acc_0_1 = v4_fma(a_0, w_1, acc_0_1);
-        acc_1_1 = v4_fma(a_1, w_1, acc_1_1);
-        const v4 w_2 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 152);
-        acc_0_2 = v4_fma(a_0, w_2, acc_0_2);
-        acc_1_2 = v4_fma(a_1, w_2, acc_1_2);
-        const v4 w_3 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 228);
-        acc_0_3 = v4_fma(a_0, w_3, acc_0_3);
-        acc_1_3 = v4_fma(a_1, w_3, acc_1_3);
-        const v4 w_4 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 304);
-        acc_0_4 = v4_fma(a_0, w_4, acc_0_4);
-        acc_1_4 = v4_fma(a_1, w_4, acc_1_4);
+        GROUPED_V4_OPAQUE(s);
+        const grouped_v4 a_0 = grouped_v4_set1(s[0]);
+        const grouped_v4 a_1 = grouped_v4_set1(s[1]);
+        const grouped_v4 w_0 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4);
+        acc_0_0 = grouped_v4_fma(a_0, w_0, acc_0_0);
+        acc_1_0 = grouped_v4_fma(a_1, w_0, acc_1_0);
+        const grouped_v4 w_1 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 76);
+        acc_0_1 = grouped_v4_fma(a_0, w_1, acc_0_1);
+        acc_1_1 = grouped_v4_fma(a_1, w_1, acc_1_1);
+        const grouped_v4 w_2 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 152);
+        acc_0_2 = grouped_v4_fma(a_0, w_2, acc_0_2);
+        acc_1_2 = grouped_v4_fma(a_1, w_2, acc_1_2);
+        const grouped_v4 w_3 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 228);
+        acc_0_3 = grouped_v4_fma(a_0, w_3, acc_0_3);
+        acc_1_3 = grouped_v4_fma(a_1, w_3, acc_1_3);
+        const grouped_v4 w_4 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 304);
+        acc_0_4 = grouped_v4_fma(a_0, w_4, acc_0_4);
+        acc_1_4 = grouped_v4_fma(a_1, w_4, acc_1_4);
       }
     }
   }
 
   /* Activation and store. */
-  v4_scatter(y, v4_act(acc_0_0), 4);
-  v4_scatter(y + 120, v4_act(acc_0_1), 4);
-  v4_scatter(y + 240, v4_act(acc_0_2), 4);
-  v4_scatter(y + 360, v4_act(acc_0_3), 4);
-  v4_scatter(y + 480, v4_act(acc_0_4), 2);
-  v4_scatter(y + 1, v4_act(acc_1_0), 4);
-  v4_scatter(y + 1 + 120, v4_act(acc_1_1), 4);
-  v4_scatter(y + 1 + 240, v4_act(acc_1_2), 4);
-  v4_scatter(y + 1 + 360, v4_act(acc_1_3), 4);
-  v4_scatter(y + 1 + 480, v4_act(acc_1_4), 2);
+  grouped_v4_scatter(y, grouped_v4_act(acc_0_0), 4);
+  grouped_v4_scatter(y + 120, grouped_v4_act(acc_0_1), 4);
+  grouped_v4_scatter(y + 240, grouped_v4_act(acc_0_2), 4);
+  grouped_v4_scatter(y + 360, grouped_v4_act(acc_0_3), 4);
+  grouped_v4_scatter(y + 480, grouped_v4_act(acc_0_4), 2);
+  grouped_v4_scatter(y + 1, grouped_v4_act(acc_1_0), 4);
+  grouped_v4_scatter(y + 1 + 120, grouped_v4_act(acc_1_1), 4);
+  grouped_v4_scatter(y + 1 + 240, grouped_v4_act(acc_1_2), 4);
+  grouped_v4_scatter(y + 1 + 360, grouped_v4_act(acc_1_3), 4);
+  grouped_v4_scatter(y + 1 + 480, grouped_v4_act(acc_1_4), 2);
 }
 
 /* One region, 1x2x5_tail2 at a time: this part's share of its units. */
-V4_SWEEP void sweep_1x2x5_tail2(const float *x, const float *packed, float *y,
+GROUPED_V4_SWEEP void grouped_sweep_1x2x5_tail2(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
@@ -305,67 +305,67 @@ V4_SWEEP void sweep_1x2x5_tail2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x2x5_tail2(xt + col * a->x_col, bt, wt,
+      grouped_tile_1x2x5_tail2(xt + col * a->x_col, bt, wt,
           yt + col * 2, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 2x1 pixels x 18 channels: 10 accumulators, 10 multiply-adds a step. */
-V4_OP void tile_2x1x5_tail2(const float *x, const float *b, const float *w,
+GROUPED_V4_OP void grouped_tile_2x1x5_tail2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v4 b_0 = v4_load(b);
-  const v4 b_1 = v4_load(b + 76);
-  const v4 b_2 = v4_load(b + 152);
-  const v4 b_3 = v4_load(b + 228);
-  const v4 b_4 = v4_load(b + 304);
-  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3, acc_0_4 = b_4;
-  v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3, acc_1_4 = b_4;
+  const grouped_v4 b_0 = grouped_v4_load(b);
+  const grouped_v4 b_1 = grouped_v4_load(b + 76);
+  const grouped_v4 b_2 = grouped_v4_load(b + 152);
+  const grouped_v4 b_3 = grouped_v4_load(b + 228);
+  const grouped_v4 b_4 = grouped_v4_load(b + 304);
+  grouped_v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3, acc_0_4 = b_4;
+  grouped_v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3, acc_1_4 = b_4;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
-        V4_OPAQUE(s);
-        const v4 a_0 = v4_set1(s[0]);
-        const v4 a_1 = v4_set1(s[5]);
-        const v4 w_0 = v4_load(w + kh * 24 + kw * 8 + ic * 4);
-        acc_0_0 = v4_fma(a_0, w_0, acc_0_0);
-        acc_1_0 = v4_fma(a_1, w_0, acc_1_0);
-        const v4 w_1 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 76);
-        acc_0_1 = v4_fma(a_0, w_1, acc_0_1);
-        acc_1_1 = v4_fma(a_1, w_1, acc_1_1);
-        const v4 w_2 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 152);
-        acc_0_2 = v4_fma(a_0, w_2, acc_0_2);
-        acc_1_2 = v4_fma(a_1, w_2, acc_1_2);
-        const v4 w_3 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 228);
-        acc_0_3 = v4_fma(a_0, w_3, acc_0_3);
-        acc_1_3 = v4_fma(a_1, w_3, acc_1_3);
-        const v4 w_4 = v4_load(w + kh * 24 + kw * 8 + ic * 4 + 304);
-        acc_0_4 = v4_fma(a_0, w_4, acc_0_4);
-        acc_1_4 = v4_fma(a_1, w_4, acc_1_4);
+        GROUPED_V4_OPAQUE(s);
+        const grouped_v4 a_0 = grouped_v4_set1(s[0]);
+        const grouped_v4 a_1 = grouped_v4_set1(s[5]);
+        const grouped_v4 w_0 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4);
+        acc_0_0 = grouped_v4_fma(a_0, w_0, acc_0_0);
+        acc_1_0 = grouped_v4_fma(a_1, w_0, acc_1_0);
+        const grouped_v4 w_1 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 76);
+        acc_0_1 = grouped_v4_fma(a_0, w_1, acc_0_1);
+        acc_1_1 = grouped_v4_fma(a_1, w_1, acc_1_1);
+        const grouped_v4 w_2 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 152);
+        acc_0_2 = grouped_v4_fma(a_0, w_2, acc_0_2);
+        acc_1_2 = grouped_v4_fma(a_1, w_2, acc_1_2);
+        const grouped_v4 w_3 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 228);
+        acc_0_3 = grouped_v4_fma(a_0, w_3, acc_0_3);
+        acc_1_3 = grouped_v4_fma(a_1, w_3, acc_1_3);
+        const grouped_v4 w_4 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4 + 304);
+        acc_0_4 = grouped_v4_fma(a_0, w_4, acc_0_4);
+        acc_1_4 = grouped_v4_fma(a_1, w_4, acc_1_4);
       }
     }
   }
 
   /* Activation and store. */
-  v4_scatter(y, v4_act(acc_0_0), 4);
-  v4_scatter(y + 120, v4_act(acc_0_1), 4);
-  v4_scatter(y + 240, v4_act(acc_0_2), 4);
-  v4_scatter(y + 360, v4_act(acc_0_3), 4);
-  v4_scatter(y + 480, v4_act(acc_0_4), 2);
-  v4_scatter(y + 5, v4_act(acc_1_0), 4);
-  v4_scatter(y + 5 + 120, v4_act(acc_1_1), 4);
-  v4_scatter(y + 5 + 240, v4_act(acc_1_2), 4);
-  v4_scatter(y + 5 + 360, v4_act(acc_1_3), 4);
-  v4_scatter(y + 5 + 480, v4_act(acc_1_4), 2);
+  grouped_v4_scatter(y, grouped_v4_act(acc_0_0), 4);
+  grouped_v4_scatter(y + 120, grouped_v4_act(acc_0_1), 4);
+  grouped_v4_scatter(y + 240, grouped_v4_act(acc_0_2), 4);
+  grouped_v4_scatter(y + 360, grouped_v4_act(acc_0_3), 4);
+  grouped_v4_scatter(y + 480, grouped_v4_act(acc_0_4), 2);
+  grouped_v4_scatter(y + 5, grouped_v4_act(acc_1_0), 4);
+  grouped_v4_scatter(y + 5 + 120, grouped_v4_act(acc_1_1), 4);
+  grouped_v4_scatter(y + 5 + 240, grouped_v4_act(acc_1_2), 4);
+  grouped_v4_scatter(y + 5 + 360, grouped_v4_act(acc_1_3), 4);
+  grouped_v4_scatter(y + 5 + 480, grouped_v4_act(acc_1_4), 2);
 }
 
 /* One region, 2x1x5_tail2 at a time: this part's share of its units. */
-V4_SWEEP void sweep_2x1x5_tail2(const float *x, const float *packed, float *y,
+GROUPED_V4_SWEEP void grouped_sweep_2x1x5_tail2(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
@@ -380,7 +380,7 @@ V4_SWEEP void sweep_2x1x5_tail2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 10 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_2x1x5_tail2(xt + col * a->x_col, bt, wt,
+      grouped_tile_2x1x5_tail2(xt + col * a->x_col, bt, wt,
           yt + col, a->kh_taps, a->kw_taps);
     }
   }
@@ -390,52 +390,52 @@ static void grouped_body(const float *x, const float *packed, float *y,
     int part, int parts)
 {
   for (int r = 0; r < 6; ++r) {
-    sweep_1x1x5_tail2(x, packed, y, &grouped_regions[r], part, parts);
+    grouped_sweep_1x1x5_tail2(x, packed, y, &grouped_regions[r], part, parts);
   }
   for (int r = 6; r < 9; ++r) {
-    sweep_1x2x5_tail2(x, packed, y, &grouped_regions[r], part, parts);
+    grouped_sweep_1x2x5_tail2(x, packed, y, &grouped_regions[r], part, parts);
   }
   for (int r = 9; r < 12; ++r) {
-    sweep_2x1x5_tail2(x, packed, y, &grouped_regions[r], part, parts);
+    grouped_sweep_2x1x5_tail2(x, packed, y, &grouped_regions[r], part, parts);
   }
 }
 
 #else /* plain C99, for any compiler */
 
-#define V1_OP static inline
-typedef float v1;
-V1_OP v1 v1_fma(v1 a, v1 b, v1 c)
+#define GROUPED_V1_OP static inline
+typedef float grouped_v1;
+GROUPED_V1_OP grouped_v1 grouped_v1_fma(grouped_v1 a, grouped_v1 b, grouped_v1 c)
 {
   return a * b + c;
 }
-V1_OP v1 v1_load(const float *p)
+GROUPED_V1_OP grouped_v1 grouped_v1_load(const float *p)
 {
   return p[0];
 }
-V1_OP v1 v1_max(v1 a, v1 b)
+GROUPED_V1_OP grouped_v1 grouped_v1_max(grouped_v1 a, grouped_v1 b)
 {
   return a > b ? a : b;
 }
-V1_OP v1 v1_min(v1 a, v1 b)
+GROUPED_V1_OP grouped_v1 grouped_v1_min(grouped_v1 a, grouped_v1 b)
 {
   return a < b ? a : b;
 }
-V1_OP v1 v1_set1(float s)
+GROUPED_V1_OP grouped_v1 grouped_v1_set1(float s)
 {
   return s;
 }
-V1_OP void v1_store(float *p, v1 a)
+GROUPED_V1_OP void grouped_v1_store(float *p, grouped_v1 a)
 {
   p[0] = a;
 }
 
-#define V1_SWEEP static
-#define V1_OPAQUE(p) ((void)0)
+#define GROUPED_V1_SWEEP static
+#define GROUPED_V1_OPAQUE(p) ((void)0)
 
-V1_OP v1 v1_act(v1 a)
+GROUPED_V1_OP grouped_v1 grouped_v1_act(grouped_v1 a)
 {
-  a = v1_max(v1_set1(-1.0f), a);
-  a = v1_min(v1_set1(1.0f), a);
+  a = grouped_v1_max(grouped_v1_set1(-1.0f), a);
+  a = grouped_v1_min(grouped_v1_set1(1.0f), a);
   return a;
 }
 
@@ -480,44 +480,44 @@ static const grouped_region grouped_regions[18] = {
 };
 
 /* 1 pixel x 4 channels: 4 accumulators, 4 multiply-adds a step. */
-V1_OP void tile_1x1x4(const float *x, const float *b, const float *w,
+GROUPED_V1_OP void grouped_tile_1x1x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  const grouped_v1 b_0 = grouped_v1_load(b);
+  const grouped_v1 b_1 = grouped_v1_load(b + 1);
+  const grouped_v1 b_2 = grouped_v1_load(b + 2);
+  const grouped_v1 b_3 = grouped_v1_load(b + 3);
+  grouped_v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
-        V1_OPAQUE(s);
-        const v1 a_0 = v1_set1(s[0]);
-        const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
-        acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
-        const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
-        acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
-        const v1 w_2 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 2);
-        acc_0_2 = v1_fma(a_0, w_2, acc_0_2);
-        const v1 w_3 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 3);
-        acc_0_3 = v1_fma(a_0, w_3, acc_0_3);
+        GROUPED_V1_OPAQUE(s);
+        const grouped_v1 a_0 = grouped_v1_set1(s[0]);
+        const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        acc_0_0 = grouped_v1_fma(a_0, w_0, acc_0_0);
+        const grouped_v1 w_1 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        acc_0_1 = grouped_v1_fma(a_0, w_1, acc_0_1);
+        const grouped_v1 w_2 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 2);
+        acc_0_2 = grouped_v1_fma(a_0, w_2, acc_0_2);
+        const grouped_v1 w_3 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 3);
+        acc_0_3 = grouped_v1_fma(a_0, w_3, acc_0_3);
       }
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 30, v1_act(acc_0_1));
-  v1_store(y + 60, v1_act(acc_0_2));
-  v1_store(y + 90, v1_act(acc_0_3));
+  grouped_v1_store(y, grouped_v1_act(acc_0_0));
+  grouped_v1_store(y + 30, grouped_v1_act(acc_0_1));
+  grouped_v1_store(y + 60, grouped_v1_act(acc_0_2));
+  grouped_v1_store(y + 90, grouped_v1_act(acc_0_3));
 }
 
 /* One region, 1x1x4 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
+GROUPED_V1_SWEEP void grouped_sweep_1x1x4(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
@@ -532,71 +532,71 @@ V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x4(xt + col * a->x_col, bt, wt,
+      grouped_tile_1x1x4(xt + col * a->x_col, bt, wt,
           yt + col, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 1x3 pixels x 4 channels: 12 accumulators, 12 multiply-adds a step. */
-V1_OP void tile_1x3x4(const float *x, const float *b, const float *w,
+GROUPED_V1_OP void grouped_tile_1x3x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
+  const grouped_v1 b_0 = grouped_v1_load(b);
+  const grouped_v1 b_1 = grouped_v1_load(b + 1);
+  const grouped_v1 b_2 = grouped_v1_load(b + 2);
+  const grouped_v1 b_3 = grouped_v1_load(b + 3);
+  grouped_v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  grouped_v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
+  grouped_v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
-        V1_OPAQUE(s);
-        const v1 a_0 = v1_set1(s[0]);
-        const v1 a_1 = v1_set1(s[1]);
-        const v1 a_2 = v1_set1(s[2]);
-        const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
-        acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
-        acc_1_0 = v1_fma(a_1, w_0, acc_1_0);
-        acc_2_0 = v1_fma(a_2, w_0, acc_2_0);
-        const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
-        acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
-        acc_1_1 = v1_fma(a_1, w_1, acc_1_1);
-        acc_2_1 = v1_fma(a_2, w_1, acc_2_1);
-        const v1 w_2 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 2);
-        acc_0_2 = v1_fma(a_0, w_2, acc_0_2);
-        acc_1_2 = v1_fma(a_1, w_2, acc_1_2);
-        acc_2_2 = v1_fma(a_2, w_2, acc_2_2);
-        const v1 w_3 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 3);
-        acc_0_3 = v1_fma(a_0, w_3, acc_0_3);
-        acc_1_3 = v1_fma(a_1, w_3, acc_1_3);
-        acc_2_3 = v1_fma(a_2, w_3, acc_2_3);
+        GROUPED_V1_OPAQUE(s);
+        const grouped_v1 a_0 = grouped_v1_set1(s[0]);
+        const grouped_v1 a_1 = grouped_v1_set1(s[1]);
+        const grouped_v1 a_2 = grouped_v1_set1(s[2]);
+        const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        acc_0_0 = grouped_v1_fma(a_0, w_0, acc_0_0);
+        acc_1_0 = grouped_v1_fma(a_1, w_0, acc_1_0);
+        acc_2_0 = grouped_v1_fma(a_2, w_0, acc_2_0);
+        const grouped_v1 w_1 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        acc_0_1 = grouped_v1_fma(a_0, w_1, acc_0_1);
+        acc_1_1 = grouped_v1_fma(a_1, w_1, acc_1_1);
+        acc_2_1 = grouped_v1_fma(a_2, w_1, acc_2_1);
+        const grouped_v1 w_2 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 2);
+        acc_0_2 = grouped_v1_fma(a_0, w_2, acc_0_2);
+        acc_1_2 = grouped_v1_fma(a_1, w_2, acc_1_2);
+        acc_2_2 = grouped_v1_fma(a_2, w_2, acc_2_2);
+        const grouped_v1 w_3 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 3);
+        acc_0_3 = grouped_v1_fma(a_0, w_3, acc_0_3);
+        acc_1_3 = grouped_v1_fma(a_1, w_3, acc_1_3);
+        acc_2_3 = grouped_v1_fma(a_2, w_3, acc_2_3);
       }
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 30, v1_act(acc_0_1));
-  v1_store(y + 60, v1_act(acc_0_2));
-  v1_store(y + 90, v1_act(acc_0_3));
-  v1_store(y + 1, v1_act(acc_1_0));
-  v1_store(y + 1 + 30, v1_act(acc_1_1));
-  v1_store(y + 1 + 60, v1_act(acc_1_2));
-  v1_store(y + 1 + 90, v1_act(acc_1_3));
-  v1_store(y + 2, v1_act(acc_2_0));
-  v1_store(y + 2 + 30, v1_act(acc_2_1));
-  v1_store(y + 2 + 60, v1_act(acc_2_2));
-  v1_store(y + 2 + 90, v1_act(acc_2_3));
+  grouped_v1_store(y, grouped_v1_act(acc_0_0));
+  grouped_v1_store(y + 30, grouped_v1_act(acc_0_1));
+  grouped_v1_store(y + 60, grouped_v1_act(acc_0_2));
+  grouped_v1_store(y + 90, grouped_v1_act(acc_0_3));
+  grouped_v1_store(y + 1, grouped_v1_act(acc_1_0));
+  grouped_v1_store(y + 1 + 30, grouped_v1_act(acc_1_1));
+  grouped_v1_store(y + 1 + 60, grouped_v1_act(acc_1_2));
+  grouped_v1_store(y + 1 + 90, grouped_v1_act(acc_1_3));
+  grouped_v1_store(y + 2, grouped_v1_act(acc_2_0));
+  grouped_v1_store(y + 2 + 30, grouped_v1_act(acc_2_1));
+  grouped_v1_store(y + 2 + 60, grouped_v1_act(acc_2_2));
+  grouped_v1_store(y + 2 + 90, grouped_v1_act(acc_2_3));
 }
 
 /* One region, 1x3x4 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x3x4(const float *x, const float *packed, float *y,
+GROUPED_V1_SWEEP void grouped_sweep_1x3x4(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
@@ -611,82 +611,82 @@ V1_SWEEP void sweep_1x3x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x3x4(xt + col * a->x_col, bt, wt,
+      grouped_tile_1x3x4(xt + col * a->x_col, bt, wt,
           yt + col * 3, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 4x1 pixels x 4 channels: 16 accumulators, 16 multiply-adds a step. */
-V1_OP void tile_4x1x4(const float *x, const float *b, const float *w,
+GROUPED_V1_OP void grouped_tile_4x1x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2, acc_3_3 = b_3;
+  const grouped_v1 b_0 = grouped_v1_load(b);
+  const grouped_v1 b_1 = grouped_v1_load(b + 1);
+  const grouped_v1 b_2 = grouped_v1_load(b + 2);
+  const grouped_v1 b_3 = grouped_v1_load(b + 3);
+  grouped_v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  grouped_v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
+  grouped_v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
+  grouped_v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2, acc_3_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
-        V1_OPAQUE(s);
-        const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
-        const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
-        const v1 w_2 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 2);
-        const v1 w_3 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 3);
-        v1 a;
-        a = v1_set1(s[0]);
-        acc_0_0 = v1_fma(a, w_0, acc_0_0);
-        acc_0_1 = v1_fma(a, w_1, acc_0_1);
-        acc_0_2 = v1_fma(a, w_2, acc_0_2);
-        acc_0_3 = v1_fma(a, w_3, acc_0_3);
-        a = v1_set1(s[5]);
-        acc_1_0 = v1_fma(a, w_0, acc_1_0);
-        acc_1_1 = v1_fma(a, w_1, acc_1_1);
-        acc_1_2 = v1_fma(a, w_2, acc_1_2);
-        acc_1_3 = v1_fma(a, w_3, acc_1_3);
-        a = v1_set1(s[10]);
-        acc_2_0 = v1_fma(a, w_0, acc_2_0);
-        acc_2_1 = v1_fma(a, w_1, acc_2_1);
-        acc_2_2 = v1_fma(a, w_2, acc_2_2);
-        acc_2_3 = v1_fma(a, w_3, acc_2_3);
-        a = v1_set1(s[15]);
-        acc_3_0 = v1_fma(a, w_0, acc_3_0);
-        acc_3_1 = v1_fma(a, w_1, acc_3_1);
-        acc_3_2 = v1_fma(a, w_2, acc_3_2);
-        acc_3_3 = v1_fma(a, w_3, acc_3_3);
+        GROUPED_V1_OPAQUE(s);
+        const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        const grouped_v1 w_1 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        const grouped_v1 w_2 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 2);
+        const grouped_v1 w_3 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 3);
+        grouped_v1 a;
+        a = grouped_v1_set1(s[0]);
+        acc_0_0 = grouped_v1_fma(a, w_0, acc_0_0);
+        acc_0_1 = grouped_v1_fma(a, w_1, acc_0_1);
+        acc_0_2 = grouped_v1_fma(a, w_2, acc_0_2);
+        acc_0_3 = grouped_v1_fma(a, w_3, acc_0_3);
+        a = grouped_v1_set1(s[5]);
+        acc_1_0 = grouped_v1_fma(a, w_0, acc_1_0);
+        acc_1_1 = grouped_v1_fma(a, w_1, acc_1_1);
+        acc_1_2 = grouped_v1_fma(a, w_2, acc_1_2);
+        acc_1_3 = grouped_v1_fma(a, w_3, acc_1_3);
+        a = grouped_v1_set1(s[10]);
+        acc_2_0 = grouped_v1_fma(a, w_0, acc_2_0);
+        acc_2_1 = grouped_v1_fma(a, w_1, acc_2_1);
+        acc_2_2 = grouped_v1_fma(a, w_2, acc_2_2);
+        acc_2_3 = grouped_v1_fma(a, w_3, acc_2_3);
+        a = grouped_v1_set1(s[15]);
+        acc_3_0 = grouped_v1_fma(a, w_0, acc_3_0);
+        acc_3_1 = grouped_v1_fma(a, w_1, acc_3_1);
+        acc_3_2 = grouped_v1_fma(a, w_2, acc_3_2);
+        acc_3_3 = grouped_v1_fma(a, w_3, acc_3_3);
       }
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 30, v1_act(acc_0_1));
-  v1_store(y + 60, v1_act(acc_0_2));
-  v1_store(y + 90, v1_act(acc_0_3));
-  v1_store(y + 5, v1_act(acc_1_0));
-  v1_store(y + 5 + 30, v1_act(acc_1_1));
-  v1_store(y + 5 + 60, v1_act(acc_1_2));
-  v1_store(y + 5 + 90, v1_act(acc_1_3));
-  v1_store(y + 10, v1_act(acc_2_0));
-  v1_store(y + 10 + 30, v1_act(acc_2_1));
-  v1_store(y + 10 + 60, v1_act(acc_2_2));
-  v1_store(y + 10 + 90, v1_act(acc_2_3));
-  v1_store(y + 15, v1_act(acc_3_0));
-  v1_store(y + 15 + 30, v1_act(acc_3_1));
-  v1_store(y + 15 + 60, v1_act(acc_3_2));
-  v1_store(y + 15 + 90, v1_act(acc_3_3));
+  grouped_v1_store(y, grouped_v1_act(acc_0_0));
+  grouped_v1_store(y + 30, grouped_v1_act(acc_0_1));
+  grouped_v1_store(y + 60, grouped_v1_act(acc_0_2));
+  grouped_v1_store(y + 90, grouped_v1_act(acc_0_3));
+  grouped_v1_store(y + 5, grouped_v1_act(acc_1_0));
+  grouped_v1_store(y + 5 + 30, grouped_v1_act(acc_1_1));
+  grouped_v1_store(y + 5 + 60, grouped_v1_act(acc_1_2));
+  grouped_v1_store(y + 5 + 90, grouped_v1_act(acc_1_3));
+  grouped_v1_store(y + 10, grouped_v1_act(acc_2_0));
+  grouped_v1_store(y + 10 + 30, grouped_v1_act(acc_2_1));
+  grouped_v1_store(y + 10 + 60, grouped_v1_act(acc_2_2));
+  grouped_v1_store(y + 10 + 90, grouped_v1_act(acc_2_3));
+  grouped_v1_store(y + 15, grouped_v1_act(acc_3_0));
+  grouped_v1_store(y + 15 + 30, grouped_v1_act(acc_3_1));
+  grouped_v1_store(y + 15 + 60, grouped_v1_act(acc_3_2));
+  grouped_v1_store(y + 15 + 90, grouped_v1_act(acc_3_3));
 }
 
 /* One region, 4x1x4 at a time: this part's share of its units. */
-V1_SWEEP void sweep_4x1x4(const float *x, const float *packed, float *y,
+GROUPED_V1_SWEEP void grouped_sweep_4x1x4(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
@@ -701,43 +701,43 @@ V1_SWEEP void sweep_4x1x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 20 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x4(xt + col * a->x_col, bt, wt,
+      grouped_tile_4x1x4(xt + col * a->x_col, bt, wt,
           yt + col, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 1 pixel x 2 channels: 2 accumulators, 2 multiply-adds a step. */
-V1_OP void tile_1x1x2(const float *x, const float *b, const float *w,
+GROUPED_V1_OP void grouped_tile_1x1x2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  const grouped_v1 b_0 = grouped_v1_load(b);
+  const grouped_v1 b_1 = grouped_v1_load(b + 1);
+  grouped_v1 acc_0_0 = b_0, acc_0_1 = b_1;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
-        V1_OPAQUE(s);
-        const v1 a_0 = v1_set1(s[0]);
-        const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
-        acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
-        const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
-        acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
+        GROUPED_V1_OPAQUE(s);
+        const grouped_v1 a_0 = grouped_v1_set1(s[0]);
+        const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        acc_0_0 = grouped_v1_fma(a_0, w_0, acc_0_0);
+        const grouped_v1 w_1 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        acc_0_1 = grouped_v1_fma(a_0, w_1, acc_0_1);
       }
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 30, v1_act(acc_0_1));
+  grouped_v1_store(y, grouped_v1_act(acc_0_0));
+  grouped_v1_store(y + 30, grouped_v1_act(acc_0_1));
 }
 
 /* One region, 1x1x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x1x2(const float *x, const float *packed, float *y,
+GROUPED_V1_SWEEP void grouped_sweep_1x1x2(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
@@ -752,56 +752,56 @@ V1_SWEEP void sweep_1x1x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x2(xt + col * a->x_col, bt, wt,
+      grouped_tile_1x1x2(xt + col * a->x_col, bt, wt,
           yt + col, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 1x3 pixels x 2 channels: 6 accumulators, 6 multiply-adds a step. */
-V1_OP void tile_1x3x2(const float *x, const float *b, const float *w,
+GROUPED_V1_OP void grouped_tile_1x3x2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  const grouped_v1 b_0 = grouped_v1_load(b);
+  const grouped_v1 b_1 = grouped_v1_load(b + 1);
+  grouped_v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  grouped_v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  grouped_v1 acc_2_0 = b_0, acc_2_1 = b_1;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
-        V1_OPAQUE(s);
-        const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
-        const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
-        v1 a;
-        a = v1_set1(s[0]);
-        acc_0_0 = v1_fma(a, w_0, acc_0_0);
-        acc_0_1 = v1_fma(a, w_1, acc_0_1);
-        a = v1_set1(s[1]);
-        acc_1_0 = v1_fma(a, w_0, acc_1_0);
-        acc_1_1 = v1_fma(a, w_1, acc_1_1);
-        a = v1_set1(s[2]);
-        acc_2_0 = v1_fma(a, w_0, acc_2_0);
-        acc_2_1 = v1_fma(a, w_1, acc_2_1);
+        GROUPED_V1_OPAQUE(s);
+        const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        const grouped_v1 w_1 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        grouped_v1 a;
+        a = grouped_v1_set1(s[0]);
+        acc_0_0 = grouped_v1_fma(a, w_0, acc_0_0);
+        acc_0_1 = grouped_v1_fma(a, w_1, acc_0_1);
+        a = grouped_v1_set1(s[1]);
+        acc_1_0 = grouped_v1_fma(a, w_0, acc_1_0);
+        acc_1_1 = grouped_v1_fma(a, w_1, acc_1_1);
+        a = grouped_v1_set1(s[2]);
+        acc_2_0 = grouped_v1_fma(a, w_0, acc_2_0);
+        acc_2_1 = grouped_v1_fma(a, w_1, acc_2_1);
       }
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 30, v1_act(acc_0_1));
-  v1_store(y + 1, v1_act(acc_1_0));
-  v1_store(y + 1 + 30, v1_act(acc_1_1));
-  v1_store(y + 2, v1_act(acc_2_0));
-  v1_store(y + 2 + 30, v1_act(acc_2_1));
+  grouped_v1_store(y, grouped_v1_act(acc_0_0));
+  grouped_v1_store(y + 30, grouped_v1_act(acc_0_1));
+  grouped_v1_store(y + 1, grouped_v1_act(acc_1_0));
+  grouped_v1_store(y + 1 + 30, grouped_v1_act(acc_1_1));
+  grouped_v1_store(y + 2, grouped_v1_act(acc_2_0));
+  grouped_v1_store(y + 2 + 30, grouped_v1_act(acc_2_1));
 }
 
 /* One region, 1x3x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x3x2(const float *x, const float *packed, float *y,
+GROUPED_V1_SWEEP void grouped_sweep_1x3x2(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
@@ -816,62 +816,62 @@ V1_SWEEP void sweep_1x3x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x3x2(xt + col * a->x_col, bt, wt,
+      grouped_tile_1x3x2(xt + col * a->x_col, bt, wt,
           yt + col * 3, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 4x1 pixels x 2 channels: 8 accumulators, 8 multiply-adds a step. */
-V1_OP void tile_4x1x2(const float *x, const float *b, const float *w,
+GROUPED_V1_OP void grouped_tile_4x1x2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1;
+  const grouped_v1 b_0 = grouped_v1_load(b);
+  const grouped_v1 b_1 = grouped_v1_load(b + 1);
+  grouped_v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  grouped_v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  grouped_v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  grouped_v1 acc_3_0 = b_0, acc_3_1 = b_1;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
-        V1_OPAQUE(s);
-        const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
-        const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
-        v1 a;
-        a = v1_set1(s[0]);
-        acc_0_0 = v1_fma(a, w_0, acc_0_0);
-        acc_0_1 = v1_fma(a, w_1, acc_0_1);
-        a = v1_set1(s[5]);
-        acc_1_0 = v1_fma(a, w_0, acc_1_0);
-        acc_1_1 = v1_fma(a, w_1, acc_1_1);
-        a = v1_set1(s[10]);
-        acc_2_0 = v1_fma(a, w_0, acc_2_0);
-        acc_2_1 = v1_fma(a, w_1, acc_2_1);
-        a = v1_set1(s[15]);
-        acc_3_0 = v1_fma(a, w_0, acc_3_0);
-        acc_3_1 = v1_fma(a, w_1, acc_3_1);
+        GROUPED_V1_OPAQUE(s);
+        const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        const grouped_v1 w_1 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        grouped_v1 a;
+        a = grouped_v1_set1(s[0]);
+        acc_0_0 = grouped_v1_fma(a, w_0, acc_0_0);
+        acc_0_1 = grouped_v1_fma(a, w_1, acc_0_1);
+        a = grouped_v1_set1(s[5]);
+        acc_1_0 = grouped_v1_fma(a, w_0, acc_1_0);
+        acc_1_1 = grouped_v1_fma(a, w_1, acc_1_1);
+        a = grouped_v1_set1(s[10]);
+        acc_2_0 = grouped_v1_fma(a, w_0, acc_2_0);
+        acc_2_1 = grouped_v1_fma(a, w_1, acc_2_1);
+        a = grouped_v1_set1(s[15]);
+        acc_3_0 = grouped_v1_fma(a, w_0, acc_3_0);
+        acc_3_1 = grouped_v1_fma(a, w_1, acc_3_1);
       }
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 30, v1_act(acc_0_1));
-  v1_store(y + 5, v1_act(acc_1_0));
-  v1_store(y + 5 + 30, v1_act(acc_1_1));
-  v1_store(y + 10, v1_act(acc_2_0));
-  v1_store(y + 10 + 30, v1_act(acc_2_1));
-  v1_store(y + 15, v1_act(acc_3_0));
-  v1_store(y + 15 + 30, v1_act(acc_3_1));
+  grouped_v1_store(y, grouped_v1_act(acc_0_0));
+  grouped_v1_store(y + 30, grouped_v1_act(acc_0_1));
+  grouped_v1_store(y + 5, grouped_v1_act(acc_1_0));
+  grouped_v1_store(y + 5 + 30, grouped_v1_act(acc_1_1));
+  grouped_v1_store(y + 10, grouped_v1_act(acc_2_0));
+  grouped_v1_store(y + 10 + 30, grouped_v1_act(acc_2_1));
+  grouped_v1_store(y + 15, grouped_v1_act(acc_3_0));
+  grouped_v1_store(y + 15 + 30, grouped_v1_act(acc_3_1));
 }
 
 /* One region, 4x1x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_4x1x2(const float *x, const float *packed, float *y,
+GROUPED_V1_SWEEP void grouped_sweep_4x1x2(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
@@ -886,74 +886,74 @@ V1_SWEEP void sweep_4x1x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 20 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x2(xt + col * a->x_col, bt, wt,
+      grouped_tile_4x1x2(xt + col * a->x_col, bt, wt,
           yt + col, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 2x3 pixels x 2 channels: 12 accumulators, 12 multiply-adds a step. */
-V1_OP void tile_2x3x2(const float *x, const float *b, const float *w,
+GROUPED_V1_OP void grouped_tile_2x3x2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1;
-  v1 acc_4_0 = b_0, acc_4_1 = b_1;
-  v1 acc_5_0 = b_0, acc_5_1 = b_1;
+  const grouped_v1 b_0 = grouped_v1_load(b);
+  const grouped_v1 b_1 = grouped_v1_load(b + 1);
+  grouped_v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  grouped_v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  grouped_v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  grouped_v1 acc_3_0 = b_0, acc_3_1 = b_1;
+  grouped_v1 acc_4_0 = b_0, acc_4_1 = b_1;
+  grouped_v1 acc_5_0 = b_0, acc_5_1 = b_1;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
         const float *s = x + kh * 5 + kw + ic * 30;
-        V1_OPAQUE(s);
-        const v1 w_0 = v1_load(w + kh * 24 + kw * 8 + ic * 4);
-        const v1 w_1 = v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
-        v1 a;
-        a = v1_set1(s[0]);
-        acc_0_0 = v1_fma(a, w_0, acc_0_0);
-        acc_0_1 = v1_fma(a, w_1, acc_0_1);
-        a = v1_set1(s[1]);
-        acc_1_0 = v1_fma(a, w_0, acc_1_0);
-        acc_1_1 = v1_fma(a, w_1, acc_1_1);
-        a = v1_set1(s[2]);
-        acc_2_0 = v1_fma(a, w_0, acc_2_0);
-        acc_2_1 = v1_fma(a, w_1, acc_2_1);
-        a = v1_set1(s[5]);
-        acc_3_0 = v1_fma(a, w_0, acc_3_0);
-        acc_3_1 = v1_fma(a, w_1, acc_3_1);
-        a = v1_set1(s[6]);
-        acc_4_0 = v1_fma(a, w_0, acc_4_0);
-        acc_4_1 = v1_fma(a, w_1, acc_4_1);
-        a = v1_set1(s[7]);
-        acc_5_0 = v1_fma(a, w_0, acc_5_0);
-        acc_5_1 = v1_fma(a, w_1, acc_5_1);
+        GROUPED_V1_OPAQUE(s);
+        const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
+        const grouped_v1 w_1 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
+        grouped_v1 a;
+        a = grouped_v1_set1(s[0]);
+        acc_0_0 = grouped_v1_fma(a, w_0, acc_0_0);
+        acc_0_1 = grouped_v1_fma(a, w_1, acc_0_1);
+        a = grouped_v1_set1(s[1]);
+        acc_1_0 = grouped_v1_fma(a, w_0, acc_1_0);
+        acc_1_1 = grouped_v1_fma(a, w_1, acc_1_1);
+        a = grouped_v1_set1(s[2]);
+        acc_2_0 = grouped_v1_fma(a, w_0, acc_2_0);
+        acc_2_1 = grouped_v1_fma(a, w_1, acc_2_1);
+        a = grouped_v1_set1(s[5]);
+        acc_3_0 = grouped_v1_fma(a, w_0, acc_3_0);
+        acc_3_1 = grouped_v1_fma(a, w_1, acc_3_1);
+        a = grouped_v1_set1(s[6]);
+        acc_4_0 = grouped_v1_fma(a, w_0, acc_4_0);
+        acc_4_1 = grouped_v1_fma(a, w_1, acc_4_1);
+        a = grouped_v1_set1(s[7]);
+        acc_5_0 = grouped_v1_fma(a, w_0, acc_5_0);
+        acc_5_1 = grouped_v1_fma(a, w_1, acc_5_1);
       }
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 30, v1_act(acc_0_1));
-  v1_store(y + 1, v1_act(acc_1_0));
-  v1_store(y + 1 + 30, v1_act(acc_1_1));
-  v1_store(y + 2, v1_act(acc_2_0));
-  v1_store(y + 2 + 30, v1_act(acc_2_1));
-  v1_store(y + 5, v1_act(acc_3_0));
-  v1_store(y + 5 + 30, v1_act(acc_3_1));
-  v1_store(y + 6, v1_act(acc_4_0));
-  v1_store(y + 6 + 30, v1_act(acc_4_1));
-  v1_store(y + 7, v1_act(acc_5_0));
-  v1_store(y + 7 + 30, v1_act(acc_5_1));
+  grouped_v1_store(y, grouped_v1_act(acc_0_0));
+  grouped_v1_store(y + 30, grouped_v1_act(acc_0_1));
+  grouped_v1_store(y + 1, grouped_v1_act(acc_1_0));
+  grouped_v1_store(y + 1 + 30, grouped_v1_act(acc_1_1));
+  grouped_v1_store(y + 2, grouped_v1_act(acc_2_0));
+  grouped_v1_store(y + 2 + 30, grouped_v1_act(acc_2_1));
+  grouped_v1_store(y + 5, grouped_v1_act(acc_3_0));
+  grouped_v1_store(y + 5 + 30, grouped_v1_act(acc_3_1));
+  grouped_v1_store(y + 6, grouped_v1_act(acc_4_0));
+  grouped_v1_store(y + 6 + 30, grouped_v1_act(acc_4_1));
+  grouped_v1_store(y + 7, grouped_v1_act(acc_5_0));
+  grouped_v1_store(y + 7 + 30, grouped_v1_act(acc_5_1));
 }
 
 /* One region, 2x3x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_2x3x2(const float *x, const float *packed, float *y,
+GROUPED_V1_SWEEP void grouped_sweep_2x3x2(const float *x, const float *packed, float *y,
     const grouped_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)4 * a->blocks * a->row_tiles;
@@ -968,7 +968,7 @@ V1_SWEEP void sweep_2x3x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 10 + image * 1080 + group * 540 + oc * 30;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_2x3x2(xt + col * a->x_col, bt, wt,
+      grouped_tile_2x3x2(xt + col * a->x_col, bt, wt,
           yt + col * 3, a->kh_taps, a->kw_taps);
     }
   }
@@ -978,24 +978,24 @@ static void grouped_body(const float *x, const float *packed, float *y,
     int part, int parts)
 {
   for (int r = 0; r < 4; ++r) {
-    sweep_1x1x4(x, packed, y, &grouped_regions[r], part, parts);
+    grouped_sweep_1x1x4(x, packed, y, &grouped_regions[r], part, parts);
   }
   for (int r = 4; r < 7; ++r) {
-    sweep_1x3x4(x, packed, y, &grouped_regions[r], part, parts);
+    grouped_sweep_1x3x4(x, packed, y, &grouped_regions[r], part, parts);
   }
   for (int r = 7; r < 9; ++r) {
-    sweep_4x1x4(x, packed, y, &grouped_regions[r], part, parts);
+    grouped_sweep_4x1x4(x, packed, y, &grouped_regions[r], part, parts);
   }
   for (int r = 9; r < 13; ++r) {
-    sweep_1x1x2(x, packed, y, &grouped_regions[r], part, parts);
+    grouped_sweep_1x1x2(x, packed, y, &grouped_regions[r], part, parts);
   }
   for (int r = 13; r < 15; ++r) {
-    sweep_1x3x2(x, packed, y, &grouped_regions[r], part, parts);
+    grouped_sweep_1x3x2(x, packed, y, &grouped_regions[r], part, parts);
   }
   for (int r = 15; r < 17; ++r) {
-    sweep_4x1x2(x, packed, y, &grouped_regions[r], part, parts);
+    grouped_sweep_4x1x2(x, packed, y, &grouped_regions[r], part, parts);
   }
-  sweep_2x3x2(x, packed, y, &grouped_regions[17], part, parts);
+  grouped_sweep_2x3x2(x, packed, y, &grouped_regions[17], part, parts);
 }
 
 #endif
@@ -1007,7 +1007,7 @@ static void grouped_body(const float *x, const float *packed, float *y,
  * Whether CPUID shows this bit, and the operating system saves these registers: not every
  * compiler's own __builtin_cpu_supports can be believed.
  */
-static int cpu_has(unsigned leaf, unsigned part, int word, unsigned bit, unsigned saved)
+static int grouped_cpu_has(unsigned leaf, unsigned part, int word, unsigned bit, unsigned saved)
 {
   unsigned r[4];
   unsigned low, high;
@@ -1025,7 +1025,7 @@ static int cpu_has(unsigned leaf, unsigned part, int word, unsigned bit, unsigne
 int grouped_cpu_ok(void)
 {
 #if defined(GROUPED_SIMD) && !defined(GROUPED_MODEL)
-  return cpu_has(1, 0, 3, 26, 0x00);
+  return grouped_cpu_has(1, 0, 3, 26, 0x00);
 #else
   return 1;
 #endif

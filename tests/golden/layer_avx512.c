@@ -48,93 +48,93 @@ static ptrdiff_t layer_share(ptrdiff_t units, int part, int parts)
 
 #ifdef LAYER_MODEL
 /* The scalar model of the vector operations, for provers. */
-#define V16_OP static inline
+#define LAYER_V16_OP static inline
 typedef struct {
   float lane[16];
-} v16;
-V16_OP v16 v16_fma(v16 a, v16 b, v16 c)
+} layer_v16;
+LAYER_V16_OP layer_v16 layer_v16_fma(layer_v16 a, layer_v16 b, layer_v16 c)
 {
-  v16 r = a;
+  layer_v16 r = a;
   for (int i = 0; i < 16; ++i) r.lane[i] = a.lane[i] * b.lane[i] + c.lane[i];
   return r;
 }
-V16_OP v16 v16_load(const float *p)
+LAYER_V16_OP layer_v16 layer_v16_load(const float *p)
 {
-  v16 r;
+  layer_v16 r;
   memcpy(r.lane, p, sizeof r.lane);
   return r;
 }
-V16_OP v16 v16_max(v16 a, v16 b)
+LAYER_V16_OP layer_v16 layer_v16_max(layer_v16 a, layer_v16 b)
 {
-  v16 r = a;
+  layer_v16 r = a;
   for (int i = 0; i < 16; ++i) r.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
   return r;
 }
-V16_OP v16 v16_pick(v16 a, v16 b, const int32_t *from)
+LAYER_V16_OP layer_v16 layer_v16_pick(layer_v16 a, layer_v16 b, const int32_t *from)
 {
-  v16 r = a;
+  layer_v16 r = a;
   float both[32];
   memcpy(both, &a, sizeof a);
   memcpy(both + 16, &b, sizeof b);
   for (int i = 0; i < 16; ++i) r.lane[i] = both[from[i]];
   return r;
 }
-V16_OP v16 v16_set1(float s)
+LAYER_V16_OP layer_v16 layer_v16_set1(float s)
 {
-  v16 r = {{s}};
+  layer_v16 r = {{s}};
   for (int i = 0; i < 16; ++i) r.lane[i] = s;
   return r;
 }
-V16_OP void v16_store(float *p, v16 a)
+LAYER_V16_OP void layer_v16_store(float *p, layer_v16 a)
 {
   memcpy(p, a.lane, sizeof a.lane);
 }
 
-#define V16_SWEEP static
-#define V16_OPAQUE(p) ((void)0)
-#define V16_FETCH(p) ((void)0)
+#define LAYER_V16_SWEEP static
+#define LAYER_V16_OPAQUE(p) ((void)0)
+#define LAYER_V16_FETCH(p) ((void)0)
 #else
 #include <immintrin.h>
-#define V16_OP static inline __attribute__((always_inline, target("avx512f")))
-typedef __m512 v16;
-V16_OP v16 v16_fma(v16 a, v16 b, v16 c)
+#define LAYER_V16_OP static inline __attribute__((always_inline, target("avx512f")))
+typedef __m512 layer_v16;
+LAYER_V16_OP layer_v16 layer_v16_fma(layer_v16 a, layer_v16 b, layer_v16 c)
 {
   return _mm512_fmadd_ps(a, b, c);
 }
-V16_OP v16 v16_load(const float *p)
+LAYER_V16_OP layer_v16 layer_v16_load(const float *p)
 {
   return _mm512_loadu_ps(p);
 }
-V16_OP v16 v16_max(v16 a, v16 b)
+LAYER_V16_OP layer_v16 layer_v16_max(layer_v16 a, layer_v16 b)
 {
   return _mm512_max_ps(a, b);
 }
-V16_OP v16 v16_pick(v16 a, v16 b, const int32_t *from)
+LAYER_V16_OP layer_v16 layer_v16_pick(layer_v16 a, layer_v16 b, const int32_t *from)
 {
   return _mm512_permutex2var_ps(a, _mm512_loadu_si512(from), b);
 }
-V16_OP v16 v16_set1(float s)
+LAYER_V16_OP layer_v16 layer_v16_set1(float s)
 {
   return _mm512_set1_ps(s);
 }
-V16_OP void v16_store(float *p, v16 a)
+LAYER_V16_OP void layer_v16_store(float *p, layer_v16 a)
 {
   _mm512_storeu_ps(p, a);
 }
 
-#define V16_SWEEP static __attribute__((noinline, target("avx512f")))
+#define LAYER_V16_SWEEP static __attribute__((noinline, target("avx512f")))
 /* Compilers may not reason across this: gcc would carry inputs to the next step and spill them. */
-#define V16_OPAQUE(p) __asm__("" : "+r"(p))
-#define V16_FETCH(p) __builtin_prefetch(p)
+#define LAYER_V16_OPAQUE(p) __asm__("" : "+r"(p))
+#define LAYER_V16_FETCH(p) __builtin_prefetch(p)
 #endif
 
-V16_OP v16 v16_act(v16 a)
+LAYER_V16_OP layer_v16 layer_v16_act(layer_v16 a)
 {
-  return v16_max(v16_set1(0.0f), a);
+  return layer_v16_max(layer_v16_set1(0.0f), a);
 }
 
 /* Where each step of the reduction lies in the planes, from an output's row and element on. */
-static const int32_t taps[75] = {
+static const int32_t layer_taps[75] = {
   14, 62, 110, 15, 63, 111, 16, 64, 112, 17, 65, 113,
   18, 66, 114, 158, 206, 254, 159, 207, 255, 160, 208, 256,
   161, 209, 257, 162, 210, 258, 302, 350, 398, 303, 351, 399,
@@ -145,7 +145,7 @@ static const int32_t taps[75] = {
 };
 
 /* Lanes to pick, for streams to be told apart and put together. */
-static const int32_t lanes[28][16] = {
+static const int32_t layer_lanes[28][16] = {
   { 0, 3, 6, 9, 12, 15, 18, 21, 24, 27, 30, 11, 12, 13, 14, 15 },
   { 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 17, 20, 23, 26, 29 },
   { 1, 4, 7, 10, 13, 16, 19, 22, 25, 28, 31, 11, 12, 13, 14, 15 },
@@ -177,30 +177,30 @@ static const int32_t lanes[28][16] = {
 };
 
 /* 16 pixels of each of 3 planes, which lie side by side in x. */
-V16_OP void split(const float *x, float *to)
+LAYER_V16_OP void layer_split(const float *x, float *to)
 {
-  const v16 a_0 = v16_load(x);
-  const v16 a_1 = v16_load(x + 16);
-  const v16 a_2 = v16_load(x + 32);
-  const v16 b_0_1 = v16_pick(a_0, a_1, lanes[0]);
-  const v16 b_0 = v16_pick(b_0_1, a_2, lanes[1]);
-  const v16 b_1_1 = v16_pick(a_0, a_1, lanes[2]);
-  const v16 b_1 = v16_pick(b_1_1, a_2, lanes[3]);
-  const v16 b_2_1 = v16_pick(a_0, a_1, lanes[4]);
-  const v16 b_2 = v16_pick(b_2_1, a_2, lanes[5]);
-  v16_store(to, b_0);
-  v16_store(to + 48, b_1);
-  v16_store(to + 96, b_2);
+  const layer_v16 a_0 = layer_v16_load(x);
+  const layer_v16 a_1 = layer_v16_load(x + 16);
+  const layer_v16 a_2 = layer_v16_load(x + 32);
+  const layer_v16 b_0_1 = layer_v16_pick(a_0, a_1, layer_lanes[0]);
+  const layer_v16 b_0 = layer_v16_pick(b_0_1, a_2, layer_lanes[1]);
+  const layer_v16 b_1_1 = layer_v16_pick(a_0, a_1, layer_lanes[2]);
+  const layer_v16 b_1 = layer_v16_pick(b_1_1, a_2, layer_lanes[3]);
+  const layer_v16 b_2_1 = layer_v16_pick(a_0, a_1, layer_lanes[4]);
+  const layer_v16 b_2 = layer_v16_pick(b_2_1, a_2, layer_lanes[5]);
+  layer_v16_store(to, b_0);
+  layer_v16_store(to + 48, b_1);
+  layer_v16_store(to + 96, b_2);
 }
 
 /* One row of pixels to a row of each plane, 48 elements with the padding. */
-V16_OP void row_to_planes(const float *x, float *to)
+LAYER_V16_OP void layer_row_to_planes(const float *x, float *to)
 {
   for (ptrdiff_t q = 0; q < 3; ++q) {
-    v16_store(to + q * 48 + 32, v16_set1(0.0f));
+    layer_v16_store(to + q * 48 + 32, layer_v16_set1(0.0f));
   }
   for (ptrdiff_t i = 0; i < 2; ++i) {
-    split(x + i * 48, to + i * 16);
+    layer_split(x + i * 48, to + i * 16);
   }
 }
 
@@ -208,20 +208,21 @@ V16_OP void row_to_planes(const float *x, float *to)
  * Rows to planes: rows `from` .. `until` - 1 of the band; zeros where the image, whose row `first`
  * is the band's row 0, has none.
  */
-V16_SWEEP void rows_to_planes(const float *x, ptrdiff_t first, ptrdiff_t from, ptrdiff_t until,
+LAYER_V16_SWEEP void layer_rows_to_planes(const float *x, ptrdiff_t first, ptrdiff_t from,
+    ptrdiff_t until,
     float *planes)
 {
   for (ptrdiff_t r = from; r < until; ++r) {
     const ptrdiff_t ih = first + r;
     float *const to = planes + 16 + r * 144;
     if (ih >= 0 && ih < 32) {
-      row_to_planes(x + ih * 96, to);
+      layer_row_to_planes(x + ih * 96, to);
     } else {
       for (ptrdiff_t q = 0; q < 3; ++q) {
         float *p = to + q * 48;
-        V16_OPAQUE(p); /* else gcc makes the loop a slow string instruction */
+        LAYER_V16_OPAQUE(p); /* else gcc makes the loop a slow string instruction */
         for (ptrdiff_t j = 0; j < 48; j += 16) {
-          v16_store(p + j, v16_set1(0.0f));
+          layer_v16_store(p + j, layer_v16_set1(0.0f));
         }
       }
     }
@@ -229,163 +230,163 @@ V16_SWEEP void rows_to_planes(const float *x, ptrdiff_t first, ptrdiff_t from, p
 }
 
 /* Multiply-add: 4 x 16 pixels, 5 channels: 20 sums in registers. */
-V16_SWEEP void tile_4x5(const float *x, const float *b, float *y)
+LAYER_V16_SWEEP void layer_tile_4x5(const float *x, const float *b, float *y)
 {
   /* Every sum starts from its channel's bias. */
-  const v16 b_0 = v16_set1(b[0]);
-  const v16 b_1 = v16_set1(b[1]);
-  const v16 b_2 = v16_set1(b[2]);
-  const v16 b_3 = v16_set1(b[3]);
-  const v16 b_4 = v16_set1(b[4]);
-  v16 acc_0_0 = b_0, acc_0_1 = b_0, acc_0_2 = b_0, acc_0_3 = b_0;
-  v16 acc_1_0 = b_1, acc_1_1 = b_1, acc_1_2 = b_1, acc_1_3 = b_1;
-  v16 acc_2_0 = b_2, acc_2_1 = b_2, acc_2_2 = b_2, acc_2_3 = b_2;
-  v16 acc_3_0 = b_3, acc_3_1 = b_3, acc_3_2 = b_3, acc_3_3 = b_3;
-  v16 acc_4_0 = b_4, acc_4_1 = b_4, acc_4_2 = b_4, acc_4_3 = b_4;
+  const layer_v16 b_0 = layer_v16_set1(b[0]);
+  const layer_v16 b_1 = layer_v16_set1(b[1]);
+  const layer_v16 b_2 = layer_v16_set1(b[2]);
+  const layer_v16 b_3 = layer_v16_set1(b[3]);
+  const layer_v16 b_4 = layer_v16_set1(b[4]);
+  layer_v16 acc_0_0 = b_0, acc_0_1 = b_0, acc_0_2 = b_0, acc_0_3 = b_0;
+  layer_v16 acc_1_0 = b_1, acc_1_1 = b_1, acc_1_2 = b_1, acc_1_3 = b_1;
+  layer_v16 acc_2_0 = b_2, acc_2_1 = b_2, acc_2_2 = b_2, acc_2_3 = b_2;
+  layer_v16 acc_3_0 = b_3, acc_3_1 = b_3, acc_3_2 = b_3, acc_3_3 = b_3;
+  layer_v16 acc_4_0 = b_4, acc_4_1 = b_4, acc_4_2 = b_4, acc_4_3 = b_4;
 
   /* One step: vectors of pixels times the weight of each channel. */
   for (ptrdiff_t k = 0; k < 75; ++k) {
-    const float *s = x + taps[k];
+    const float *s = x + layer_taps[k];
     const float *w = b + 5 + k * 5;
-    const v16 x_0 = v16_load(s);
-    const v16 x_1 = v16_load(s + 16);
-    const v16 x_2 = v16_load(s + 144);
-    const v16 x_3 = v16_load(s + 160);
-    v16 a;
-    a = v16_set1(w[0]);
-    acc_0_0 = v16_fma(a, x_0, acc_0_0);
-    acc_0_1 = v16_fma(a, x_1, acc_0_1);
-    acc_0_2 = v16_fma(a, x_2, acc_0_2);
-    acc_0_3 = v16_fma(a, x_3, acc_0_3);
-    a = v16_set1(w[1]);
-    acc_1_0 = v16_fma(a, x_0, acc_1_0);
-    acc_1_1 = v16_fma(a, x_1, acc_1_1);
-    acc_1_2 = v16_fma(a, x_2, acc_1_2);
-    acc_1_3 = v16_fma(a, x_3, acc_1_3);
-    a = v16_set1(w[2]);
-    acc_2_0 = v16_fma(a, x_0, acc_2_0);
-    acc_2_1 = v16_fma(a, x_1, acc_2_1);
-    acc_2_2 = v16_fma(a, x_2, acc_2_2);
-    acc_2_3 = v16_fma(a, x_3, acc_2_3);
-    a = v16_set1(w[3]);
-    acc_3_0 = v16_fma(a, x_0, acc_3_0);
-    acc_3_1 = v16_fma(a, x_1, acc_3_1);
-    acc_3_2 = v16_fma(a, x_2, acc_3_2);
-    acc_3_3 = v16_fma(a, x_3, acc_3_3);
-    a = v16_set1(w[4]);
-    acc_4_0 = v16_fma(a, x_0, acc_4_0);
-    acc_4_1 = v16_fma(a, x_1, acc_4_1);
-    acc_4_2 = v16_fma(a, x_2, acc_4_2);
-    acc_4_3 = v16_fma(a, x_3, acc_4_3);
+    const layer_v16 x_0 = layer_v16_load(s);
+    const layer_v16 x_1 = layer_v16_load(s + 16);
+    const layer_v16 x_2 = layer_v16_load(s + 144);
+    const layer_v16 x_3 = layer_v16_load(s + 160);
+    layer_v16 a;
+    a = layer_v16_set1(w[0]);
+    acc_0_0 = layer_v16_fma(a, x_0, acc_0_0);
+    acc_0_1 = layer_v16_fma(a, x_1, acc_0_1);
+    acc_0_2 = layer_v16_fma(a, x_2, acc_0_2);
+    acc_0_3 = layer_v16_fma(a, x_3, acc_0_3);
+    a = layer_v16_set1(w[1]);
+    acc_1_0 = layer_v16_fma(a, x_0, acc_1_0);
+    acc_1_1 = layer_v16_fma(a, x_1, acc_1_1);
+    acc_1_2 = layer_v16_fma(a, x_2, acc_1_2);
+    acc_1_3 = layer_v16_fma(a, x_3, acc_1_3);
+    a = layer_v16_set1(w[2]);
+    acc_2_0 = layer_v16_fma(a, x_0, acc_2_0);
+    acc_2_1 = layer_v16_fma(a, x_1, acc_2_1);
+    acc_2_2 = layer_v16_fma(a, x_2, acc_2_2);
+    acc_2_3 = layer_v16_fma(a, x_3, acc_2_3);
+    a = layer_v16_set1(w[3]);
+    acc_3_0 = layer_v16_fma(a, x_0, acc_3_0);
+    acc_3_1 = layer_v16_fma(a, x_1, acc_3_1);
+    acc_3_2 = layer_v16_fma(a, x_2, acc_3_2);
+    acc_3_3 = layer_v16_fma(a, x_3, acc_3_3);
+    a = layer_v16_set1(w[4]);
+    acc_4_0 = layer_v16_fma(a, x_0, acc_4_0);
+    acc_4_1 = layer_v16_fma(a, x_1, acc_4_1);
+    acc_4_2 = layer_v16_fma(a, x_2, acc_4_2);
+    acc_4_3 = layer_v16_fma(a, x_3, acc_4_3);
   }
 
   /* Activation and store. */
-  v16_store(y, v16_act(acc_0_0));
-  v16_store(y + 16, v16_act(acc_0_1));
-  v16_store(y + 32, v16_act(acc_0_2));
-  v16_store(y + 48, v16_act(acc_0_3));
-  v16_store(y + 64, v16_act(acc_1_0));
-  v16_store(y + 80, v16_act(acc_1_1));
-  v16_store(y + 96, v16_act(acc_1_2));
-  v16_store(y + 112, v16_act(acc_1_3));
-  v16_store(y + 128, v16_act(acc_2_0));
-  v16_store(y + 144, v16_act(acc_2_1));
-  v16_store(y + 160, v16_act(acc_2_2));
-  v16_store(y + 176, v16_act(acc_2_3));
-  v16_store(y + 192, v16_act(acc_3_0));
-  v16_store(y + 208, v16_act(acc_3_1));
-  v16_store(y + 224, v16_act(acc_3_2));
-  v16_store(y + 240, v16_act(acc_3_3));
-  v16_store(y + 256, v16_act(acc_4_0));
-  v16_store(y + 272, v16_act(acc_4_1));
-  v16_store(y + 288, v16_act(acc_4_2));
-  v16_store(y + 304, v16_act(acc_4_3));
+  layer_v16_store(y, layer_v16_act(acc_0_0));
+  layer_v16_store(y + 16, layer_v16_act(acc_0_1));
+  layer_v16_store(y + 32, layer_v16_act(acc_0_2));
+  layer_v16_store(y + 48, layer_v16_act(acc_0_3));
+  layer_v16_store(y + 64, layer_v16_act(acc_1_0));
+  layer_v16_store(y + 80, layer_v16_act(acc_1_1));
+  layer_v16_store(y + 96, layer_v16_act(acc_1_2));
+  layer_v16_store(y + 112, layer_v16_act(acc_1_3));
+  layer_v16_store(y + 128, layer_v16_act(acc_2_0));
+  layer_v16_store(y + 144, layer_v16_act(acc_2_1));
+  layer_v16_store(y + 160, layer_v16_act(acc_2_2));
+  layer_v16_store(y + 176, layer_v16_act(acc_2_3));
+  layer_v16_store(y + 192, layer_v16_act(acc_3_0));
+  layer_v16_store(y + 208, layer_v16_act(acc_3_1));
+  layer_v16_store(y + 224, layer_v16_act(acc_3_2));
+  layer_v16_store(y + 240, layer_v16_act(acc_3_3));
+  layer_v16_store(y + 256, layer_v16_act(acc_4_0));
+  layer_v16_store(y + 272, layer_v16_act(acc_4_1));
+  layer_v16_store(y + 288, layer_v16_act(acc_4_2));
+  layer_v16_store(y + 304, layer_v16_act(acc_4_3));
 }
 
 /* 2 rows of outputs, 64 pixels: sums of all channels, in planes. */
-static void strip_2(const float *planes, const float *packed, float *y)
+static void layer_strip_2(const float *planes, const float *packed, float *y)
 {
   for (ptrdiff_t block = 0; block < 2; ++block) {
-    tile_4x5(planes, packed + block * 380, y + block * 320);
+    layer_tile_4x5(planes, packed + block * 380, y + block * 320);
   }
 }
 
 /* Interleaving store: the sums of 64 pixels, channel after channel, to pixel after pixel. */
-V16_SWEEP void store_2(const float *sums, float *y)
+LAYER_V16_SWEEP void layer_store_2(const float *sums, float *y)
 {
   for (ptrdiff_t p = 0; p < 64; p += 16) {
     const float *const from = sums + p;
     float *const to = y + p * 10;
-    const v16 a_0 = v16_load(from);
-    const v16 a_1 = v16_load(from + 64);
-    const v16 a_2 = v16_load(from + 128);
-    const v16 a_3 = v16_load(from + 192);
-    const v16 a_4 = v16_load(from + 256);
-    const v16 a_5 = v16_load(from + 320);
-    const v16 a_6 = v16_load(from + 384);
-    const v16 a_7 = v16_load(from + 448);
-    const v16 a_8 = v16_load(from + 512);
-    const v16 a_9 = v16_load(from + 576);
-    const v16 b_0 = v16_pick(a_0, a_1, lanes[6]);
-    const v16 b_1 = v16_pick(a_0, a_1, lanes[7]);
-    const v16 b_2 = v16_pick(a_2, a_3, lanes[6]);
-    const v16 b_3 = v16_pick(a_2, a_3, lanes[7]);
-    const v16 b_4 = v16_pick(a_4, a_5, lanes[6]);
-    const v16 b_5 = v16_pick(a_4, a_5, lanes[7]);
-    const v16 b_6 = v16_pick(a_6, a_7, lanes[6]);
-    const v16 b_7 = v16_pick(a_6, a_7, lanes[7]);
-    const v16 b_8 = v16_pick(a_8, a_9, lanes[6]);
-    const v16 b_9 = v16_pick(a_8, a_9, lanes[7]);
-    const v16 c_0_1 = v16_pick(b_0, b_2, lanes[8]);
-    const v16 c_0_2 = v16_pick(c_0_1, b_4, lanes[9]);
-    const v16 c_0_3 = v16_pick(c_0_2, b_6, lanes[10]);
-    const v16 c_0 = v16_pick(c_0_3, b_8, lanes[11]);
-    const v16 c_1_1 = v16_pick(b_0, b_2, lanes[12]);
-    const v16 c_1_2 = v16_pick(c_1_1, b_4, lanes[13]);
-    const v16 c_1_3 = v16_pick(c_1_2, b_6, lanes[14]);
-    const v16 c_1 = v16_pick(c_1_3, b_8, lanes[15]);
-    const v16 c_2_1 = v16_pick(b_0, b_2, lanes[16]);
-    const v16 c_2_2 = v16_pick(c_2_1, b_4, lanes[17]);
-    const v16 c_2_3 = v16_pick(c_2_2, b_6, lanes[18]);
-    const v16 c_2 = v16_pick(c_2_3, b_8, lanes[19]);
-    const v16 c_3_1 = v16_pick(b_0, b_2, lanes[20]);
-    const v16 c_3_2 = v16_pick(c_3_1, b_4, lanes[21]);
-    const v16 c_3_3 = v16_pick(c_3_2, b_6, lanes[22]);
-    const v16 c_3 = v16_pick(c_3_3, b_8, lanes[23]);
-    const v16 c_4_1 = v16_pick(b_0, b_2, lanes[24]);
-    const v16 c_4_2 = v16_pick(c_4_1, b_4, lanes[25]);
-    const v16 c_4_3 = v16_pick(c_4_2, b_6, lanes[26]);
-    const v16 c_4 = v16_pick(c_4_3, b_8, lanes[27]);
-    const v16 c_5_1 = v16_pick(b_1, b_3, lanes[8]);
-    const v16 c_5_2 = v16_pick(c_5_1, b_5, lanes[9]);
-    const v16 c_5_3 = v16_pick(c_5_2, b_7, lanes[10]);
-    const v16 c_5 = v16_pick(c_5_3, b_9, lanes[11]);
-    const v16 c_6_1 = v16_pick(b_1, b_3, lanes[12]);
-    const v16 c_6_2 = v16_pick(c_6_1, b_5, lanes[13]);
-    const v16 c_6_3 = v16_pick(c_6_2, b_7, lanes[14]);
-    const v16 c_6 = v16_pick(c_6_3, b_9, lanes[15]);
-    const v16 c_7_1 = v16_pick(b_1, b_3, lanes[16]);
-    const v16 c_7_2 = v16_pick(c_7_1, b_5, lanes[17]);
-    const v16 c_7_3 = v16_pick(c_7_2, b_7, lanes[18]);
-    const v16 c_7 = v16_pick(c_7_3, b_9, lanes[19]);
-    const v16 c_8_1 = v16_pick(b_1, b_3, lanes[20]);
-    const v16 c_8_2 = v16_pick(c_8_1, b_5, lanes[21]);
-    const v16 c_8_3 = v16_pick(c_8_2, b_7, lanes[22]);
-    const v16 c_8 = v16_pick(c_8_3, b_9, lanes[23]);
-    const v16 c_9_1 = v16_pick(b_1, b_3, lanes[24]);
-    const v16 c_9_2 = v16_pick(c_9_1, b_5, lanes[25]);
-    const v16 c_9_3 = v16_pick(c_9_2, b_7, lanes[26]);
-    const v16 c_9 = v16_pick(c_9_3, b_9, lanes[27]);
-    v16_store(to, c_0);
-    v16_store(to + 16, c_1);
-    v16_store(to + 32, c_2);
-    v16_store(to + 48, c_3);
-    v16_store(to + 64, c_4);
-    v16_store(to + 80, c_5);
-    v16_store(to + 96, c_6);
-    v16_store(to + 112, c_7);
-    v16_store(to + 128, c_8);
-    v16_store(to + 144, c_9);
+    const layer_v16 a_0 = layer_v16_load(from);
+    const layer_v16 a_1 = layer_v16_load(from + 64);
+    const layer_v16 a_2 = layer_v16_load(from + 128);
+    const layer_v16 a_3 = layer_v16_load(from + 192);
+    const layer_v16 a_4 = layer_v16_load(from + 256);
+    const layer_v16 a_5 = layer_v16_load(from + 320);
+    const layer_v16 a_6 = layer_v16_load(from + 384);
+    const layer_v16 a_7 = layer_v16_load(from + 448);
+    const layer_v16 a_8 = layer_v16_load(from + 512);
+    const layer_v16 a_9 = layer_v16_load(from + 576);
+    const layer_v16 b_0 = layer_v16_pick(a_0, a_1, layer_lanes[6]);
+    const layer_v16 b_1 = layer_v16_pick(a_0, a_1, layer_lanes[7]);
+    const layer_v16 b_2 = layer_v16_pick(a_2, a_3, layer_lanes[6]);
+    const layer_v16 b_3 = layer_v16_pick(a_2, a_3, layer_lanes[7]);
+    const layer_v16 b_4 = layer_v16_pick(a_4, a_5, layer_lanes[6]);
+    const layer_v16 b_5 = layer_v16_pick(a_4, a_5, layer_lanes[7]);
+    const layer_v16 b_6 = layer_v16_pick(a_6, a_7, layer_lanes[6]);
+    const layer_v16 b_7 = layer_v16_pick(a_6, a_7, layer_lanes[7]);
+    const layer_v16 b_8 = layer_v16_pick(a_8, a_9, layer_lanes[6]);
+    const layer_v16 b_9 = layer_v16_pick(a_8, a_9, layer_lanes[7]);
+    const layer_v16 c_0_1 = layer_v16_pick(b_0, b_2, layer_lanes[8]);
+    const layer_v16 c_0_2 = layer_v16_pick(c_0_1, b_4, layer_lanes[9]);
+    const layer_v16 c_0_3 = layer_v16_pick(c_0_2, b_6, layer_lanes[10]);
+    const layer_v16 c_0 = layer_v16_pick(c_0_3, b_8, layer_lanes[11]);
+    const layer_v16 c_1_1 = layer_v16_pick(b_0, b_2, layer_lanes[12]);
+    const layer_v16 c_1_2 = layer_v16_pick(c_1_1, b_4, layer_lanes[13]);
+    const layer_v16 c_1_3 = layer_v16_pick(c_1_2, b_6, layer_lanes[14]);
+    const layer_v16 c_1 = layer_v16_pick(c_1_3, b_8, layer_lanes[15]);
+    const layer_v16 c_2_1 = layer_v16_pick(b_0, b_2, layer_lanes[16]);
+    const layer_v16 c_2_2 = layer_v16_pick(c_2_1, b_4, layer_lanes[17]);
+    const layer_v16 c_2_3 = layer_v16_pick(c_2_2, b_6, layer_lanes[18]);
+    const layer_v16 c_2 = layer_v16_pick(c_2_3, b_8, layer_lanes[19]);
+    const layer_v16 c_3_1 = layer_v16_pick(b_0, b_2, layer_lanes[20]);
+    const layer_v16 c_3_2 = layer_v16_pick(c_3_1, b_4, layer_lanes[21]);
+    const layer_v16 c_3_3 = layer_v16_pick(c_3_2, b_6, layer_lanes[22]);
+    const layer_v16 c_3 = layer_v16_pick(c_3_3, b_8, layer_lanes[23]);
+    const layer_v16 c_4_1 = layer_v16_pick(b_0, b_2, layer_lanes[24]);
+    const layer_v16 c_4_2 = layer_v16_pick(c_4_1, b_4, layer_lanes[25]);
+    const layer_v16 c_4_3 = layer_v16_pick(c_4_2, b_6, layer_lanes[26]);
+    const layer_v16 c_4 = layer_v16_pick(c_4_3, b_8, layer_lanes[27]);
+    const layer_v16 c_5_1 = layer_v16_pick(b_1, b_3, layer_lanes[8]);
+    const layer_v16 c_5_2 = layer_v16_pick(c_5_1, b_5, layer_lanes[9]);
+    const layer_v16 c_5_3 = layer_v16_pick(c_5_2, b_7, layer_lanes[10]);
+    const layer_v16 c_5 = layer_v16_pick(c_5_3, b_9, layer_lanes[11]);
+    const layer_v16 c_6_1 = layer_v16_pick(b_1, b_3, layer_lanes[12]);
+    const layer_v16 c_6_2 = layer_v16_pick(c_6_1, b_5, layer_lanes[13]);
+    const layer_v16 c_6_3 = layer_v16_pick(c_6_2, b_7, layer_lanes[14]);
+    const layer_v16 c_6 = layer_v16_pick(c_6_3, b_9, layer_lanes[15]);
+    const layer_v16 c_7_1 = layer_v16_pick(b_1, b_3, layer_lanes[16]);
+    const layer_v16 c_7_2 = layer_v16_pick(c_7_1, b_5, layer_lanes[17]);
+    const layer_v16 c_7_3 = layer_v16_pick(c_7_2, b_7, layer_lanes[18]);
+    const layer_v16 c_7 = layer_v16_pick(c_7_3, b_9, layer_lanes[19]);
+    const layer_v16 c_8_1 = layer_v16_pick(b_1, b_3, layer_lanes[20]);
+    const layer_v16 c_8_2 = layer_v16_pick(c_8_1, b_5, layer_lanes[21]);
+    const layer_v16 c_8_3 = layer_v16_pick(c_8_2, b_7, layer_lanes[22]);
+    const layer_v16 c_8 = layer_v16_pick(c_8_3, b_9, layer_lanes[23]);
+    const layer_v16 c_9_1 = layer_v16_pick(b_1, b_3, layer_lanes[24]);
+    const layer_v16 c_9_2 = layer_v16_pick(c_9_1, b_5, layer_lanes[25]);
+    const layer_v16 c_9_3 = layer_v16_pick(c_9_2, b_7, layer_lanes[26]);
+    const layer_v16 c_9 = layer_v16_pick(c_9_3, b_9, layer_lanes[27]);
+    layer_v16_store(to, c_0);
+    layer_v16_store(to + 16, c_1);
+    layer_v16_store(to + 32, c_2);
+    layer_v16_store(to + 48, c_3);
+    layer_v16_store(to + 64, c_4);
+    layer_v16_store(to + 80, c_5);
+    layer_v16_store(to + 96, c_6);
+    layer_v16_store(to + 112, c_7);
+    layer_v16_store(to + 128, c_8);
+    layer_v16_store(to + 144, c_9);
   }
 }
 
@@ -393,7 +394,8 @@ V16_SWEEP void store_2(const float *sums, float *y)
  * 0 * Inf is NaN, but padding counts as nothing: for filters that hold Inf or NaN the windows that
  * leave the image are summed again, one output at a time. y: the first of `rows` rows, row oh.
  */
-V16_SWEEP void mend(const float *x, const float *packed, ptrdiff_t oh, ptrdiff_t rows, float *y)
+LAYER_V16_SWEEP void layer_mend(const float *x, const float *packed, ptrdiff_t oh, ptrdiff_t rows,
+    float *y)
 {
   for (ptrdiff_t i = 0; i < rows * 32; ++i) {
     const ptrdiff_t h = (oh + i / 32) - 2;
@@ -401,23 +403,23 @@ V16_SWEEP void mend(const float *x, const float *packed, ptrdiff_t oh, ptrdiff_t
     if (h >= 0 && h + 5 <= 32 && w >= 0 && w + 5 <= 32) continue;
     for (ptrdiff_t oc = 0; oc < 10; ++oc) {
       const float *const b = packed + oc / 5 * 380 + oc % 5;
-      v16 acc = v16_set1(b[0]);
+      layer_v16 acc = layer_v16_set1(b[0]);
       for (ptrdiff_t k = 0; k < 75; ++k) {
         const ptrdiff_t ih = h + k / 15;
         const ptrdiff_t iw = w + k / 3 % 5;
         if (ih < 0 || ih >= 32 || iw < 0 || iw >= 32) continue;
         const float s = x[ih * 96 + iw * 3 + k % 3];
-        acc = v16_fma(v16_set1(b[(k + 1) * 5]), v16_set1(s), acc);
+        acc = layer_v16_fma(layer_v16_set1(b[(k + 1) * 5]), layer_v16_set1(s), acc);
       }
       float sum[16];
-      v16_store(sum, v16_act(acc));
+      layer_v16_store(sum, layer_v16_act(acc));
       y[i * 10 + oc] = sum[0];
     }
   }
 }
 
 /* A unit is a band of 32 rows of outputs: its planes stay in the cache. */
-V16_SWEEP void layer_body(const float *x, const float *packed, float *y,
+LAYER_V16_SWEEP void layer_body(const float *x, const float *packed, float *y,
     float *workspace, int part, int parts)
 {
   float *const sums = workspace + 5200;
@@ -428,12 +430,12 @@ V16_SWEEP void layer_body(const float *x, const float *packed, float *y,
     const float *const image = x;
     float *const to = y + oh * 320;
     const ptrdiff_t first = oh - 2;
-    v16_store(workspace, v16_set1(0.0f)); /* left of the first row */
+    layer_v16_store(workspace, layer_v16_set1(0.0f)); /* left of the first row */
     for (ptrdiff_t row = 0; row + 2 <= rows; row += 2) {
       const float *const planes = workspace + row * 144;
-      rows_to_planes(image, first, row ? row + 4 : 0, row + 6, workspace);
-      strip_2(planes, packed, sums);
-      store_2(sums, to + row * 320);
+      layer_rows_to_planes(image, first, row ? row + 4 : 0, row + 6, workspace);
+      layer_strip_2(planes, packed, sums);
+      layer_store_2(sums, to + row * 320);
     }
     /* Between them these two windows hold every tap that meets padding: NaN tells. */
     const float *const last = to + (rows * 32 - 1) * 10;
@@ -441,7 +443,7 @@ V16_SWEEP void layer_body(const float *x, const float *packed, float *y,
       const float a = to[oc];
       const float b = last[oc];
       if (a != a || b != b) {
-        mend(image, packed, oh, rows, to);
+        layer_mend(image, packed, oh, rows, to);
         break;
       }
     }
@@ -450,39 +452,39 @@ V16_SWEEP void layer_body(const float *x, const float *packed, float *y,
 
 #else /* plain C99, for any compiler */
 
-#define V1_OP static inline
-typedef float v1;
-V1_OP v1 v1_fma(v1 a, v1 b, v1 c)
+#define LAYER_V1_OP static inline
+typedef float layer_v1;
+LAYER_V1_OP layer_v1 layer_v1_fma(layer_v1 a, layer_v1 b, layer_v1 c)
 {
   return a * b + c;
 }
-V1_OP v1 v1_load(const float *p)
+LAYER_V1_OP layer_v1 layer_v1_load(const float *p)
 {
   return p[0];
 }
-V1_OP v1 v1_max(v1 a, v1 b)
+LAYER_V1_OP layer_v1 layer_v1_max(layer_v1 a, layer_v1 b)
 {
   return a > b ? a : b;
 }
-V1_OP v1 v1_set1(float s)
+LAYER_V1_OP layer_v1 layer_v1_set1(float s)
 {
   return s;
 }
-V1_OP void v1_store(float *p, v1 a)
+LAYER_V1_OP void layer_v1_store(float *p, layer_v1 a)
 {
   p[0] = a;
 }
 
-#define V1_SWEEP static
-#define V1_OPAQUE(p) ((void)0)
+#define LAYER_V1_SWEEP static
+#define LAYER_V1_OPAQUE(p) ((void)0)
 
-V1_OP v1 v1_act(v1 a)
+LAYER_V1_OP layer_v1 layer_v1_act(layer_v1 a)
 {
-  return v1_max(v1_set1(0.0f), a);
+  return layer_v1_max(layer_v1_set1(0.0f), a);
 }
 
 /* Where each step of the reduction lies in the planes, from an output's row and element on. */
-static const int32_t taps[75] = {
+static const int32_t layer_taps[75] = {
   0, 36, 72, 1, 37, 73, 2, 38, 74, 3, 39, 75,
   4, 40, 76, 108, 144, 180, 109, 145, 181, 110, 146, 182,
   111, 147, 183, 112, 148, 184, 216, 252, 288, 217, 253, 289,
@@ -493,13 +495,13 @@ static const int32_t taps[75] = {
 };
 
 /* One row of pixels to a row of each plane, 36 elements with the padding. */
-V1_OP void row_to_planes(const float *x, float *to)
+LAYER_V1_OP void layer_row_to_planes(const float *x, float *to)
 {
   for (ptrdiff_t q = 0; q < 3; ++q) {
-    v1_store(to + q * 36 + 32, v1_set1(0.0f));
-    v1_store(to + q * 36 + 33, v1_set1(0.0f));
-    v1_store(to + q * 36 + 34, v1_set1(0.0f));
-    v1_store(to + q * 36 + 35, v1_set1(0.0f));
+    layer_v1_store(to + q * 36 + 32, layer_v1_set1(0.0f));
+    layer_v1_store(to + q * 36 + 33, layer_v1_set1(0.0f));
+    layer_v1_store(to + q * 36 + 34, layer_v1_set1(0.0f));
+    layer_v1_store(to + q * 36 + 35, layer_v1_set1(0.0f));
   }
   for (ptrdiff_t j = 0; j < 32; ++j) {
     for (ptrdiff_t c = 0; c < 3; ++c) to[c * 36 + j] = x[j * 3 + c];
@@ -510,20 +512,21 @@ V1_OP void row_to_planes(const float *x, float *to)
  * Rows to planes: rows `from` .. `until` - 1 of the band; zeros where the image, whose row `first`
  * is the band's row 0, has none.
  */
-V1_SWEEP void rows_to_planes(const float *x, ptrdiff_t first, ptrdiff_t from, ptrdiff_t until,
+LAYER_V1_SWEEP void layer_rows_to_planes(const float *x, ptrdiff_t first, ptrdiff_t from,
+    ptrdiff_t until,
     float *planes)
 {
   for (ptrdiff_t r = from; r < until; ++r) {
     const ptrdiff_t ih = first + r;
     float *const to = planes + 2 + r * 108;
     if (ih >= 0 && ih < 32) {
-      row_to_planes(x + ih * 96, to);
+      layer_row_to_planes(x + ih * 96, to);
     } else {
       for (ptrdiff_t q = 0; q < 3; ++q) {
         float *p = to + q * 36;
-        V1_OPAQUE(p); /* else gcc makes the loop a slow string instruction */
+        LAYER_V1_OPAQUE(p); /* else gcc makes the loop a slow string instruction */
         for (ptrdiff_t j = 0; j < 36; j += 1) {
-          v1_store(p + j, v1_set1(0.0f));
+          layer_v1_store(p + j, layer_v1_set1(0.0f));
         }
       }
     }
@@ -531,70 +534,70 @@ V1_SWEEP void rows_to_planes(const float *x, ptrdiff_t first, ptrdiff_t from, pt
 }
 
 /* Multiply-add: 2 x 1 pixel, 5 channels: 10 sums in registers. */
-V1_SWEEP void tile_2x5(const float *x, const float *b, float *y)
+LAYER_V1_SWEEP void layer_tile_2x5(const float *x, const float *b, float *y)
 {
   /* Every sum starts from its channel's bias. */
-  const v1 b_0 = v1_set1(b[0]);
-  const v1 b_1 = v1_set1(b[1]);
-  const v1 b_2 = v1_set1(b[2]);
-  const v1 b_3 = v1_set1(b[3]);
-  const v1 b_4 = v1_set1(b[4]);
-  v1 acc_0_0 = b_0, acc_0_1 = b_0;
-  v1 acc_1_0 = b_1, acc_1_1 = b_1;
-  v1 acc_2_0 = b_2, acc_2_1 = b_2;
-  v1 acc_3_0 = b_3, acc_3_1 = b_3;
-  v1 acc_4_0 = b_4, acc_4_1 = b_4;
+  const layer_v1 b_0 = layer_v1_set1(b[0]);
+  const layer_v1 b_1 = layer_v1_set1(b[1]);
+  const layer_v1 b_2 = layer_v1_set1(b[2]);
+  const layer_v1 b_3 = layer_v1_set1(b[3]);
+  const layer_v1 b_4 = layer_v1_set1(b[4]);
+  layer_v1 acc_0_0 = b_0, acc_0_1 = b_0;
+  layer_v1 acc_1_0 = b_1, acc_1_1 = b_1;
+  layer_v1 acc_2_0 = b_2, acc_2_1 = b_2;
+  layer_v1 acc_3_0 = b_3, acc_3_1 = b_3;
+  layer_v1 acc_4_0 = b_4, acc_4_1 = b_4;
 
   /* One step: vectors of pixels times the weight of each channel. */
   for (ptrdiff_t k = 0; k < 75; ++k) {
-    const float *s = x + taps[k];
+    const float *s = x + layer_taps[k];
     const float *w = b + 5 + k * 5;
-    const v1 x_0 = v1_load(s);
-    const v1 x_1 = v1_load(s + 1);
-    v1 a;
-    a = v1_set1(w[0]);
-    acc_0_0 = v1_fma(a, x_0, acc_0_0);
-    acc_0_1 = v1_fma(a, x_1, acc_0_1);
-    a = v1_set1(w[1]);
-    acc_1_0 = v1_fma(a, x_0, acc_1_0);
-    acc_1_1 = v1_fma(a, x_1, acc_1_1);
-    a = v1_set1(w[2]);
-    acc_2_0 = v1_fma(a, x_0, acc_2_0);
-    acc_2_1 = v1_fma(a, x_1, acc_2_1);
-    a = v1_set1(w[3]);
-    acc_3_0 = v1_fma(a, x_0, acc_3_0);
-    acc_3_1 = v1_fma(a, x_1, acc_3_1);
-    a = v1_set1(w[4]);
-    acc_4_0 = v1_fma(a, x_0, acc_4_0);
-    acc_4_1 = v1_fma(a, x_1, acc_4_1);
+    const layer_v1 x_0 = layer_v1_load(s);
+    const layer_v1 x_1 = layer_v1_load(s + 1);
+    layer_v1 a;
+    a = layer_v1_set1(w[0]);
+    acc_0_0 = layer_v1_fma(a, x_0, acc_0_0);
+    acc_0_1 = layer_v1_fma(a, x_1, acc_0_1);
+    a = layer_v1_set1(w[1]);
+    acc_1_0 = layer_v1_fma(a, x_0, acc_1_0);
+    acc_1_1 = layer_v1_fma(a, x_1, acc_1_1);
+    a = layer_v1_set1(w[2]);
+    acc_2_0 = layer_v1_fma(a, x_0, acc_2_0);
+    acc_2_1 = layer_v1_fma(a, x_1, acc_2_1);
+    a = layer_v1_set1(w[3]);
+    acc_3_0 = layer_v1_fma(a, x_0, acc_3_0);
+    acc_3_1 = layer_v1_fma(a, x_1, acc_3_1);
+    a = layer_v1_set1(w[4]);
+    acc_4_0 = layer_v1_fma(a, x_0, acc_4_0);
+    acc_4_1 = layer_v1_fma(a, x_1, acc_4_1);
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 32, v1_act(acc_1_0));
-  v1_store(y + 33, v1_act(acc_1_1));
-  v1_store(y + 64, v1_act(acc_2_0));
-  v1_store(y + 65, v1_act(acc_2_1));
-  v1_store(y + 96, v1_act(acc_3_0));
-  v1_store(y + 97, v1_act(acc_3_1));
-  v1_store(y + 128, v1_act(acc_4_0));
-  v1_store(y + 129, v1_act(acc_4_1));
+  layer_v1_store(y, layer_v1_act(acc_0_0));
+  layer_v1_store(y + 1, layer_v1_act(acc_0_1));
+  layer_v1_store(y + 32, layer_v1_act(acc_1_0));
+  layer_v1_store(y + 33, layer_v1_act(acc_1_1));
+  layer_v1_store(y + 64, layer_v1_act(acc_2_0));
+  layer_v1_store(y + 65, layer_v1_act(acc_2_1));
+  layer_v1_store(y + 96, layer_v1_act(acc_3_0));
+  layer_v1_store(y + 97, layer_v1_act(acc_3_1));
+  layer_v1_store(y + 128, layer_v1_act(acc_4_0));
+  layer_v1_store(y + 129, layer_v1_act(acc_4_1));
 }
 
 /* 1 row of outputs, 32 pixels: sums of all channels, in planes. */
-static void strip_1(const float *planes, const float *packed, float *y)
+static void layer_strip_1(const float *planes, const float *packed, float *y)
 {
   for (ptrdiff_t i = 0; i < 16; ++i) {
     for (ptrdiff_t block = 0; block < 2; ++block) {
-      tile_2x5(planes + i * 2, packed + block * 380,
+      layer_tile_2x5(planes + i * 2, packed + block * 380,
           y + i * 2 + block * 160);
     }
   }
 }
 
 /* Interleaving store: the sums of 32 pixels, channel after channel, to pixel after pixel. */
-V1_SWEEP void store_1(const float *sums, float *y)
+LAYER_V1_SWEEP void layer_store_1(const float *sums, float *y)
 {
   for (ptrdiff_t p = 0; p < 32; ++p) {
     for (ptrdiff_t c = 0; c < 10; ++c) {
@@ -607,7 +610,8 @@ V1_SWEEP void store_1(const float *sums, float *y)
  * 0 * Inf is NaN, but padding counts as nothing: for filters that hold Inf or NaN the windows that
  * leave the image are summed again, one output at a time. y: the first of `rows` rows, row oh.
  */
-V1_SWEEP void mend(const float *x, const float *packed, ptrdiff_t oh, ptrdiff_t rows, float *y)
+LAYER_V1_SWEEP void layer_mend(const float *x, const float *packed, ptrdiff_t oh, ptrdiff_t rows,
+    float *y)
 {
   for (ptrdiff_t i = 0; i < rows * 32; ++i) {
     const ptrdiff_t h = (oh + i / 32) - 2;
@@ -615,23 +619,23 @@ V1_SWEEP void mend(const float *x, const float *packed, ptrdiff_t oh, ptrdiff_t 
     if (h >= 0 && h + 5 <= 32 && w >= 0 && w + 5 <= 32) continue;
     for (ptrdiff_t oc = 0; oc < 10; ++oc) {
       const float *const b = packed + oc / 5 * 380 + oc % 5;
-      v1 acc = v1_set1(b[0]);
+      layer_v1 acc = layer_v1_set1(b[0]);
       for (ptrdiff_t k = 0; k < 75; ++k) {
         const ptrdiff_t ih = h + k / 15;
         const ptrdiff_t iw = w + k / 3 % 5;
         if (ih < 0 || ih >= 32 || iw < 0 || iw >= 32) continue;
         const float s = x[ih * 96 + iw * 3 + k % 3];
-        acc = v1_fma(v1_set1(b[(k + 1) * 5]), v1_set1(s), acc);
+        acc = layer_v1_fma(layer_v1_set1(b[(k + 1) * 5]), layer_v1_set1(s), acc);
       }
       float sum[1];
-      v1_store(sum, v1_act(acc));
+      layer_v1_store(sum, layer_v1_act(acc));
       y[i * 10 + oc] = sum[0];
     }
   }
 }
 
 /* A unit is a band of 32 rows of outputs: its planes stay in the cache. */
-V1_SWEEP void layer_body(const float *x, const float *packed, float *y,
+LAYER_V1_SWEEP void layer_body(const float *x, const float *packed, float *y,
     float *workspace, int part, int parts)
 {
   float *const sums = workspace + 3890;
@@ -642,13 +646,13 @@ V1_SWEEP void layer_body(const float *x, const float *packed, float *y,
     const float *const image = x;
     float *const to = y + oh * 320;
     const ptrdiff_t first = oh - 2;
-    v1_store(workspace, v1_set1(0.0f)); /* left of the first row */
-    v1_store(workspace + 1, v1_set1(0.0f)); /* left of the first row */
+    layer_v1_store(workspace, layer_v1_set1(0.0f)); /* left of the first row */
+    layer_v1_store(workspace + 1, layer_v1_set1(0.0f)); /* left of the first row */
     for (ptrdiff_t row = 0; row < rows; ++row) {
       const float *const planes = workspace + row * 108;
-      rows_to_planes(image, first, row ? row + 4 : 0, row + 5, workspace);
-      strip_1(planes, packed, sums);
-      store_1(sums, to + row * 320);
+      layer_rows_to_planes(image, first, row ? row + 4 : 0, row + 5, workspace);
+      layer_strip_1(planes, packed, sums);
+      layer_store_1(sums, to + row * 320);
     }
     /* Between them these two windows hold every tap that meets padding: NaN tells. */
     const float *const last = to + (rows * 32 - 1) * 10;
@@ -656,7 +660,7 @@ V1_SWEEP void layer_body(const float *x, const float *packed, float *y,
       const float a = to[oc];
       const float b = last[oc];
       if (a != a || b != b) {
-        mend(image, packed, oh, rows, to);
+        layer_mend(image, packed, oh, rows, to);
         break;
       }
     }
@@ -672,7 +676,7 @@ V1_SWEEP void layer_body(const float *x, const float *packed, float *y,
  * Whether CPUID shows this bit, and the operating system saves these registers: not every
  * compiler's own __builtin_cpu_supports can be believed.
  */
-static int cpu_has(unsigned leaf, unsigned part, int word, unsigned bit, unsigned saved)
+static int layer_cpu_has(unsigned leaf, unsigned part, int word, unsigned bit, unsigned saved)
 {
   unsigned r[4];
   unsigned low, high;
@@ -690,7 +694,7 @@ static int cpu_has(unsigned leaf, unsigned part, int word, unsigned bit, unsigne
 int layer_cpu_ok(void)
 {
 #if defined(LAYER_SIMD) && !defined(LAYER_MODEL)
-  return cpu_has(7, 0, 1, 16, 0xe6);
+  return layer_cpu_has(7, 0, 1, 16, 0xe6);
 #else
   return 1;
 #endif

@@ -55,88 +55,88 @@ static ptrdiff_t layer_share(ptrdiff_t units, int part, int parts)
 
 #ifdef LAYER_MODEL
 /* The scalar model of the vector operations, for provers. */
-#define V4_OP static inline
+#define LAYER_V4_OP static inline
 typedef struct {
   float lane[4];
-} v4;
-V4_OP v4 v4_fma(v4 a, v4 b, v4 c)
+} layer_v4;
+LAYER_V4_OP layer_v4 layer_v4_fma(layer_v4 a, layer_v4 b, layer_v4 c)
 {
-  v4 r = a;
+  layer_v4 r = a;
   for (int i = 0; i < 4; ++i) r.lane[i] = a.lane[i] * b.lane[i] + c.lane[i];
   return r;
 }
-V4_OP v4 v4_load(const float *p)
+LAYER_V4_OP layer_v4 layer_v4_load(const float *p)
 {
-  v4 r;
+  layer_v4 r;
   memcpy(r.lane, p, sizeof r.lane);
   return r;
 }
-V4_OP v4 v4_max(v4 a, v4 b)
+LAYER_V4_OP layer_v4 layer_v4_max(layer_v4 a, layer_v4 b)
 {
-  v4 r = a;
+  layer_v4 r = a;
   for (int i = 0; i < 4; ++i) r.lane[i] = a.lane[i] > b.lane[i] ? a.lane[i] : b.lane[i];
   return r;
 }
-V4_OP v4 v4_set1(float s)
+LAYER_V4_OP layer_v4 layer_v4_set1(float s)
 {
-  v4 r = {{s}};
+  layer_v4 r = {{s}};
   for (int i = 0; i < 4; ++i) r.lane[i] = s;
   return r;
 }
-V4_OP void v4_store(float *p, v4 a)
+LAYER_V4_OP void layer_v4_store(float *p, layer_v4 a)
 {
   memcpy(p, a.lane, sizeof a.lane);
 }
-V4_OP void v4_store_part(float *p, v4 a, int n)
+LAYER_V4_OP void layer_v4_store_part(float *p, layer_v4 a, int n)
 {
   memcpy(p, a.lane, (size_t)n * sizeof *p);
 }
 
-#define V4_SWEEP static
-#define V4_OPAQUE(p) ((void)0)
-#define V4_FETCH(p) ((void)0)
+#define LAYER_V4_SWEEP static
+#define LAYER_V4_OPAQUE(p) ((void)0)
+#define LAYER_V4_FETCH(p) ((void)0)
 #else
-#define V4_OP static inline __attribute__((always_inline))
-typedef float __attribute__((vector_size(16))) v4;
-V4_OP v4 v4_fma(v4 a, v4 b, v4 c)
+#define LAYER_V4_OP static inline __attribute__((always_inline))
+typedef float __attribute__((vector_size(16))) layer_v4;
+LAYER_V4_OP layer_v4 layer_v4_fma(layer_v4 a, layer_v4 b, layer_v4 c)
 {
   return a * b + c;
 }
-V4_OP v4 v4_load(const float *p)
+LAYER_V4_OP layer_v4 layer_v4_load(const float *p)
 {
-  v4 r;
+  layer_v4 r;
   memcpy(&r, p, sizeof r);
   return r;
 }
-V4_OP v4 v4_max(v4 a, v4 b)
+LAYER_V4_OP layer_v4 layer_v4_max(layer_v4 a, layer_v4 b)
 {
   typedef uint32_t bits __attribute__((vector_size(16)));
   const bits first = (bits)(a > b);
-  return (v4)(((bits)a & first) | ((bits)b & ~first));
+  return (layer_v4)(((bits)a & first) | ((bits)b & ~first));
 }
-V4_OP v4 v4_set1(float s)
+LAYER_V4_OP layer_v4 layer_v4_set1(float s)
 {
-  const v4 r = {s, s, s, s};
+  const layer_v4 r = {s, s, s, s};
   return r;
 }
-V4_OP void v4_store(float *p, v4 a)
+LAYER_V4_OP void layer_v4_store(float *p, layer_v4 a)
 {
   memcpy(p, &a, sizeof a);
 }
-V4_OP void v4_store_part(float *p, v4 a, int n)
+LAYER_V4_OP void layer_v4_store_part(float *p, layer_v4 a, int n)
 {
   memcpy(p, &a, (size_t)n * sizeof *p);
 }
 
-#define V4_SWEEP static __attribute__((noinline))
+#define LAYER_V4_SWEEP static __attribute__((noinline))
 /* Compilers may not reason across this: gcc would carry inputs to the next step and spill them. */
-#define V4_OPAQUE(p) __asm__("" : "+r"(p))
-#define V4_FETCH(p) __builtin_prefetch(p)
+#define LAYER_V4_OPAQUE(p) __asm__("" : "+r"(p))
+#define LAYER_V4_FETCH(p) __builtin_prefetch(p)
 #endif
 
-V4_OP v4 v4_act(v4 a)
+LAYER_V4_OP layer_v4 layer_v4_act(layer_v4 a)
 {
-  return v4_max(v4_set1(0.0f), a);
+  return layer_v4_max(layer_v4_set1(0.0f), a);
 }
 
 /* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
@@ -214,38 +214,38 @@ static const layer_region layer_regions[35] = {
 };
 
 /* 1 pixel x 10 channels: 3 accumulators, 3 multiply-adds a step. */
-V4_OP void tile_1x1x3_tail2(const float *x, const float *b, const float *w,
+LAYER_V4_OP void layer_tile_1x1x3_tail2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v4 b_0 = v4_load(b);
-  const v4 b_1 = v4_load(b + 304);
-  const v4 b_2 = v4_load(b + 608);
-  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
+  const layer_v4 b_0 = layer_v4_load(b);
+  const layer_v4 b_1 = layer_v4_load(b + 304);
+  const layer_v4 b_2 = layer_v4_load(b + 608);
+  layer_v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
-      V4_OPAQUE(s);
-      const v4 a_0 = v4_set1(s[0]);
-      const v4 w_0 = v4_load(w + kh * 60 + k * 4);
-      acc_0_0 = v4_fma(a_0, w_0, acc_0_0);
-      const v4 w_1 = v4_load(w + kh * 60 + k * 4 + 304);
-      acc_0_1 = v4_fma(a_0, w_1, acc_0_1);
-      const v4 w_2 = v4_load(w + kh * 60 + k * 4 + 608);
-      acc_0_2 = v4_fma(a_0, w_2, acc_0_2);
+      LAYER_V4_OPAQUE(s);
+      const layer_v4 a_0 = layer_v4_set1(s[0]);
+      const layer_v4 w_0 = layer_v4_load(w + kh * 60 + k * 4);
+      acc_0_0 = layer_v4_fma(a_0, w_0, acc_0_0);
+      const layer_v4 w_1 = layer_v4_load(w + kh * 60 + k * 4 + 304);
+      acc_0_1 = layer_v4_fma(a_0, w_1, acc_0_1);
+      const layer_v4 w_2 = layer_v4_load(w + kh * 60 + k * 4 + 608);
+      acc_0_2 = layer_v4_fma(a_0, w_2, acc_0_2);
     }
   }
 
   /* Activation and store. */
-  v4_store(y, v4_act(acc_0_0));
-  v4_store(y + 4, v4_act(acc_0_1));
-  v4_store_part(y + 8, v4_act(acc_0_2), 2);
+  layer_v4_store(y, layer_v4_act(acc_0_0));
+  layer_v4_store(y + 4, layer_v4_act(acc_0_1));
+  layer_v4_store_part(y + 8, layer_v4_act(acc_0_2), 2);
 }
 
 /* One region, 1x1x3_tail2 at a time: this part's share of its units. */
-V4_SWEEP void sweep_1x1x3_tail2(const float *x, const float *packed, float *y,
+LAYER_V4_SWEEP void layer_sweep_1x1x3_tail2(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -258,62 +258,62 @@ V4_SWEEP void sweep_1x1x3_tail2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x3_tail2(xt + col * a->x_col, bt, wt,
+      layer_tile_1x1x3_tail2(xt + col * a->x_col, bt, wt,
           yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 1x3 pixels x 10 channels: 9 accumulators, 9 multiply-adds a step. */
-V4_OP void tile_1x3x3_tail2(const float *x, const float *b, const float *w,
+LAYER_V4_OP void layer_tile_1x3x3_tail2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v4 b_0 = v4_load(b);
-  const v4 b_1 = v4_load(b + 304);
-  const v4 b_2 = v4_load(b + 608);
-  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
-  v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2;
-  v4 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2;
+  const layer_v4 b_0 = layer_v4_load(b);
+  const layer_v4 b_1 = layer_v4_load(b + 304);
+  const layer_v4 b_2 = layer_v4_load(b + 608);
+  layer_v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
+  layer_v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2;
+  layer_v4 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
-      V4_OPAQUE(s);
-      const v4 w_0 = v4_load(w + kh * 60 + k * 4);
-      const v4 w_1 = v4_load(w + kh * 60 + k * 4 + 304);
-      const v4 w_2 = v4_load(w + kh * 60 + k * 4 + 608);
-      v4 a;
-      a = v4_set1(s[0]);
-      acc_0_0 = v4_fma(a, w_0, acc_0_0);
-      acc_0_1 = v4_fma(a, w_1, acc_0_1);
-      acc_0_2 = v4_fma(a, w_2, acc_0_2);
-      a = v4_set1(s[3]);
-      acc_1_0 = v4_fma(a, w_0, acc_1_0);
-      acc_1_1 = v4_fma(a, w_1, acc_1_1);
-      acc_1_2 = v4_fma(a, w_2, acc_1_2);
-      a = v4_set1(s[6]);
-      acc_2_0 = v4_fma(a, w_0, acc_2_0);
-      acc_2_1 = v4_fma(a, w_1, acc_2_1);
-      acc_2_2 = v4_fma(a, w_2, acc_2_2);
+      LAYER_V4_OPAQUE(s);
+      const layer_v4 w_0 = layer_v4_load(w + kh * 60 + k * 4);
+      const layer_v4 w_1 = layer_v4_load(w + kh * 60 + k * 4 + 304);
+      const layer_v4 w_2 = layer_v4_load(w + kh * 60 + k * 4 + 608);
+      layer_v4 a;
+      a = layer_v4_set1(s[0]);
+      acc_0_0 = layer_v4_fma(a, w_0, acc_0_0);
+      acc_0_1 = layer_v4_fma(a, w_1, acc_0_1);
+      acc_0_2 = layer_v4_fma(a, w_2, acc_0_2);
+      a = layer_v4_set1(s[3]);
+      acc_1_0 = layer_v4_fma(a, w_0, acc_1_0);
+      acc_1_1 = layer_v4_fma(a, w_1, acc_1_1);
+      acc_1_2 = layer_v4_fma(a, w_2, acc_1_2);
+      a = layer_v4_set1(s[6]);
+      acc_2_0 = layer_v4_fma(a, w_0, acc_2_0);
+      acc_2_1 = layer_v4_fma(a, w_1, acc_2_1);
+      acc_2_2 = layer_v4_fma(a, w_2, acc_2_2);
     }
   }
 
   /* Activation and store. */
-  v4_store(y, v4_act(acc_0_0));
-  v4_store(y + 4, v4_act(acc_0_1));
-  v4_store_part(y + 8, v4_act(acc_0_2), 2);
-  v4_store(y + 10, v4_act(acc_1_0));
-  v4_store(y + 10 + 4, v4_act(acc_1_1));
-  v4_store_part(y + 10 + 8, v4_act(acc_1_2), 2);
-  v4_store(y + 20, v4_act(acc_2_0));
-  v4_store(y + 20 + 4, v4_act(acc_2_1));
-  v4_store_part(y + 20 + 8, v4_act(acc_2_2), 2);
+  layer_v4_store(y, layer_v4_act(acc_0_0));
+  layer_v4_store(y + 4, layer_v4_act(acc_0_1));
+  layer_v4_store_part(y + 8, layer_v4_act(acc_0_2), 2);
+  layer_v4_store(y + 10, layer_v4_act(acc_1_0));
+  layer_v4_store(y + 10 + 4, layer_v4_act(acc_1_1));
+  layer_v4_store_part(y + 10 + 8, layer_v4_act(acc_1_2), 2);
+  layer_v4_store(y + 20, layer_v4_act(acc_2_0));
+  layer_v4_store(y + 20 + 4, layer_v4_act(acc_2_1));
+  layer_v4_store_part(y + 20 + 8, layer_v4_act(acc_2_2), 2);
 }
 
 /* One region, 1x3x3_tail2 at a time: this part's share of its units. */
-V4_SWEEP void sweep_1x3x3_tail2(const float *x, const float *packed, float *y,
+LAYER_V4_SWEEP void layer_sweep_1x3x3_tail2(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -326,62 +326,62 @@ V4_SWEEP void sweep_1x3x3_tail2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x3x3_tail2(xt + col * a->x_col, bt, wt,
+      layer_tile_1x3x3_tail2(xt + col * a->x_col, bt, wt,
           yt + col * 30, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 3x1 pixels x 10 channels: 9 accumulators, 9 multiply-adds a step. */
-V4_OP void tile_3x1x3_tail2(const float *x, const float *b, const float *w,
+LAYER_V4_OP void layer_tile_3x1x3_tail2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v4 b_0 = v4_load(b);
-  const v4 b_1 = v4_load(b + 304);
-  const v4 b_2 = v4_load(b + 608);
-  v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
-  v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2;
-  v4 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2;
+  const layer_v4 b_0 = layer_v4_load(b);
+  const layer_v4 b_1 = layer_v4_load(b + 304);
+  const layer_v4 b_2 = layer_v4_load(b + 608);
+  layer_v4 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2;
+  layer_v4 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2;
+  layer_v4 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
-      V4_OPAQUE(s);
-      const v4 w_0 = v4_load(w + kh * 60 + k * 4);
-      const v4 w_1 = v4_load(w + kh * 60 + k * 4 + 304);
-      const v4 w_2 = v4_load(w + kh * 60 + k * 4 + 608);
-      v4 a;
-      a = v4_set1(s[0]);
-      acc_0_0 = v4_fma(a, w_0, acc_0_0);
-      acc_0_1 = v4_fma(a, w_1, acc_0_1);
-      acc_0_2 = v4_fma(a, w_2, acc_0_2);
-      a = v4_set1(s[96]);
-      acc_1_0 = v4_fma(a, w_0, acc_1_0);
-      acc_1_1 = v4_fma(a, w_1, acc_1_1);
-      acc_1_2 = v4_fma(a, w_2, acc_1_2);
-      a = v4_set1(s[192]);
-      acc_2_0 = v4_fma(a, w_0, acc_2_0);
-      acc_2_1 = v4_fma(a, w_1, acc_2_1);
-      acc_2_2 = v4_fma(a, w_2, acc_2_2);
+      LAYER_V4_OPAQUE(s);
+      const layer_v4 w_0 = layer_v4_load(w + kh * 60 + k * 4);
+      const layer_v4 w_1 = layer_v4_load(w + kh * 60 + k * 4 + 304);
+      const layer_v4 w_2 = layer_v4_load(w + kh * 60 + k * 4 + 608);
+      layer_v4 a;
+      a = layer_v4_set1(s[0]);
+      acc_0_0 = layer_v4_fma(a, w_0, acc_0_0);
+      acc_0_1 = layer_v4_fma(a, w_1, acc_0_1);
+      acc_0_2 = layer_v4_fma(a, w_2, acc_0_2);
+      a = layer_v4_set1(s[96]);
+      acc_1_0 = layer_v4_fma(a, w_0, acc_1_0);
+      acc_1_1 = layer_v4_fma(a, w_1, acc_1_1);
+      acc_1_2 = layer_v4_fma(a, w_2, acc_1_2);
+      a = layer_v4_set1(s[192]);
+      acc_2_0 = layer_v4_fma(a, w_0, acc_2_0);
+      acc_2_1 = layer_v4_fma(a, w_1, acc_2_1);
+      acc_2_2 = layer_v4_fma(a, w_2, acc_2_2);
     }
   }
 
   /* Activation and store. */
-  v4_store(y, v4_act(acc_0_0));
-  v4_store(y + 4, v4_act(acc_0_1));
-  v4_store_part(y + 8, v4_act(acc_0_2), 2);
-  v4_store(y + 320, v4_act(acc_1_0));
-  v4_store(y + 320 + 4, v4_act(acc_1_1));
-  v4_store_part(y + 320 + 8, v4_act(acc_1_2), 2);
-  v4_store(y + 640, v4_act(acc_2_0));
-  v4_store(y + 640 + 4, v4_act(acc_2_1));
-  v4_store_part(y + 640 + 8, v4_act(acc_2_2), 2);
+  layer_v4_store(y, layer_v4_act(acc_0_0));
+  layer_v4_store(y + 4, layer_v4_act(acc_0_1));
+  layer_v4_store_part(y + 8, layer_v4_act(acc_0_2), 2);
+  layer_v4_store(y + 320, layer_v4_act(acc_1_0));
+  layer_v4_store(y + 320 + 4, layer_v4_act(acc_1_1));
+  layer_v4_store_part(y + 320 + 8, layer_v4_act(acc_1_2), 2);
+  layer_v4_store(y + 640, layer_v4_act(acc_2_0));
+  layer_v4_store(y + 640 + 4, layer_v4_act(acc_2_1));
+  layer_v4_store_part(y + 640 + 8, layer_v4_act(acc_2_2), 2);
 }
 
 /* One region, 3x1x3_tail2 at a time: this part's share of its units. */
-V4_SWEEP void sweep_3x1x3_tail2(const float *x, const float *packed, float *y,
+LAYER_V4_SWEEP void layer_sweep_3x1x3_tail2(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -394,7 +394,7 @@ V4_SWEEP void sweep_3x1x3_tail2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 960 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_3x1x3_tail2(xt + col * a->x_col, bt, wt,
+      layer_tile_3x1x3_tail2(xt + col * a->x_col, bt, wt,
           yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
@@ -404,47 +404,47 @@ static void layer_body(const float *x, const float *packed, float *y,
     int part, int parts)
 {
   for (int r = 0; r < 25; ++r) {
-    sweep_1x1x3_tail2(x, packed, y, &layer_regions[r], part, parts);
+    layer_sweep_1x1x3_tail2(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 25; r < 30; ++r) {
-    sweep_1x3x3_tail2(x, packed, y, &layer_regions[r], part, parts);
+    layer_sweep_1x3x3_tail2(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 30; r < 35; ++r) {
-    sweep_3x1x3_tail2(x, packed, y, &layer_regions[r], part, parts);
+    layer_sweep_3x1x3_tail2(x, packed, y, &layer_regions[r], part, parts);
   }
 }
 
 #else /* plain C99, for any compiler */
 
-#define V1_OP static inline
-typedef float v1;
-V1_OP v1 v1_fma(v1 a, v1 b, v1 c)
+#define LAYER_V1_OP static inline
+typedef float layer_v1;
+LAYER_V1_OP layer_v1 layer_v1_fma(layer_v1 a, layer_v1 b, layer_v1 c)
 {
   return a * b + c;
 }
-V1_OP v1 v1_load(const float *p)
+LAYER_V1_OP layer_v1 layer_v1_load(const float *p)
 {
   return p[0];
 }
-V1_OP v1 v1_max(v1 a, v1 b)
+LAYER_V1_OP layer_v1 layer_v1_max(layer_v1 a, layer_v1 b)
 {
   return a > b ? a : b;
 }
-V1_OP v1 v1_set1(float s)
+LAYER_V1_OP layer_v1 layer_v1_set1(float s)
 {
   return s;
 }
-V1_OP void v1_store(float *p, v1 a)
+LAYER_V1_OP void layer_v1_store(float *p, layer_v1 a)
 {
   p[0] = a;
 }
 
-#define V1_SWEEP static
-#define V1_OPAQUE(p) ((void)0)
+#define LAYER_V1_SWEEP static
+#define LAYER_V1_OPAQUE(p) ((void)0)
 
-V1_OP v1 v1_act(v1 a)
+LAYER_V1_OP layer_v1 layer_v1_act(layer_v1 a)
 {
-  return v1_max(v1_set1(0.0f), a);
+  return layer_v1_max(layer_v1_set1(0.0f), a);
 }
 
 /* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
@@ -570,42 +570,42 @@ static const layer_region layer_regions[59] = {
 };
 
 /* 1 pixel x 4 channels: 4 accumulators, 4 multiply-adds a step. */
-V1_OP void tile_1x1x4(const float *x, const float *b, const float *w,
+LAYER_V1_OP void layer_tile_1x1x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  const layer_v1 b_0 = layer_v1_load(b);
+  const layer_v1 b_1 = layer_v1_load(b + 1);
+  const layer_v1 b_2 = layer_v1_load(b + 2);
+  const layer_v1 b_3 = layer_v1_load(b + 3);
+  layer_v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 a_0 = v1_set1(s[0]);
-      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
-      acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
-      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
-      acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
-      const v1 w_2 = v1_load(w + kh * 60 + k * 4 + 2);
-      acc_0_2 = v1_fma(a_0, w_2, acc_0_2);
-      const v1 w_3 = v1_load(w + kh * 60 + k * 4 + 3);
-      acc_0_3 = v1_fma(a_0, w_3, acc_0_3);
+      LAYER_V1_OPAQUE(s);
+      const layer_v1 a_0 = layer_v1_set1(s[0]);
+      const layer_v1 w_0 = layer_v1_load(w + kh * 60 + k * 4);
+      acc_0_0 = layer_v1_fma(a_0, w_0, acc_0_0);
+      const layer_v1 w_1 = layer_v1_load(w + kh * 60 + k * 4 + 1);
+      acc_0_1 = layer_v1_fma(a_0, w_1, acc_0_1);
+      const layer_v1 w_2 = layer_v1_load(w + kh * 60 + k * 4 + 2);
+      acc_0_2 = layer_v1_fma(a_0, w_2, acc_0_2);
+      const layer_v1 w_3 = layer_v1_load(w + kh * 60 + k * 4 + 3);
+      acc_0_3 = layer_v1_fma(a_0, w_3, acc_0_3);
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 2, v1_act(acc_0_2));
-  v1_store(y + 3, v1_act(acc_0_3));
+  layer_v1_store(y, layer_v1_act(acc_0_0));
+  layer_v1_store(y + 1, layer_v1_act(acc_0_1));
+  layer_v1_store(y + 2, layer_v1_act(acc_0_2));
+  layer_v1_store(y + 3, layer_v1_act(acc_0_3));
 }
 
 /* One region, 1x1x4 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
+LAYER_V1_SWEEP void layer_sweep_1x1x4(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -618,80 +618,80 @@ V1_SWEEP void sweep_1x1x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x4(xt + col * a->x_col, bt, wt,
+      layer_tile_1x1x4(xt + col * a->x_col, bt, wt,
           yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 1x4 pixels x 4 channels: 16 accumulators, 16 multiply-adds a step. */
-V1_OP void tile_1x4x4(const float *x, const float *b, const float *w,
+LAYER_V1_OP void layer_tile_1x4x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2, acc_3_3 = b_3;
+  const layer_v1 b_0 = layer_v1_load(b);
+  const layer_v1 b_1 = layer_v1_load(b + 1);
+  const layer_v1 b_2 = layer_v1_load(b + 2);
+  const layer_v1 b_3 = layer_v1_load(b + 3);
+  layer_v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  layer_v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
+  layer_v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
+  layer_v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2, acc_3_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
-      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
-      const v1 w_2 = v1_load(w + kh * 60 + k * 4 + 2);
-      const v1 w_3 = v1_load(w + kh * 60 + k * 4 + 3);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      acc_0_2 = v1_fma(a, w_2, acc_0_2);
-      acc_0_3 = v1_fma(a, w_3, acc_0_3);
-      a = v1_set1(s[3]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      acc_1_2 = v1_fma(a, w_2, acc_1_2);
-      acc_1_3 = v1_fma(a, w_3, acc_1_3);
-      a = v1_set1(s[6]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      acc_2_2 = v1_fma(a, w_2, acc_2_2);
-      acc_2_3 = v1_fma(a, w_3, acc_2_3);
-      a = v1_set1(s[9]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-      acc_3_2 = v1_fma(a, w_2, acc_3_2);
-      acc_3_3 = v1_fma(a, w_3, acc_3_3);
+      LAYER_V1_OPAQUE(s);
+      const layer_v1 w_0 = layer_v1_load(w + kh * 60 + k * 4);
+      const layer_v1 w_1 = layer_v1_load(w + kh * 60 + k * 4 + 1);
+      const layer_v1 w_2 = layer_v1_load(w + kh * 60 + k * 4 + 2);
+      const layer_v1 w_3 = layer_v1_load(w + kh * 60 + k * 4 + 3);
+      layer_v1 a;
+      a = layer_v1_set1(s[0]);
+      acc_0_0 = layer_v1_fma(a, w_0, acc_0_0);
+      acc_0_1 = layer_v1_fma(a, w_1, acc_0_1);
+      acc_0_2 = layer_v1_fma(a, w_2, acc_0_2);
+      acc_0_3 = layer_v1_fma(a, w_3, acc_0_3);
+      a = layer_v1_set1(s[3]);
+      acc_1_0 = layer_v1_fma(a, w_0, acc_1_0);
+      acc_1_1 = layer_v1_fma(a, w_1, acc_1_1);
+      acc_1_2 = layer_v1_fma(a, w_2, acc_1_2);
+      acc_1_3 = layer_v1_fma(a, w_3, acc_1_3);
+      a = layer_v1_set1(s[6]);
+      acc_2_0 = layer_v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = layer_v1_fma(a, w_1, acc_2_1);
+      acc_2_2 = layer_v1_fma(a, w_2, acc_2_2);
+      acc_2_3 = layer_v1_fma(a, w_3, acc_2_3);
+      a = layer_v1_set1(s[9]);
+      acc_3_0 = layer_v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = layer_v1_fma(a, w_1, acc_3_1);
+      acc_3_2 = layer_v1_fma(a, w_2, acc_3_2);
+      acc_3_3 = layer_v1_fma(a, w_3, acc_3_3);
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 2, v1_act(acc_0_2));
-  v1_store(y + 3, v1_act(acc_0_3));
-  v1_store(y + 10, v1_act(acc_1_0));
-  v1_store(y + 10 + 1, v1_act(acc_1_1));
-  v1_store(y + 10 + 2, v1_act(acc_1_2));
-  v1_store(y + 10 + 3, v1_act(acc_1_3));
-  v1_store(y + 20, v1_act(acc_2_0));
-  v1_store(y + 20 + 1, v1_act(acc_2_1));
-  v1_store(y + 20 + 2, v1_act(acc_2_2));
-  v1_store(y + 20 + 3, v1_act(acc_2_3));
-  v1_store(y + 30, v1_act(acc_3_0));
-  v1_store(y + 30 + 1, v1_act(acc_3_1));
-  v1_store(y + 30 + 2, v1_act(acc_3_2));
-  v1_store(y + 30 + 3, v1_act(acc_3_3));
+  layer_v1_store(y, layer_v1_act(acc_0_0));
+  layer_v1_store(y + 1, layer_v1_act(acc_0_1));
+  layer_v1_store(y + 2, layer_v1_act(acc_0_2));
+  layer_v1_store(y + 3, layer_v1_act(acc_0_3));
+  layer_v1_store(y + 10, layer_v1_act(acc_1_0));
+  layer_v1_store(y + 10 + 1, layer_v1_act(acc_1_1));
+  layer_v1_store(y + 10 + 2, layer_v1_act(acc_1_2));
+  layer_v1_store(y + 10 + 3, layer_v1_act(acc_1_3));
+  layer_v1_store(y + 20, layer_v1_act(acc_2_0));
+  layer_v1_store(y + 20 + 1, layer_v1_act(acc_2_1));
+  layer_v1_store(y + 20 + 2, layer_v1_act(acc_2_2));
+  layer_v1_store(y + 20 + 3, layer_v1_act(acc_2_3));
+  layer_v1_store(y + 30, layer_v1_act(acc_3_0));
+  layer_v1_store(y + 30 + 1, layer_v1_act(acc_3_1));
+  layer_v1_store(y + 30 + 2, layer_v1_act(acc_3_2));
+  layer_v1_store(y + 30 + 3, layer_v1_act(acc_3_3));
 }
 
 /* One region, 1x4x4 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x4x4(const float *x, const float *packed, float *y,
+LAYER_V1_SWEEP void layer_sweep_1x4x4(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -704,80 +704,80 @@ V1_SWEEP void sweep_1x4x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x4x4(xt + col * a->x_col, bt, wt,
+      layer_tile_1x4x4(xt + col * a->x_col, bt, wt,
           yt + col * 40, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 4x1 pixels x 4 channels: 16 accumulators, 16 multiply-adds a step. */
-V1_OP void tile_4x1x4(const float *x, const float *b, const float *w,
+LAYER_V1_OP void layer_tile_4x1x4(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  const v1 b_2 = v1_load(b + 2);
-  const v1 b_3 = v1_load(b + 3);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2, acc_3_3 = b_3;
+  const layer_v1 b_0 = layer_v1_load(b);
+  const layer_v1 b_1 = layer_v1_load(b + 1);
+  const layer_v1 b_2 = layer_v1_load(b + 2);
+  const layer_v1 b_3 = layer_v1_load(b + 3);
+  layer_v1 acc_0_0 = b_0, acc_0_1 = b_1, acc_0_2 = b_2, acc_0_3 = b_3;
+  layer_v1 acc_1_0 = b_0, acc_1_1 = b_1, acc_1_2 = b_2, acc_1_3 = b_3;
+  layer_v1 acc_2_0 = b_0, acc_2_1 = b_1, acc_2_2 = b_2, acc_2_3 = b_3;
+  layer_v1 acc_3_0 = b_0, acc_3_1 = b_1, acc_3_2 = b_2, acc_3_3 = b_3;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
-      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
-      const v1 w_2 = v1_load(w + kh * 60 + k * 4 + 2);
-      const v1 w_3 = v1_load(w + kh * 60 + k * 4 + 3);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      acc_0_2 = v1_fma(a, w_2, acc_0_2);
-      acc_0_3 = v1_fma(a, w_3, acc_0_3);
-      a = v1_set1(s[96]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      acc_1_2 = v1_fma(a, w_2, acc_1_2);
-      acc_1_3 = v1_fma(a, w_3, acc_1_3);
-      a = v1_set1(s[192]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      acc_2_2 = v1_fma(a, w_2, acc_2_2);
-      acc_2_3 = v1_fma(a, w_3, acc_2_3);
-      a = v1_set1(s[288]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-      acc_3_2 = v1_fma(a, w_2, acc_3_2);
-      acc_3_3 = v1_fma(a, w_3, acc_3_3);
+      LAYER_V1_OPAQUE(s);
+      const layer_v1 w_0 = layer_v1_load(w + kh * 60 + k * 4);
+      const layer_v1 w_1 = layer_v1_load(w + kh * 60 + k * 4 + 1);
+      const layer_v1 w_2 = layer_v1_load(w + kh * 60 + k * 4 + 2);
+      const layer_v1 w_3 = layer_v1_load(w + kh * 60 + k * 4 + 3);
+      layer_v1 a;
+      a = layer_v1_set1(s[0]);
+      acc_0_0 = layer_v1_fma(a, w_0, acc_0_0);
+      acc_0_1 = layer_v1_fma(a, w_1, acc_0_1);
+      acc_0_2 = layer_v1_fma(a, w_2, acc_0_2);
+      acc_0_3 = layer_v1_fma(a, w_3, acc_0_3);
+      a = layer_v1_set1(s[96]);
+      acc_1_0 = layer_v1_fma(a, w_0, acc_1_0);
+      acc_1_1 = layer_v1_fma(a, w_1, acc_1_1);
+      acc_1_2 = layer_v1_fma(a, w_2, acc_1_2);
+      acc_1_3 = layer_v1_fma(a, w_3, acc_1_3);
+      a = layer_v1_set1(s[192]);
+      acc_2_0 = layer_v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = layer_v1_fma(a, w_1, acc_2_1);
+      acc_2_2 = layer_v1_fma(a, w_2, acc_2_2);
+      acc_2_3 = layer_v1_fma(a, w_3, acc_2_3);
+      a = layer_v1_set1(s[288]);
+      acc_3_0 = layer_v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = layer_v1_fma(a, w_1, acc_3_1);
+      acc_3_2 = layer_v1_fma(a, w_2, acc_3_2);
+      acc_3_3 = layer_v1_fma(a, w_3, acc_3_3);
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 2, v1_act(acc_0_2));
-  v1_store(y + 3, v1_act(acc_0_3));
-  v1_store(y + 320, v1_act(acc_1_0));
-  v1_store(y + 320 + 1, v1_act(acc_1_1));
-  v1_store(y + 320 + 2, v1_act(acc_1_2));
-  v1_store(y + 320 + 3, v1_act(acc_1_3));
-  v1_store(y + 640, v1_act(acc_2_0));
-  v1_store(y + 640 + 1, v1_act(acc_2_1));
-  v1_store(y + 640 + 2, v1_act(acc_2_2));
-  v1_store(y + 640 + 3, v1_act(acc_2_3));
-  v1_store(y + 960, v1_act(acc_3_0));
-  v1_store(y + 960 + 1, v1_act(acc_3_1));
-  v1_store(y + 960 + 2, v1_act(acc_3_2));
-  v1_store(y + 960 + 3, v1_act(acc_3_3));
+  layer_v1_store(y, layer_v1_act(acc_0_0));
+  layer_v1_store(y + 1, layer_v1_act(acc_0_1));
+  layer_v1_store(y + 2, layer_v1_act(acc_0_2));
+  layer_v1_store(y + 3, layer_v1_act(acc_0_3));
+  layer_v1_store(y + 320, layer_v1_act(acc_1_0));
+  layer_v1_store(y + 320 + 1, layer_v1_act(acc_1_1));
+  layer_v1_store(y + 320 + 2, layer_v1_act(acc_1_2));
+  layer_v1_store(y + 320 + 3, layer_v1_act(acc_1_3));
+  layer_v1_store(y + 640, layer_v1_act(acc_2_0));
+  layer_v1_store(y + 640 + 1, layer_v1_act(acc_2_1));
+  layer_v1_store(y + 640 + 2, layer_v1_act(acc_2_2));
+  layer_v1_store(y + 640 + 3, layer_v1_act(acc_2_3));
+  layer_v1_store(y + 960, layer_v1_act(acc_3_0));
+  layer_v1_store(y + 960 + 1, layer_v1_act(acc_3_1));
+  layer_v1_store(y + 960 + 2, layer_v1_act(acc_3_2));
+  layer_v1_store(y + 960 + 3, layer_v1_act(acc_3_3));
 }
 
 /* One region, 4x1x4 at a time: this part's share of its units. */
-V1_SWEEP void sweep_4x1x4(const float *x, const float *packed, float *y,
+LAYER_V1_SWEEP void layer_sweep_4x1x4(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -790,41 +790,41 @@ V1_SWEEP void sweep_4x1x4(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 1280 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x4(xt + col * a->x_col, bt, wt,
+      layer_tile_4x1x4(xt + col * a->x_col, bt, wt,
           yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 1 pixel x 2 channels: 2 accumulators, 2 multiply-adds a step. */
-V1_OP void tile_1x1x2(const float *x, const float *b, const float *w,
+LAYER_V1_OP void layer_tile_1x1x2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  const layer_v1 b_0 = layer_v1_load(b);
+  const layer_v1 b_1 = layer_v1_load(b + 1);
+  layer_v1 acc_0_0 = b_0, acc_0_1 = b_1;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 a_0 = v1_set1(s[0]);
-      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
-      acc_0_0 = v1_fma(a_0, w_0, acc_0_0);
-      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
-      acc_0_1 = v1_fma(a_0, w_1, acc_0_1);
+      LAYER_V1_OPAQUE(s);
+      const layer_v1 a_0 = layer_v1_set1(s[0]);
+      const layer_v1 w_0 = layer_v1_load(w + kh * 60 + k * 4);
+      acc_0_0 = layer_v1_fma(a_0, w_0, acc_0_0);
+      const layer_v1 w_1 = layer_v1_load(w + kh * 60 + k * 4 + 1);
+      acc_0_1 = layer_v1_fma(a_0, w_1, acc_0_1);
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
+  layer_v1_store(y, layer_v1_act(acc_0_0));
+  layer_v1_store(y + 1, layer_v1_act(acc_0_1));
 }
 
 /* One region, 1x1x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x1x2(const float *x, const float *packed, float *y,
+LAYER_V1_SWEEP void layer_sweep_1x1x2(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -837,72 +837,72 @@ V1_SWEEP void sweep_1x1x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x1x2(xt + col * a->x_col, bt, wt,
+      layer_tile_1x1x2(xt + col * a->x_col, bt, wt,
           yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 1x6 pixels x 2 channels: 12 accumulators, 12 multiply-adds a step. */
-V1_OP void tile_1x6x2(const float *x, const float *b, const float *w,
+LAYER_V1_OP void layer_tile_1x6x2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1;
-  v1 acc_4_0 = b_0, acc_4_1 = b_1;
-  v1 acc_5_0 = b_0, acc_5_1 = b_1;
+  const layer_v1 b_0 = layer_v1_load(b);
+  const layer_v1 b_1 = layer_v1_load(b + 1);
+  layer_v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  layer_v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  layer_v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  layer_v1 acc_3_0 = b_0, acc_3_1 = b_1;
+  layer_v1 acc_4_0 = b_0, acc_4_1 = b_1;
+  layer_v1 acc_5_0 = b_0, acc_5_1 = b_1;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
-      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      a = v1_set1(s[3]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      a = v1_set1(s[6]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      a = v1_set1(s[9]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-      a = v1_set1(s[12]);
-      acc_4_0 = v1_fma(a, w_0, acc_4_0);
-      acc_4_1 = v1_fma(a, w_1, acc_4_1);
-      a = v1_set1(s[15]);
-      acc_5_0 = v1_fma(a, w_0, acc_5_0);
-      acc_5_1 = v1_fma(a, w_1, acc_5_1);
+      LAYER_V1_OPAQUE(s);
+      const layer_v1 w_0 = layer_v1_load(w + kh * 60 + k * 4);
+      const layer_v1 w_1 = layer_v1_load(w + kh * 60 + k * 4 + 1);
+      layer_v1 a;
+      a = layer_v1_set1(s[0]);
+      acc_0_0 = layer_v1_fma(a, w_0, acc_0_0);
+      acc_0_1 = layer_v1_fma(a, w_1, acc_0_1);
+      a = layer_v1_set1(s[3]);
+      acc_1_0 = layer_v1_fma(a, w_0, acc_1_0);
+      acc_1_1 = layer_v1_fma(a, w_1, acc_1_1);
+      a = layer_v1_set1(s[6]);
+      acc_2_0 = layer_v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = layer_v1_fma(a, w_1, acc_2_1);
+      a = layer_v1_set1(s[9]);
+      acc_3_0 = layer_v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = layer_v1_fma(a, w_1, acc_3_1);
+      a = layer_v1_set1(s[12]);
+      acc_4_0 = layer_v1_fma(a, w_0, acc_4_0);
+      acc_4_1 = layer_v1_fma(a, w_1, acc_4_1);
+      a = layer_v1_set1(s[15]);
+      acc_5_0 = layer_v1_fma(a, w_0, acc_5_0);
+      acc_5_1 = layer_v1_fma(a, w_1, acc_5_1);
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 10, v1_act(acc_1_0));
-  v1_store(y + 10 + 1, v1_act(acc_1_1));
-  v1_store(y + 20, v1_act(acc_2_0));
-  v1_store(y + 20 + 1, v1_act(acc_2_1));
-  v1_store(y + 30, v1_act(acc_3_0));
-  v1_store(y + 30 + 1, v1_act(acc_3_1));
-  v1_store(y + 40, v1_act(acc_4_0));
-  v1_store(y + 40 + 1, v1_act(acc_4_1));
-  v1_store(y + 50, v1_act(acc_5_0));
-  v1_store(y + 50 + 1, v1_act(acc_5_1));
+  layer_v1_store(y, layer_v1_act(acc_0_0));
+  layer_v1_store(y + 1, layer_v1_act(acc_0_1));
+  layer_v1_store(y + 10, layer_v1_act(acc_1_0));
+  layer_v1_store(y + 10 + 1, layer_v1_act(acc_1_1));
+  layer_v1_store(y + 20, layer_v1_act(acc_2_0));
+  layer_v1_store(y + 20 + 1, layer_v1_act(acc_2_1));
+  layer_v1_store(y + 30, layer_v1_act(acc_3_0));
+  layer_v1_store(y + 30 + 1, layer_v1_act(acc_3_1));
+  layer_v1_store(y + 40, layer_v1_act(acc_4_0));
+  layer_v1_store(y + 40 + 1, layer_v1_act(acc_4_1));
+  layer_v1_store(y + 50, layer_v1_act(acc_5_0));
+  layer_v1_store(y + 50 + 1, layer_v1_act(acc_5_1));
 }
 
 /* One region, 1x6x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x6x2(const float *x, const float *packed, float *y,
+LAYER_V1_SWEEP void layer_sweep_1x6x2(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -915,60 +915,60 @@ V1_SWEEP void sweep_1x6x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x6x2(xt + col * a->x_col, bt, wt,
+      layer_tile_1x6x2(xt + col * a->x_col, bt, wt,
           yt + col * 60, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 1x4 pixels x 2 channels: 8 accumulators, 8 multiply-adds a step. */
-V1_OP void tile_1x4x2(const float *x, const float *b, const float *w,
+LAYER_V1_OP void layer_tile_1x4x2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1;
+  const layer_v1 b_0 = layer_v1_load(b);
+  const layer_v1 b_1 = layer_v1_load(b + 1);
+  layer_v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  layer_v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  layer_v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  layer_v1 acc_3_0 = b_0, acc_3_1 = b_1;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
-      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      a = v1_set1(s[3]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      a = v1_set1(s[6]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      a = v1_set1(s[9]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
+      LAYER_V1_OPAQUE(s);
+      const layer_v1 w_0 = layer_v1_load(w + kh * 60 + k * 4);
+      const layer_v1 w_1 = layer_v1_load(w + kh * 60 + k * 4 + 1);
+      layer_v1 a;
+      a = layer_v1_set1(s[0]);
+      acc_0_0 = layer_v1_fma(a, w_0, acc_0_0);
+      acc_0_1 = layer_v1_fma(a, w_1, acc_0_1);
+      a = layer_v1_set1(s[3]);
+      acc_1_0 = layer_v1_fma(a, w_0, acc_1_0);
+      acc_1_1 = layer_v1_fma(a, w_1, acc_1_1);
+      a = layer_v1_set1(s[6]);
+      acc_2_0 = layer_v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = layer_v1_fma(a, w_1, acc_2_1);
+      a = layer_v1_set1(s[9]);
+      acc_3_0 = layer_v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = layer_v1_fma(a, w_1, acc_3_1);
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 10, v1_act(acc_1_0));
-  v1_store(y + 10 + 1, v1_act(acc_1_1));
-  v1_store(y + 20, v1_act(acc_2_0));
-  v1_store(y + 20 + 1, v1_act(acc_2_1));
-  v1_store(y + 30, v1_act(acc_3_0));
-  v1_store(y + 30 + 1, v1_act(acc_3_1));
+  layer_v1_store(y, layer_v1_act(acc_0_0));
+  layer_v1_store(y + 1, layer_v1_act(acc_0_1));
+  layer_v1_store(y + 10, layer_v1_act(acc_1_0));
+  layer_v1_store(y + 10 + 1, layer_v1_act(acc_1_1));
+  layer_v1_store(y + 20, layer_v1_act(acc_2_0));
+  layer_v1_store(y + 20 + 1, layer_v1_act(acc_2_1));
+  layer_v1_store(y + 30, layer_v1_act(acc_3_0));
+  layer_v1_store(y + 30 + 1, layer_v1_act(acc_3_1));
 }
 
 /* One region, 1x4x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_1x4x2(const float *x, const float *packed, float *y,
+LAYER_V1_SWEEP void layer_sweep_1x4x2(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -981,72 +981,72 @@ V1_SWEEP void sweep_1x4x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 320 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_1x4x2(xt + col * a->x_col, bt, wt,
+      layer_tile_1x4x2(xt + col * a->x_col, bt, wt,
           yt + col * 40, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 6x1 pixels x 2 channels: 12 accumulators, 12 multiply-adds a step. */
-V1_OP void tile_6x1x2(const float *x, const float *b, const float *w,
+LAYER_V1_OP void layer_tile_6x1x2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1;
-  v1 acc_4_0 = b_0, acc_4_1 = b_1;
-  v1 acc_5_0 = b_0, acc_5_1 = b_1;
+  const layer_v1 b_0 = layer_v1_load(b);
+  const layer_v1 b_1 = layer_v1_load(b + 1);
+  layer_v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  layer_v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  layer_v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  layer_v1 acc_3_0 = b_0, acc_3_1 = b_1;
+  layer_v1 acc_4_0 = b_0, acc_4_1 = b_1;
+  layer_v1 acc_5_0 = b_0, acc_5_1 = b_1;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
-      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      a = v1_set1(s[96]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      a = v1_set1(s[192]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      a = v1_set1(s[288]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
-      a = v1_set1(s[384]);
-      acc_4_0 = v1_fma(a, w_0, acc_4_0);
-      acc_4_1 = v1_fma(a, w_1, acc_4_1);
-      a = v1_set1(s[480]);
-      acc_5_0 = v1_fma(a, w_0, acc_5_0);
-      acc_5_1 = v1_fma(a, w_1, acc_5_1);
+      LAYER_V1_OPAQUE(s);
+      const layer_v1 w_0 = layer_v1_load(w + kh * 60 + k * 4);
+      const layer_v1 w_1 = layer_v1_load(w + kh * 60 + k * 4 + 1);
+      layer_v1 a;
+      a = layer_v1_set1(s[0]);
+      acc_0_0 = layer_v1_fma(a, w_0, acc_0_0);
+      acc_0_1 = layer_v1_fma(a, w_1, acc_0_1);
+      a = layer_v1_set1(s[96]);
+      acc_1_0 = layer_v1_fma(a, w_0, acc_1_0);
+      acc_1_1 = layer_v1_fma(a, w_1, acc_1_1);
+      a = layer_v1_set1(s[192]);
+      acc_2_0 = layer_v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = layer_v1_fma(a, w_1, acc_2_1);
+      a = layer_v1_set1(s[288]);
+      acc_3_0 = layer_v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = layer_v1_fma(a, w_1, acc_3_1);
+      a = layer_v1_set1(s[384]);
+      acc_4_0 = layer_v1_fma(a, w_0, acc_4_0);
+      acc_4_1 = layer_v1_fma(a, w_1, acc_4_1);
+      a = layer_v1_set1(s[480]);
+      acc_5_0 = layer_v1_fma(a, w_0, acc_5_0);
+      acc_5_1 = layer_v1_fma(a, w_1, acc_5_1);
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 320, v1_act(acc_1_0));
-  v1_store(y + 320 + 1, v1_act(acc_1_1));
-  v1_store(y + 640, v1_act(acc_2_0));
-  v1_store(y + 640 + 1, v1_act(acc_2_1));
-  v1_store(y + 960, v1_act(acc_3_0));
-  v1_store(y + 960 + 1, v1_act(acc_3_1));
-  v1_store(y + 1280, v1_act(acc_4_0));
-  v1_store(y + 1280 + 1, v1_act(acc_4_1));
-  v1_store(y + 1600, v1_act(acc_5_0));
-  v1_store(y + 1600 + 1, v1_act(acc_5_1));
+  layer_v1_store(y, layer_v1_act(acc_0_0));
+  layer_v1_store(y + 1, layer_v1_act(acc_0_1));
+  layer_v1_store(y + 320, layer_v1_act(acc_1_0));
+  layer_v1_store(y + 320 + 1, layer_v1_act(acc_1_1));
+  layer_v1_store(y + 640, layer_v1_act(acc_2_0));
+  layer_v1_store(y + 640 + 1, layer_v1_act(acc_2_1));
+  layer_v1_store(y + 960, layer_v1_act(acc_3_0));
+  layer_v1_store(y + 960 + 1, layer_v1_act(acc_3_1));
+  layer_v1_store(y + 1280, layer_v1_act(acc_4_0));
+  layer_v1_store(y + 1280 + 1, layer_v1_act(acc_4_1));
+  layer_v1_store(y + 1600, layer_v1_act(acc_5_0));
+  layer_v1_store(y + 1600 + 1, layer_v1_act(acc_5_1));
 }
 
 /* One region, 6x1x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_6x1x2(const float *x, const float *packed, float *y,
+LAYER_V1_SWEEP void layer_sweep_6x1x2(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -1059,60 +1059,60 @@ V1_SWEEP void sweep_6x1x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 1920 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_6x1x2(xt + col * a->x_col, bt, wt,
+      layer_tile_6x1x2(xt + col * a->x_col, bt, wt,
           yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
 }
 
 /* 4x1 pixels x 2 channels: 8 accumulators, 8 multiply-adds a step. */
-V1_OP void tile_4x1x2(const float *x, const float *b, const float *w,
+LAYER_V1_OP void layer_tile_4x1x2(const float *x, const float *b, const float *w,
     float *y, ptrdiff_t kh_taps, ptrdiff_t kw_taps)
 {
   /* Every accumulator starts from its channel's bias. */
-  const v1 b_0 = v1_load(b);
-  const v1 b_1 = v1_load(b + 1);
-  v1 acc_0_0 = b_0, acc_0_1 = b_1;
-  v1 acc_1_0 = b_0, acc_1_1 = b_1;
-  v1 acc_2_0 = b_0, acc_2_1 = b_1;
-  v1 acc_3_0 = b_0, acc_3_1 = b_1;
+  const layer_v1 b_0 = layer_v1_load(b);
+  const layer_v1 b_1 = layer_v1_load(b + 1);
+  layer_v1 acc_0_0 = b_0, acc_0_1 = b_1;
+  layer_v1 acc_1_0 = b_0, acc_1_1 = b_1;
+  layer_v1 acc_2_0 = b_0, acc_2_1 = b_1;
+  layer_v1 acc_3_0 = b_0, acc_3_1 = b_1;
 
   /* One step: a vector of weights times one input of each pixel, s. */
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t k = 0; k < kw_taps * 3; ++k) {
       const float *s = x + kh * 96 + k;
-      V1_OPAQUE(s);
-      const v1 w_0 = v1_load(w + kh * 60 + k * 4);
-      const v1 w_1 = v1_load(w + kh * 60 + k * 4 + 1);
-      v1 a;
-      a = v1_set1(s[0]);
-      acc_0_0 = v1_fma(a, w_0, acc_0_0);
-      acc_0_1 = v1_fma(a, w_1, acc_0_1);
-      a = v1_set1(s[96]);
-      acc_1_0 = v1_fma(a, w_0, acc_1_0);
-      acc_1_1 = v1_fma(a, w_1, acc_1_1);
-      a = v1_set1(s[192]);
-      acc_2_0 = v1_fma(a, w_0, acc_2_0);
-      acc_2_1 = v1_fma(a, w_1, acc_2_1);
-      a = v1_set1(s[288]);
-      acc_3_0 = v1_fma(a, w_0, acc_3_0);
-      acc_3_1 = v1_fma(a, w_1, acc_3_1);
+      LAYER_V1_OPAQUE(s);
+      const layer_v1 w_0 = layer_v1_load(w + kh * 60 + k * 4);
+      const layer_v1 w_1 = layer_v1_load(w + kh * 60 + k * 4 + 1);
+      layer_v1 a;
+      a = layer_v1_set1(s[0]);
+      acc_0_0 = layer_v1_fma(a, w_0, acc_0_0);
+      acc_0_1 = layer_v1_fma(a, w_1, acc_0_1);
+      a = layer_v1_set1(s[96]);
+      acc_1_0 = layer_v1_fma(a, w_0, acc_1_0);
+      acc_1_1 = layer_v1_fma(a, w_1, acc_1_1);
+      a = layer_v1_set1(s[192]);
+      acc_2_0 = layer_v1_fma(a, w_0, acc_2_0);
+      acc_2_1 = layer_v1_fma(a, w_1, acc_2_1);
+      a = layer_v1_set1(s[288]);
+      acc_3_0 = layer_v1_fma(a, w_0, acc_3_0);
+      acc_3_1 = layer_v1_fma(a, w_1, acc_3_1);
     }
   }
 
   /* Activation and store. */
-  v1_store(y, v1_act(acc_0_0));
-  v1_store(y + 1, v1_act(acc_0_1));
-  v1_store(y + 320, v1_act(acc_1_0));
-  v1_store(y + 320 + 1, v1_act(acc_1_1));
-  v1_store(y + 640, v1_act(acc_2_0));
-  v1_store(y + 640 + 1, v1_act(acc_2_1));
-  v1_store(y + 960, v1_act(acc_3_0));
-  v1_store(y + 960 + 1, v1_act(acc_3_1));
+  layer_v1_store(y, layer_v1_act(acc_0_0));
+  layer_v1_store(y + 1, layer_v1_act(acc_0_1));
+  layer_v1_store(y + 320, layer_v1_act(acc_1_0));
+  layer_v1_store(y + 320 + 1, layer_v1_act(acc_1_1));
+  layer_v1_store(y + 640, layer_v1_act(acc_2_0));
+  layer_v1_store(y + 640 + 1, layer_v1_act(acc_2_1));
+  layer_v1_store(y + 960, layer_v1_act(acc_3_0));
+  layer_v1_store(y + 960 + 1, layer_v1_act(acc_3_1));
 }
 
 /* One region, 4x1x2 at a time: this part's share of its units. */
-V1_SWEEP void sweep_4x1x2(const float *x, const float *packed, float *y,
+LAYER_V1_SWEEP void layer_sweep_4x1x2(const float *x, const float *packed, float *y,
     const layer_region *a, int part, int parts)
 {
   const ptrdiff_t units = (ptrdiff_t)a->blocks * a->row_tiles;
@@ -1125,7 +1125,7 @@ V1_SWEEP void sweep_4x1x2(const float *x, const float *packed, float *y,
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 1280 + oc;
     for (ptrdiff_t col = 0; col < a->col_tiles; ++col) {
-      tile_4x1x2(xt + col * a->x_col, bt, wt,
+      layer_tile_4x1x2(xt + col * a->x_col, bt, wt,
           yt + col * 10, a->kh_taps, a->kw_taps);
     }
   }
@@ -1135,28 +1135,28 @@ static void layer_body(const float *x, const float *packed, float *y,
     int part, int parts)
 {
   for (int r = 0; r < 16; ++r) {
-    sweep_1x1x4(x, packed, y, &layer_regions[r], part, parts);
+    layer_sweep_1x1x4(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 16; r < 21; ++r) {
-    sweep_1x4x4(x, packed, y, &layer_regions[r], part, parts);
+    layer_sweep_1x4x4(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 21; r < 25; ++r) {
-    sweep_4x1x4(x, packed, y, &layer_regions[r], part, parts);
+    layer_sweep_4x1x4(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 25; r < 41; ++r) {
-    sweep_1x1x2(x, packed, y, &layer_regions[r], part, parts);
+    layer_sweep_1x1x2(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 41; r < 46; ++r) {
-    sweep_1x6x2(x, packed, y, &layer_regions[r], part, parts);
+    layer_sweep_1x6x2(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 46; r < 51; ++r) {
-    sweep_1x4x2(x, packed, y, &layer_regions[r], part, parts);
+    layer_sweep_1x4x2(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 51; r < 55; ++r) {
-    sweep_6x1x2(x, packed, y, &layer_regions[r], part, parts);
+    layer_sweep_6x1x2(x, packed, y, &layer_regions[r], part, parts);
   }
   for (int r = 55; r < 59; ++r) {
-    sweep_4x1x2(x, packed, y, &layer_regions[r], part, parts);
+    layer_sweep_4x1x2(x, packed, y, &layer_regions[r], part, parts);
   }
 }
 

@@ -20,8 +20,10 @@ from convgen.kernels.tiled import lowering as tiled
 from convgen.kernels.tiled.lowering import packing_of, peel, tiled_plan
 from convgen.kernels.tiled.step import latency, most_vectors
 from convgen.kernels.tiled.step import limits as step_limits
+from convgen.kernels.windows import lowering as windows
+from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, View
-from convgen.spec.elements import Sections
+from convgen.spec.elements import Sections, arrays_of
 from convgen.spec.model import ConvSpec, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target
@@ -39,6 +41,7 @@ def fits(spec: ConvSpec) -> bool:
 def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     """Every tile that the registers hold, for each vector width that is not mostly empty."""
     if core.serves(spec, target):
+        yield from (s for s in windows.candidates(spec, target) if s.family is name)
         yield from core.candidates(spec, _step(spec, target))
         return
     isas = isas_of(spec, target)
@@ -56,6 +59,8 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
 
 def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """Raises ScheduleError where the tile does not fit the target."""
+    if schedule.lanes > 1 and windows.serves(spec, target):
+        return windows.lower(spec, schedule, target)
     if spec.quantized and schedule.lanes > 1:
         return dots.direct_plan(spec, schedule, target)
     if spec.quantized:
@@ -86,6 +91,8 @@ def _step(spec: ConvSpec, target: Target) -> CoreStep | None:
 
 def cost(plan: KernelPlan) -> Cost:
     """Cycles of every tile: of each step of its reduction what binds (``step``), and its ends."""
+    if isinstance(plan.body, WindowBody):
+        return windows.cost(plan)
     if core.serves(plan.spec, plan.target):
         return core.cost(plan)
     target, isa = plan.target, plan.body.isa
@@ -109,12 +116,20 @@ def cost(plan: KernelPlan) -> Cost:
         taps = region.area.kh_taps * region.area.kw_taps
         # Biases, activation or scaling, stores, and the loops' own cost.
         start = 12 + (dots.END if plan.spec.quantized and isa.lanes > 1 else 1.5) * mr * nv
+        if plan.view.y_channel > 1 and isa.lanes > 1:  # lane by lane, into as many planes
+            start += _scatter(plan) * mr * region.tile.channels
         tile = taps * -(-plan.packing.ic // isa.depth) * step + start
         row = 12 + region.col_tiles * tile
         spent = row * region.row_tiles * region.blocks
         bounds[bound] = bounds.get(bound, 0.0) + spent
     repeats = plan.view.groups * plan.spec.batch
     return Cost(sum(bounds.values()) * repeats, max(bounds, key=lambda key: bounds[key]))
+
+
+def _scatter(plan: KernelPlan) -> float:
+    """Cycles to store one lane into its plane; planes a page apart share the first cache's sets."""
+    apart = plan.view.y_channel * arrays_of(plan.spec).y.size
+    return 8.0 if apart % 4096 == 0 else 2.5
 
 
 def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:

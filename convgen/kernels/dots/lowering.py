@@ -81,6 +81,20 @@ def stage_of(spec: ConvSpec) -> Stage:
     return Stage(h, w, spec.c, p.top, p.left, spec.quant.x_zero)
 
 
+def seen_through(spec: ConvSpec, stage: Stage) -> ConvSpec:
+    """What tiles see: the padded copy."""
+    return replace(spec, h=stage.h, w=stage.w, padding=Padding(), layout=Layout.NHWC)
+
+
+def stored_as(view: View, spec: ConvSpec) -> View:
+    """The same walk, its outputs where the layer itself has them."""
+    outer = view_of(spec)
+    return replace(
+        view, y_image=outer.y_image, y_row=outer.y_row, y_pixel=outer.y_pixel,
+        y_channel=outer.y_channel, y_group=outer.y_group,
+    )  # fmt: skip
+
+
 def direct_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """Dense and grouped layers. Raises ScheduleError where the tile does not fit."""
     from convgen.kernels.direct.lowering import walk
@@ -89,14 +103,9 @@ def direct_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPla
     _check(isa, schedule, most_pixels(isa, schedule.vectors))
     stage = stage_of(spec) if staged(spec, isa.depth) else None
     seen = spec
-    if stage is not None:  # what tiles see: the padded copy
-        seen = replace(spec, h=stage.h, w=stage.w, padding=Padding(), layout=Layout.NHWC)
-        view, areas = view_of(seen), peel(seen)
-        outer = view_of(spec)
-        view = replace(
-            view, y_image=outer.y_image, y_row=outer.y_row, y_pixel=outer.y_pixel,
-            y_channel=outer.y_channel, y_group=outer.y_group,
-        )  # fmt: skip
+    if stage is not None:
+        seen = seen_through(spec, stage)
+        view, areas = stored_as(view_of(seen), spec), peel(seen)
     else:
         view, areas = walk(spec, schedule)
     flat = stage is not None and spec.groups == 1 and spec.dw == 1
@@ -114,15 +123,18 @@ def depthwise_plan(
     most: int,
     walked: tuple[View, list[Rectangle]],
     loops: tuple[Loop, ...],
+    stage: Stage | None = None,
 ) -> KernelPlan:
-    """One product a lane; ``most``: pixels that the registers hold."""
+    """One product a lane; ``most``: pixels that the registers hold. ``stage``: the copy that is
+    walked, where channels do not lie side by side in x."""
     isa = isa_of(spec, schedule, target)
     _check(isa, schedule, most)
     view, areas = walked
+    seen = spec if stage is None else seen_through(spec, stage)
     if tall(spec, isa, view) and all(area.kh_taps for area in areas):
-        return _tall_plan(spec, schedule, target, isa, most, view, areas)
-    packing = _packing(spec, view, isa, 1, False, 1, False)
-    return _plan(spec, spec, schedule, target, isa, view, areas, packing, loops, None, most)
+        return _tall_plan(spec, seen, schedule, target, isa, most, view, areas, stage)
+    packing = _packing(spec, view, isa, 1, False, 1, stage is not None)
+    return _plan(spec, seen, schedule, target, isa, view, areas, packing, loops, stage, most)
 
 
 def tall(spec: ConvSpec, isa: VectorIsa, view: View) -> bool:
@@ -145,18 +157,20 @@ def tall_cycles(plan: KernelPlan, region: Region) -> float:
 
 def _tall_plan(
     spec: ConvSpec,
+    seen: ConvSpec,
     schedule: Schedule,
     target: Target,
     isa: DotIsa,
     most: int,
     view: View,
     areas: list[Rectangle],
+    stage: Stage | None,
 ) -> KernelPlan:
     """Weights are packed in the patterns that tiles meet; a region's first tap says which."""
-    packing = _packing(spec, view, isa, 4, False, 4, False)
+    packing = _packing(spec, view, isa, 4, False, 4, stage is not None)
     places = replace(packing_of(spec, view, isa.lanes), ic=4)
     regions = regions_of(
-        spec, view, places, schedule, areas, isa, lambda isa, vectors: most, small=MOST_OUTPUTS
+        seen, view, places, schedule, areas, isa, lambda isa, vectors: most, small=MOST_OUTPUTS
     )
     patterns: list[Pattern] = []
     placed = []
@@ -173,9 +187,13 @@ def _tall_plan(
         packing, runs=len(patterns) * spec.kw, patterns=tuple(patterns), taps=spec.kh * spec.kw
     )
     strides = packing_of(spec, view, isa.lanes)
-    operations = _operations(spec, isa, tuple(placed), packing, False, isa.has("narrow4"))
-    body = DotBody(isa, schedule.family, tuple(placed), (), operations)
-    return KernelPlan(spec, schedule, target, view, strides, (body,), sections=packing)
+    batches = isa.has("narrow4") and view.y_channel == 1
+    operations = _operations(spec, isa, tuple(placed), packing, False, batches)
+    body = DotBody(isa, schedule.family, tuple(placed), (), operations, stage=stage)
+    room = stage.bytes if stage else 0
+    return KernelPlan(
+        spec, schedule, target, view, strides, (body,), workspace_bytes=room, sections=packing
+    )
 
 
 def _check(isa: DotIsa, schedule: Schedule, most: int) -> None:
@@ -269,9 +287,8 @@ def scaling(spec: ConvSpec, isa: VectorIsa) -> Scaling:
     float32 where that is the same and the instruction set has what it takes."""
     how = requantization(spec)
     if how is None:
-        plain = spec.layout is Layout.NHWC and spec.activation.kind is Act.NONE
-        return Scaling("sums" if plain else "lanes")
-    if how.table or spec.layout is not Layout.NHWC:
+        return Scaling("sums" if spec.activation.kind is Act.NONE else "lanes")
+    if how.table:
         return Scaling("lanes")
     limits = ELEMENTS[spec.dtype].limits
     low = None if how.low == limits[0] else how.low

@@ -16,6 +16,8 @@ from convgen.kernels.dots import lowering as dots
 from convgen.kernels.dots.body import DotPacking
 from convgen.kernels.face import Cost, isas_of, view_of
 from convgen.kernels.tiled.lowering import check_lanes, packing_of, peel, tiled_plan
+from convgen.kernels.windows import lowering as windows
+from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, Region, Tile, View
 from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import ConvSpec, Layout
@@ -52,11 +54,14 @@ class Lanewise:
             spec.groups > 1
             and spec.icg == spec.ocg
             and spec.icg in self.sizes
-            and spec.layout is Layout.NHWC
+            and (spec.layout is Layout.NHWC or spec.quantized)
         )
 
     def candidates(self, spec: ConvSpec, target: Target) -> Iterator[Schedule]:
         """Every tile that the registers hold, for each vector that holds whole groups."""
+        if windows.serves(spec, target):
+            yield from (s for s in windows.candidates(spec, target) if s.family is self.name)
+            return
         isas = isas_of(spec, target)
         for isa in isas:
             half_empty = isa.lanes >= 2 * spec.oc and isa is not isas[-1]
@@ -91,6 +96,8 @@ class Lanewise:
                 f"schedule: family {self.name} takes NHWC layers with several groups of {sizes} "
                 "channels in and as many out; use family direct"
             )
+        if windows.serves(spec, target):
+            return windows.lower(spec, schedule, target)
         if spec.quantized:
             return self._dots(spec, schedule, target)
         isa = check_lanes(spec, schedule, target)
@@ -108,14 +115,18 @@ class Lanewise:
 
     def _dots(self, spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
         isa = dots.isa_of(spec, schedule, target)
-        view, areas = _walk(spec, schedule)
+        stage = None if spec.layout is Layout.NHWC else dots.stage_of(spec)
+        view, areas = _walk(dots.seen_through(spec, stage) if stage else spec, schedule)
+        view = dots.stored_as(view, spec) if stage else view
         places = replace(packing_of(spec, view, isa.lanes), ic=1)
         loops = _reduce(spec, view, places, any(not area.kh_taps for area in areas))
         most = _most_pixels(spec, isa, schedule.vectors)
-        return dots.depthwise_plan(spec, schedule, target, most, (view, areas), loops)
+        return dots.depthwise_plan(spec, schedule, target, most, (view, areas), loops, stage)
 
     def cost(self, plan: KernelPlan) -> Cost:
         """Cycles of every tile: its work in the core, and what its lines of memory cost."""
+        if isinstance(plan.body, WindowBody):
+            return windows.cost(plan)
         spec = plan.spec
         cycles = 0.0
         for region in plan.regions:

@@ -64,7 +64,7 @@ def planar_text(plan: KernelPlan, body: PlanarBody) -> PlanarText:
     tables: Tables = {}
     names = _tile_names(plan, body)
     split = _split(plan, body, tables)
-    gather = None if body.network is None else _network(body, body.network, tables)
+    gather = None if body.network is None else _network(plan.spec.name, body, body.network, tables)
     bands = -(-spec.oh // body.band)
     leads = range(0, body.lead, body.isa.lanes)
     gaps = spec.sh > spec.receptive_field[0]  # rows that no window reads, and so nobody copies
@@ -102,14 +102,16 @@ def _lines(numbers: tuple[int, ...]) -> tuple[str, ...]:
 # -- rows to planes --------------------------------------------------------------------------------
 
 
-def _network(body: PlanarBody, network: Network, tables: Tables) -> SimpleNamespace:
+def _network(name: str, body: PlanarBody, network: Network, tables: Tables) -> SimpleNamespace:
     """Picks as C, their lanes in tables that equal ones share."""
     v = body.isa.prefix
     picks = []
     for pick in network.picks:
         table = tables.setdefault(pick.lanes, len(tables))
         picks.append(
-            SimpleNamespace(name=pick.name, value=f"{v}_pick({pick.a}, {pick.b}, lanes[{table}])")
+            SimpleNamespace(
+                name=pick.name, value=f"{v}_pick({pick.a}, {pick.b}, {name}_lanes[{table}])"
+            )
         )
     return SimpleNamespace(inputs=network.inputs, picks=picks, outputs=network.outputs)
 
@@ -119,7 +121,7 @@ def _split(plan: KernelPlan, body: PlanarBody, tables: Tables) -> SimpleNamespac
     split, isa, v = body.split, body.isa, body.isa.prefix
     if split.network is None:
         return None
-    network = _network(body, split.network, tables)
+    network = _network(plan.spec.name, body, split.network, tables)
     steps = []
     for name, count in (("split", isa.lanes), ("split_rest", split.rest)):
         if not (split.rest if name == "split_rest" else split.whole):
@@ -141,7 +143,13 @@ def _split(plan: KernelPlan, body: PlanarBody, tables: Tables) -> SimpleNamespac
             for place, out in zip(split.places, network.outputs, strict=True)
         ]
         steps.append(
-            SimpleNamespace(name=name, count=count, loads=loads, picks=network.picks, stores=stores)
+            SimpleNamespace(
+                name=f"{plan.spec.name}_{name}",
+                count=count,
+                loads=loads,
+                picks=network.picks,
+                stores=stores,
+            )
         )
     x_step = isa.lanes * plan.spec.sw * plan.view.x_pixel
     starts = [

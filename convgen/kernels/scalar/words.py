@@ -13,8 +13,9 @@ from convgen.ctext.body import plus, times
 from convgen.kernels.core.lowering import serves
 from convgen.kernels.core.words import StepText, step_sum_zero, step_text
 from convgen.kernels.tiled.tile import TileText, counted, loop_text, tap_params, tile_text
+from convgen.numbers.fixed_steps import FixedSteps, fixed_steps
 from convgen.plan.kernel import Body, KernelPlan, Region
-from convgen.spec.elements import arrays_of
+from convgen.spec.elements import Sections, arrays_of
 from convgen.spec.model import Act, ConvSpec
 from convgen.spec.quant import Rounding
 from convgen.spec.requantize import input_reach, requantization, weight_room
@@ -25,6 +26,7 @@ WORDS = {
     "fixed": "A sum as an output: scaled in fixed point, rounded twice as TFLite's reference is.",
     "once": "A sum as an output: scaled in fixed point, rounded once, halves up.",
     "float": "A sum as an output: scaled in float, rounded half to even, saturated.",
+    "steps": "A sum as an output: one multiply-add, shown to give what the spec's rounding does.",
     "sum": "The sum is the output.",
 }
 
@@ -61,6 +63,12 @@ class RequantText:
     shifts: SimpleNamespace | None = None
     rights: SimpleNamespace | None = None
     scales: SimpleNamespace | None = None
+    call: str = ""
+    addend: str = ""
+    addends: SimpleNamespace | None = None
+    down: int = 0
+    type_low: int = 0
+    type_high: int = 0
     table: SimpleNamespace | None = None
     w_zeros: SimpleNamespace | None = None
 
@@ -71,6 +79,7 @@ class ScalarText:
     offset, a value, or an accumulator and its channel. ``limit``: how pack bounds sums, or None."""
 
     isa: VectorIsa
+    name: str
     prefix: str
     table: str
     regions: tuple[Region, ...]
@@ -116,12 +125,13 @@ class ScalarText:
 def scalar_text(plan: KernelPlan, body: Body) -> ScalarText:
     """The words of a plan whose elements are no float32."""
     spec, view = plan.spec, plan.view
-    assert plan.sections is not None
+    assert isinstance(plan.sections, Sections)
     groups, images = view.groups, spec.batch
     arrays, depth = arrays_of(spec), plan.packing.depth
     requant, rows = requant_text(spec), times("kh", plan.packing.kw)
     return ScalarText(
         isa=body.isa,
+        name=spec.name,
         prefix=body.isa.prefix,
         table=f"{spec.name}_regions",
         regions=body.regions,
@@ -227,12 +237,13 @@ def _integer_words(plan: KernelPlan, body: Body, requant: RequantText) -> dict[s
     }
 
 
-def requant_text(spec: ConvSpec) -> RequantText:
-    """The words of an 8-bit layer's output."""
+def requant_text(spec: ConvSpec, *, fixed: str = "") -> RequantText:
+    """The words of an 8-bit layer's output. ``fixed``: the C function that scales by one
+    multiply-add of 64 bits, where there is one; it is taken where it is shown to agree."""
     assert spec.quant is not None
     y = arrays_of(spec).y.c
     zeros = spec.quant.weight.zero_point
-    w_zeros = _numbers(zeros) if len(set(zeros)) > 1 else None
+    w_zeros = numbers(zeros) if len(set(zeros)) > 1 else None
     how = requantization(spec)
     if how is None:
         relu = spec.activation.kind is Act.RELU
@@ -242,7 +253,7 @@ def requant_text(spec: ConvSpec) -> RequantText:
         "low": how.low,
         "high": how.high,
         "span": max(how.high - how.zero, how.zero - how.low),
-        "table": _numbers(how.table) if how.table else None,
+        "table": numbers(how.table) if how.table else None,
         "first": plus(-how.low),
         "w_zeros": w_zeros,
     }
@@ -253,17 +264,20 @@ def requant_text(spec: ConvSpec) -> RequantText:
         several = len(set(literals)) > 1
         found |= {
             "scale": f"{spec.name}_scales[oc]" if several else literals[0],
-            "scales": _numbers(literals) if several else None,
+            "scales": numbers(literals) if several else None,
             "oc_param": ", ptrdiff_t oc" if several else "",
         }
         return RequantText("float", WORDS["float"], y, **found)
+    steps = fixed_steps(how) if fixed else None
+    if steps is not None:
+        return RequantText("steps", WORDS["steps"], y, **found, **_steps_text(spec, steps, fixed))
     kind = "once" if how.rounding is Rounding.TFLITE_SINGLE else "fixed"
     several = len(set(zip(how.factors, how.shifts, strict=True))) > 1
     rights = [-shift - 1 for shift in how.shifts]
     plainly = kind == "fixed" and min(rights) >= 0
     found |= {
         "factor": f"{spec.name}_factors[oc]" if several else str(how.factors[0]),
-        "factors": _numbers(how.factors) if several else None,
+        "factors": numbers(how.factors) if several else None,
         "left": max(how.shifts) > 0,
         "positive": kind == "fixed" and how.low >= how.zero,
         "lowest": kind == "fixed" and how.low == how.zero,
@@ -271,14 +285,30 @@ def requant_text(spec: ConvSpec) -> RequantText:
     }
     if plainly:
         found["right"] = f"{spec.name}_rights[oc]" if several else str(rights[0])
-        found["rights"] = _numbers(rights) if several else None
+        found["rights"] = numbers(rights) if several else None
     else:
         found["shift"] = f"{spec.name}_shifts[oc]" if several else str(how.shifts[0])
-        found["shifts"] = _numbers(how.shifts) if several else None
+        found["shifts"] = numbers(how.shifts) if several else None
     return RequantText(kind, WORDS[kind], y, **found)
 
 
-def _numbers(values: Iterable[object]) -> SimpleNamespace:
+def _steps_text(spec: ConvSpec, steps: FixedSteps, call: str) -> dict[str, Any]:
+    several = len(set(zip(steps.factors, steps.addends, strict=True))) > 1
+    addends = [f"INT64_C({value})" for value in steps.addends]
+    return {
+        "call": call,
+        "factor": f"{spec.name}_factors[oc]" if several else str(steps.factors[0]),
+        "factors": numbers(steps.factors) if several else None,
+        "addend": f"{spec.name}_addends[oc]" if several else addends[0],
+        "addends": numbers(addends) if several else None,
+        "down": steps.shift,
+        "type_low": arrays_of(spec).y.limits[0],
+        "type_high": arrays_of(spec).y.limits[1],
+        "oc_param": ", ptrdiff_t oc" if several else "",
+    }
+
+
+def numbers(values: Iterable[object]) -> SimpleNamespace:
     texts = [str(value) for value in values]
     lines = textwrap.wrap(", ".join(texts) + ",", COLUMNS)
     return SimpleNamespace(count=len(texts), text=lines)

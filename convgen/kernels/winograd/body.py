@@ -146,7 +146,9 @@ class WinogradBody:
     [planes][block][NR], transform back.
     ``v_pitch``, ``v_plane``, ``m_plane``: elements from tile to tile and from matrix to matrix,
     padded so that no two streams share all their cache sets. ``fetch_in``, ``fetch_out``:
-    images too large for the second cache, whose lines are asked for ahead.
+    images too large for the second cache, whose lines are asked for ahead. ``band``: of planes
+    (NCHW), elements of the rows that a row of tiles reads, copied first so that the channels of a
+    pixel lie side by side; 0 where they lie so in x.
     """
 
     isa: VectorIsa
@@ -166,6 +168,7 @@ class WinogradBody:
     work: Work
     fetch_in: bool = False
     fetch_out: bool = False
+    band: int = 0
 
     @property
     def flat(self) -> bool:
@@ -210,9 +213,15 @@ class WinogradBody:
     @property
     def scratch(self) -> int:
         """Elements of workspace: v, m, and a patch of alpha x alpha vectors; between two passes of
-        a transform a second one."""
+        a transform a second one; of planes a band, and a tile's outputs channel by channel."""
         patches = (1 if self.flat else 2) * self.isa.lanes
-        return self.planes * (self.v_plane + self.m_plane + patches)
+        turned = self.band + self.outputs * self.isa.lanes if self.band else 0
+        return self.planes * (self.v_plane + self.m_plane + patches) + turned
+
+    @property
+    def outputs(self) -> int:
+        """Of a tile and a channel."""
+        return self.high.m * self.wide.m
 
     @property
     def regions(self) -> tuple[()]:

@@ -2,8 +2,9 @@
 
 Tiles of m x m outputs (1 x m or m x 1 for a filter of one row or column) are transformed in blocks
 that stay in the cache, multiplied with the transformed filters as small matrix products, one for
-each of a tile's inputs, and transformed back. Takes NHWC layers with one group whose spec allows it
-(``accuracy: fast``); a dilated one goes as dense phases.
+each of a tile's inputs, and transformed back. Takes layers with one group whose spec allows it
+(``accuracy: fast``); a dilated one goes as dense phases. Of planes (NCHW) the rows under a row of
+tiles are transposed first, and so are the outputs of each tile.
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target, VectorIsa
 
 name = Family.WINOGRAD
+TURNED = 5.0  # cycles to transpose a square of lanes x lanes elements, for each lane
 # The m whose errors stay small, by filter.
 _OUTPUTS = {
     (3, 3): (2, 3, 4, 6), (5, 5): (2, 4),
@@ -58,7 +60,6 @@ def fits(spec: ConvSpec) -> bool:
         and phases
         and filled
         and spec.c >= LEAST_CHANNELS
-        and spec.layout is Layout.NHWC
         and spec.dtype is DType.FLOAT32
         and spec.accuracy is Accuracy.FAST
     )
@@ -90,7 +91,7 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """Raises ScheduleError for a layer this family does not take, or a tile that does not fit."""
     if not fits(spec):
         raise ScheduleError(
-            "schedule: family winograd takes NHWC layers with a filter of 3x3, 5x5, 1xN or Nx1 "
+            "schedule: family winograd takes layers with a filter of 3x3, 5x5, 1xN or Nx1 "
             "(N 3, 5 or 7), stride 1, one group, equal dilations that divide the padding at top "
             "and left, "
             f"C >= {LEAST_CHANNELS} and accuracy fast; use family direct"
@@ -118,11 +119,13 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
         packing, kh=high.alpha, kw=wide.alpha, winograd=((high.m, high.r), (wide.m, wide.r))
     )
     check_blocks(packing, schedule)
-    own = replace(
-        _body(spec, packing, schedule, isa, target),
-        fetch_in=4 * spec.h * spec.w * spec.c > target.l2,
-        fetch_out=4 * spec.oh * spec.ow * spec.oc > target.l2,
-    )
+    own = _body(spec, packing, schedule, isa, target)
+    if not own.band:
+        own = replace(
+            own,
+            fetch_in=4 * spec.h * spec.w * spec.c > target.l2,
+            fetch_out=4 * spec.oh * spec.ow * spec.oc > target.l2,
+        )
     bodies = [own]
     if isa.lanes > 1:
         _, rows, vectors = PLAIN_TILE
@@ -155,8 +158,18 @@ def cost(plan: KernelPlan) -> Cost:
     high = _inner(spec.oh // d, body.high, spec.h // d)
     edge = 1 - high * _inner(spec.ow // d, body.wide, spec.w // d)
     transforms = body.count * ((1 + edge) * inward * ic_vectors + outward * oc_vectors)
+    transforms += _turning(spec, body) if body.band else 0.0
     bound = "FMA" if products > stream else "weights from L3" if rate > 6 else "weights from memory"
     return Cost(max(products, stream) + transforms, bound)
+
+
+def _turning(spec: ConvSpec, body: WinogradBody) -> float:
+    """Cycles to transpose the rows under every row of tiles, and the outputs of every tile."""
+    lanes = body.isa.lanes
+    rows = body.count // body.cols * body.high.alpha
+    inputs = rows * -(-spec.w // lanes) * -(-spec.c // lanes) * TURNED * lanes
+    outputs = body.outputs / lanes * TURNED * lanes + 1.5 * lanes * body.high.m
+    return inputs + body.count * -(-spec.oc // lanes) * outputs
 
 
 def _rate(target: Target, filters: int) -> float:
@@ -246,6 +259,9 @@ def _body(
     mats = matrices(along.m, along.r)
     used = {"load", "store", "set1", "fma", "add", *activation_operations(spec)}
     used |= {*program(mats.at).operations, *program(mats.bt).operations}
+    turned = spec.layout is not Layout.NHWC
+    squares = min(spec.w, spec.c) >= isa.lanes or high.m * wide.m >= isa.lanes
+    used |= {"transpose"} if turned and squares and isa.has("transpose") else set()
     assert high.alpha * wide.alpha * packing.ic == packing.depth
     return WinogradBody(
         isa=isa, family=name, operations=tuple(sorted(used)), high=high, wide=wide,
@@ -253,4 +269,5 @@ def _body(
         tile=tile, last=None if last == tile else last,
         v_pitch=pitch, v_plane=plane, m_plane=m_plane,
         work=_work(spec, target, isa, (high, wide), tile),
+        band=high.alpha * spec.w * spec.c if turned else 0,
     )  # fmt: skip

@@ -24,6 +24,8 @@ class WinogradText(BodyText):
     of x, of y, and of patches with a tile's inputs and outputs. ``k_row``, ``k_col``: what takes
     row and column of a ``flat`` tile's first place to its k-th; ``apart``: what a number of a
     tile's rows or columns is multiplied with. ``last_...``: where the last tile lies that is whole.
+    ``turned``: x and y are planes; ``x_channel`` and ``y_channel`` lie between them, and ``x_row``,
+    ``x_pixel`` are those of the band. ``square``: whether there is an operation that transposes.
     """
 
     packing: Packing
@@ -68,6 +70,12 @@ class WinogradText(BodyText):
     y_image: int
     y_row: int
     y_pixel: int
+    x_channel: int
+    y_channel: int
+    turned: bool
+    square: bool
+    band: int
+    row_of: str
     x_steps: str
     y_steps: str
     in_steps: str
@@ -106,8 +114,13 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
     spec, view, packing, isa = plan.spec, plan.view, plan.packing, body.isa
     high, wide, flat = body.high, body.wide, body.flat
     mats = matrices(body.along.m, body.along.r)
-    d = spec.dh
+    d, turned = spec.dh, body.band > 0
     m_pitch = body.tile.vectors * isa.lanes
+    # Rows of a band are those that tiles read, whatever the dilation.
+    down, x_row, x_pixel = d * view.x_row, view.x_row, view.x_pixel
+    if turned:
+        down, x_row, x_pixel = spec.w * spec.c, spec.w * spec.c, spec.c
+    k_row = "0" if high == IDENTITY else "k"
     return WinogradText(
         **common(plan, body),
         packing=packing,
@@ -122,9 +135,12 @@ def winograd_text(plan: KernelPlan, body: WinogradBody) -> WinogradText:
         last_ih=spec.h - 1 - (high.alpha - 1) * d, last_iw=spec.w - 1 - (wide.alpha - 1) * d,
         last_oh=spec.oh - 1 - (high.m - 1) * d, last_ow=spec.ow - 1 - (wide.m - 1) * d,
         apart=f" * {d}" if d > 1 else "",
-        x_image=view.x_image, x_row=view.x_row, x_pixel=view.x_pixel,
+        x_image=view.x_image, x_row=x_row, x_pixel=x_pixel,
         y_image=view.y_image, y_row=view.y_row, y_pixel=view.y_pixel,
-        x_steps=_steps(body, d * view.x_row, d * view.x_pixel),
+        x_channel=view.x_channel, y_channel=view.y_channel,
+        turned=turned, square="transpose" in body.operations, band=body.band,
+        row_of=(k_row if flat else "i") if turned else "h",
+        x_steps=_steps(body, down, d * x_pixel),
         y_steps=_steps(body, d * view.y_row, d * view.y_pixel),
         in_steps=_steps(body, wide.alpha * isa.lanes, isa.lanes),
         out_steps=_steps(body, wide.m * isa.lanes, isa.lanes),

@@ -67,7 +67,7 @@ def parse_network_file(path: str | os.PathLike[str]) -> NetworkSpec:
 def parse_network_bytes(data: bytes, source: str) -> NetworkSpec:
     """The same for the bytes of a file or a stream, which need not even be text."""
     if len(data) > MAX_NETWORK_BYTES:
-        raise SpecError([Diagnostic(source, 0, 0, "E002", too_large(MAX_NETWORK_BYTES))])
+        raise SpecError([Diagnostic(source, 0, 0, "E002", too_large("network:"))])
     data = data.removeprefix(codecs.BOM_UTF8)
     try:
         text = data.decode("utf-8")

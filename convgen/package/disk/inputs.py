@@ -15,6 +15,7 @@ from convgen.choose.limits import NO_LIMITS, SizeLimits
 from convgen.package.disk.binding import Binding, Python
 from convgen.render import templates_folder
 from convgen.spec.model import (
+    ArrayWeights,
     Calibration,
     InitWeights,
     Layer,
@@ -98,7 +99,8 @@ def _of_quant(layer: Layer) -> Iterator[PurePath]:
 
 
 def _weights_content(layer: Layer) -> object:
-    drawn = layer.weights if isinstance(layer.weights, InitWeights) else None
+    known = isinstance(layer.weights, (InitWeights, ArrayWeights))
+    drawn = layer.weights if known else None
     return drawn, [hashlib.sha256(path.read_bytes()).hexdigest() for path in weight_files(layer)]
 
 

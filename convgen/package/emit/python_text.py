@@ -9,7 +9,8 @@ from convgen.kernels.winograd.body import WinogradBody
 from convgen.plan.kernel import KernelPlan
 from convgen.render import environment
 from convgen.spec.elements import Element, arrays_of
-from convgen.spec.model import Act, Calibration, ConvSpec, InitWeights, Layer
+from convgen.spec.model import Act, Calibration, ConvSpec, InitWeights, Layer, WeightLayout
+from convgen.spec.requantize import input_reach
 from convgen.spec.resolved import quant_mapping, resolved_mapping
 
 
@@ -36,7 +37,9 @@ class PackageText:
     """What the module's templates print. Shapes are Python literals; ``None`` is any batch.
 
     ``image_shape`` and ``out_image_shape``: without the batch. ``*_types``: of the type stub.
-    ``out_shape``, ``images``, ``packed_pointer``: expressions inside ``run`` and ``bind``.
+    ``reach``: max|x - zero| of an 8-bit layer, else 0. ``filters_last``: is the weights' last axis
+    the output channels? ``out_shape``, ``images``, ``packed_pointer``: expressions inside ``run``
+    and ``bind``.
     """
 
     name: str
@@ -58,6 +61,9 @@ class PackageText:
     image_shape: str
     weight_shape: str
     bias_shape: str
+    reach: int
+    weight_zeros: str
+    filters_last: bool
     output_shape: str
     out_image_shape: str
     out_shape: str
@@ -137,6 +143,9 @@ def package_text(layer: Layer, plan: KernelPlan, extension: str) -> PackageText:
         image_shape=repr(x_shape[1:]),
         weight_shape=repr(spec.w_shape),
         bias_shape=repr(spec.b_shape),
+        reach=input_reach(spec) if spec.quantized else 0,
+        weight_zeros=repr(spec.quant.weight.zero_point if spec.quant else ()),
+        filters_last=spec.weight_layout is WeightLayout.HWIO,
         output_shape=repr(y_shape),
         out_image_shape=repr(y_shape[1:]),
         out_shape="shape" if spec.batch_any else repr(y_shape),

@@ -80,6 +80,64 @@ _JOIN_4 = (
 )
 
 
+# Pairs of elements, then of pairs, then the halves change places.
+_TRANSPOSE_4 = (
+    "__m128 a = _mm_loadu_ps(p), b = _mm_loadu_ps(p + step);\n"
+    "  __m128 c = _mm_loadu_ps(p + 2 * step), d = _mm_loadu_ps(p + 3 * step);\n"
+    "  _MM_TRANSPOSE4_PS(a, b, c, d);\n"
+    "  _mm_storeu_ps(q, a);\n"
+    "  _mm_storeu_ps(q + to, b);\n"
+    "  _mm_storeu_ps(q + 2 * to, c);\n"
+    "  _mm_storeu_ps(q + 3 * to, d);"
+)
+
+
+_ALTERNATE_8 = (
+    "const __m256d t = _mm256_castps_pd(_mm256_shuffle_ps(a, b, {imm}));\n"
+    "  return _mm256_castpd_ps(_mm256_permute4x64_pd(t, 0xd8));"
+)
+_ALTERNATE_16 = "_mm512_permutex2var_ps(\n      a, _mm512_setr_epi32({places}), b)"
+
+
+def _transpose_8() -> str:
+    """Rows come as halves, the fifth beside the first: no shuffle crosses 128 bits."""
+    lines = []
+    for half in (0, 4):
+        for i in range(4):
+            low, high = (f"p{_steps(j, 'step')}{f' + {half}' if half else ''}" for j in (i, i + 4))
+            lines.append(
+                f"const __m256 r_{half + i} = _mm256_insertf128_ps(\n"
+                f"      _mm256_castps128_ps256(_mm_loadu_ps({low})), _mm_loadu_ps({high}), 1);"
+            )
+    for half in (0, 4):
+        a, b, c, d = (f"r_{half + i}" for i in range(4))
+        for name, x, y in (("s", a, b), ("t", c, d)):
+            for part in ("lo", "hi"):
+                value = f"_mm256_unpack{part}_ps({x}, {y})"
+                lines.append(f"const __m256 {name}_{half}_{part} = {value};")
+        for i, (part, mask) in enumerate((p, m) for p in ("lo", "hi") for m in ("0x44", "0xee")):
+            value = f"_mm256_shuffle_ps(s_{half}_{part}, t_{half}_{part}, {mask})"
+            lines.append(f"_mm256_storeu_ps(q{_steps(half + i, 'to')}, {value});")
+    return "\n  ".join(lines)
+
+
+def _steps(count: int, step: str) -> str:
+    return "" if count == 0 else f" + {step}" if count == 1 else f" + {count} * {step}"
+
+
+def _transpose_16() -> str:
+    """Four squares of 8 x 8, by AVX's instructions, which AVX-512 has."""
+    square = _transpose_8().replace("\n", "\n    ")
+    return (
+        "for (int k = 0; k < 4; ++k, p += 8, q += 8 * to) {\n"
+        "    if (k == 2) {\n"
+        "      p += 8 * step - 16;\n"
+        "      q += 8 - 16 * to;\n"
+        "    }\n"
+        f"    {square}\n  }}"
+    )
+
+
 def _spreads(lanes: int, within_four: str, within_eight: str) -> dict[str, str]:
     """Spreads by an immediate inside 128 bits, by a vector of indices across them."""
     found = {}
@@ -118,6 +176,9 @@ AVX512 = VectorIsa(
                 "store_part": "_mm512_mask_storeu_ps(p, (__mmask16)((1u << n) - 1u), a)",
                 "join": "_mm512_mask_mov_ps(b, (__mmask16)((1u << n) - 1u), a)",
                 "pick": "_mm512_permutex2var_ps(a, _mm512_loadu_si512(from), b)",
+                "transpose": _transpose_16(),
+                "evens": _ALTERNATE_16.format(places=", ".join(str(2 * i) for i in range(16))),
+                "odds": _ALTERNATE_16.format(places=", ".join(str(2 * i + 1) for i in range(16))),
                 **_spreads(
                     16,
                     KEPT.format("_mm512_permute_ps(a, {imm})"),
@@ -152,6 +213,9 @@ AVX2 = VectorIsa(
                 "store_part": "__m256 h = a;\n" + _STORE_8,
                 "join": "_mm256_blendv_ps(b, a, _mm256_castsi256_ps(_mm256_cmpgt_epi32(\n"
                 "      _mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))))",
+                "transpose": _transpose_8(),
+                "evens": _ALTERNATE_8.format(imm="0x88"),
+                "odds": _ALTERNATE_8.format(imm="0xdd"),
                 **_spreads(
                     8,
                     "_mm256_permute_ps(a, {imm})",
@@ -184,6 +248,9 @@ AVX2_HALF = VectorIsa(
                 "_mm_setr_epi32(0, 1, 2, 3)))",
                 "store_part": "__m128 q = a;\n" + _STORE_4,
                 "join": _JOIN_4,
+                "transpose": _TRANSPOSE_4,
+                "evens": "_mm_shuffle_ps(a, b, 0x88)",
+                "odds": "_mm_shuffle_ps(a, b, 0xdd)",
                 **_spreads(4, "_mm_shuffle_ps(a, a, {imm})", ""),
             },
             "_mm_fmadd_ps(a, b, c)",
@@ -211,6 +278,9 @@ SSE2 = VectorIsa(
                 "load_part": "_mm_setr_ps(p[0], n > 1 ? p[1] : 0.0f, n > 2 ? p[2] : 0.0f, 0.0f)",
                 "store_part": "__m128 q = a;\n" + _STORE_4,
                 "join": _JOIN_4,
+                "transpose": _TRANSPOSE_4,
+                "evens": "_mm_shuffle_ps(a, b, 0x88)",
+                "odds": "_mm_shuffle_ps(a, b, 0xdd)",
                 **_spreads(4, "_mm_shuffle_ps(a, a, {imm})", ""),
             },
             "_mm_add_ps(_mm_mul_ps(a, b), c)",

@@ -1,0 +1,85 @@
+"""Long lines of C, broken where a person would break them.
+
+Names at file scope carry the layer's name, whose length a template cannot know; so the text is
+brought within ``WIDTH`` columns once, behind all templates. Only white space changes.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+WIDTH = 100
+_BREAKS = (", ", " = ", " ? ", " : ", " && ", " || ", " + ", " - ", " * ", ") ")
+_REMARK = re.compile(r"^(\s*)(\S.*?)\s*(/\* .* \*/)$")
+
+
+def wrapped(text: str) -> str:
+    """The text with every line within ``WIDTH`` columns, where its names let it be."""
+    lines = text.split("\n")
+    if all(len(line) <= WIDTH for line in lines):
+        return text
+    return "\n".join(part for line in lines for part in _fitted(line))
+
+
+def _fitted(line: str) -> Iterator[str]:
+    if len(line) <= WIDTH or line.startswith("#") or line.lstrip().startswith("*"):
+        yield line
+        return
+    remark = _REMARK.match(line)
+    if remark:  # a remark behind a statement goes before it
+        indent, code, words = remark.groups()
+        yield from _comment(indent, words)
+        yield from _fitted(indent + code)
+    elif line.lstrip().startswith("/*"):
+        yield from _comment(line[: len(line) - len(line.lstrip())], line.strip())
+    else:
+        yield from _statement(line)
+
+
+def _statement(line: str) -> Iterator[str]:
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    while len(line) > WIDTH:
+        place = _place(line)
+        if place is None:
+            break
+        yield line[:place].rstrip()
+        line = indent + line[place:].lstrip()
+    yield line
+
+
+def _place(line: str) -> int | None:
+    """Where to break: the outermost place that fits, the last of those."""
+    start = len(line) - len(line.lstrip())
+    depth, quoted = 0, False
+    best: tuple[int, int] | None = None
+    for i in range(start, min(len(line), WIDTH)):
+        char = line[i]
+        quoted ^= char == '"'
+        if quoted:
+            continue
+        depth += (char in "([{") - (char in ")]}")
+        mark = next((m for m in _BREAKS if line.startswith(m, i)), None)
+        if mark is None or i == start:
+            continue
+        # Operators lead the next line, commas and brackets end this one.
+        place = i + 1 if mark[0] in ",)" or mark == " = " else i
+        place += 2 if mark == " = " else 0
+        if place <= WIDTH and (best is None or depth <= best[0]):
+            best = depth, place
+    return None if best is None else best[1]
+
+
+def _comment(indent: str, words: str) -> Iterator[str]:
+    """A comment of one line as one of several."""
+    if len(indent) + len(words) <= WIDTH:
+        yield indent + words
+        return
+    body = words.removeprefix("/*").removesuffix("*/").split()
+    line = f"{indent}/*"
+    for word in body:
+        if len(line) + 1 + len(word) > WIDTH - 3:
+            yield line
+            line = f"{indent}  "
+        line += f" {word}"
+    yield f"{line} */"

@@ -1,0 +1,1 @@
+"""Convolution over planes (NCHW): pixels of a row in lanes, weights broadcast."""

@@ -1,0 +1,40 @@
+"""Lines of C brought within the columns: white space alone changes."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from convgen.ctext.wrap import WIDTH, wrapped
+
+LONG = "a" * 40
+LINES = {
+    "arguments": f"  {LONG} = {LONG}_fma({LONG}, {LONG}, {LONG}_set1(1.0f));",
+    "declaration": f"static void {LONG}_sweep(const float *x, const float *packed, float *{LONG},",
+    "remark": f"  const {LONG} magic = {LONG}_set1(12582912.0f); /* adding it rounds */",
+    "comment": f"  /* {' '.join(['words'] * 30)} */",
+    "condition": f"  return {LONG}_has(1, 2) && {LONG}_has(3, 4) && {LONG}_has(5, 6);",
+}
+
+
+@pytest.mark.parametrize("name", LINES)
+def test_a_long_line_fits_and_means_the_same(name: str) -> None:
+    line = LINES[name]
+    text = wrapped(line)
+    assert max(map(len, text.split("\n"))) <= WIDTH < len(line)
+    assert sorted(re.findall(r"\S+", text)) == sorted(re.findall(r"\S+", line))
+
+
+def test_what_fits_stays() -> None:
+    text = f"int a;\n  {'b' * (WIDTH - 2)}\n"
+    assert wrapped(text) == text
+
+
+def test_strings_directives_and_endless_names_stay_whole() -> None:
+    for line in (
+        f'  f("{", ".join([LONG] * 3)}");',
+        f"#define A {LONG} + {LONG} + {LONG}",
+        LONG * 3,
+    ):
+        assert wrapped(line) == line
