@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from convgen.network.graph import Builder, Elem, Quantization
 from convgen.network.ops.face import Op
-from convgen.network.plan import Arena, Buffer, NetworkPlan, Room, Slot, Step, contiguous
+from convgen.network.plan import Arena, Buffer, NetworkPlan, Room, Slot, Step, WeightItem, contiguous
 from convgen.package.network.program import Functions, Program
 from convgen.package.network.text import network_files
 from convgen.target import Target
@@ -33,6 +33,7 @@ class Case:
     y_dtype: Elem = Elem.FLOAT32
     strides: tuple[tuple[int, ...] | None, ...] = ()
     quants: tuple[Quantization | None, ...] = ()
+    constants: tuple[tuple[Array, Quantization | None], ...] = ()
 
 
 def slots_of(case: Case, at: int) -> tuple[list[Slot], Slot]:
@@ -65,12 +66,23 @@ def program(cases: Sequence[Case], target: Target, name: str = "net") -> Program
         buffers[y.buffer] = Buffer(y.buffer, Room.OUTPUT, y.size, at)
         builder._new(type(builder.values[reads[0].value])(y.value, y.shape, y.dtype, y.quant))
         outputs.append(y.value)
-        steps.append(Step(f"s{at}", case.op, tuple(reads), (y,), (f"node{at}",)))
+        held = [f"c{at}_{i}" for i in range(len(case.constants))]
+        for key, (array, quant) in zip(held, case.constants, strict=True):
+            builder.constant(key, array, quant)
+        weights, bias = (held + [None, None])[:2]
+        steps.append(
+            Step(f"s{at}", case.op, tuple(reads), (y,), (f"node{at}",), None, weights, bias)
+        )
     graph = _loose(builder, outputs)
-    functions = Functions(name, target)
+    functions = Functions(name, target, graph)
     calls = functions.calls(steps)
     arena = Arena(MappingProxyType({}), MappingProxyType({}), 0, 0, 0)
-    plan = NetworkPlan(graph, tuple(steps), MappingProxyType(buffers), arena, ())
+    items = []
+    for step in steps:
+        if size := functions.needs(step).packed:
+            start = items[-1].offset + items[-1].bytes if items else 0
+            items.append(WeightItem(-(-start // 64) * 64, size, step.name))
+    plan = NetworkPlan(graph, tuple(steps), MappingProxyType(buffers), arena, tuple(items))
     return Program(name, plan, target, tuple(functions.found.values()), calls)
 
 
@@ -89,7 +101,8 @@ def _loose(builder: Builder, outputs: Sequence[str]) -> Any:
         inputs=tuple(builder.inputs),
         outputs=tuple(outputs),
         values=builder.values,
-        constants={},
+        constants=builder.constants,
+        rounding=builder.rounding,
         metadata={},
     )
 
@@ -119,5 +132,6 @@ def run_step(
         io[[s.value for s in program.inputs].index(slot.value)] = array.ctypes.data
     io[len(program.inputs) + step] = y.ctypes.data
     function = getattr(library, f"{program.name}_step")
+    weights = ctypes.c_void_p.in_dll(library, f"{program.name}_weights")
     for part in range(parts):
-        function(step, None, io, None, part, parts)
+        function(step, ctypes.byref(weights), io, None, part, parts)

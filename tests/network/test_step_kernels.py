@@ -25,6 +25,7 @@ RNG = np.random.default_rng(20)
 Array = NDArray[Any]
 I8 = Elem.INT8
 B, R, A = ops.BinaryFn, ops.ReduceFn, Activation
+U, LINEAR = ops.UnaryFn, ops.ResizeMode.LINEAR
 HALF = ((1, 1), (1, 1))
 NONE = ((0, 0), (0, 0))
 
@@ -77,6 +78,45 @@ FLOATS = {
     "mean of rows": Case(ops.Reduce(R.MEAN, (1,)), (real(30, 49),), (30, 1)),
     "sum of all": Case(ops.Reduce(R.SUM, (0,)), (real(30, 1),), (1, 1)),
     "min apart": Case(ops.Reduce(R.MIN, (1,)), (real(3, 5),), (3, 1), strides=((1, 3), None)),
+    "abs": Case(ops.Unary(U.ABS), (real(40),), (40,)),
+    "square": Case(ops.Unary(U.SQUARE), (real(40),), (40,)),
+    "reciprocal": Case(ops.Unary(U.RECIPROCAL), (real(40),), (40,)),
+    "exp": Case(ops.Unary(U.EXP), (real(40) * 20,), (40,)),
+    "elu": Case(ops.Unary(U.ELU, alpha=0.7), (real(500) * 3,), (500,)),
+    "selu": Case(ops.Unary(U.SELU, alpha=1.67, gamma=1.05), (real(50) * 3,), (50,)),
+    "hard_sigmoid": Case(ops.Unary(U.HARD_SIGMOID, alpha=0.2, beta=0.5), (real(50) * 3,), (50,)),
+    "resize linear": Case(ops.Resize((2, 9, 7, 11), mode=LINEAR), (real(2, 4, 5, 11),),
+                          (2, 9, 7, 11)),
+    "resize corners": Case(
+        ops.Resize((1, 3, 10, 8), mode=LINEAR, coordinates=ops.Coordinates.ALIGN_CORNERS),
+        (real(1, 6, 5, 8),), (1, 3, 10, 8),
+    ),
+    "resize planes": Case(ops.Resize((3, 9, 7), mode=LINEAR), (real(3, 4, 5),), (3, 9, 7)),
+    "resize nearest": Case(ops.Resize((1, 7, 5, 4)), (real(1, 3, 4, 4),), (1, 7, 5, 4)),
+    "resize down": Case(
+        ops.Resize((1, 2, 3, 4), coordinates=ops.Coordinates.ASYMMETRIC, nearest=ops.Nearest.FLOOR),
+        (real(1, 5, 7, 4),), (1, 2, 3, 4),
+    ),
+    "lrn": Case(ops.LocalResponseNorm(5, 0.9, 0.75, 1.0, -1), (real(3, 30),), (3, 30)),
+    "lrn even, apart": Case(ops.LocalResponseNorm(4, 0.5, 0.5, 2.0, 0), (real(6, 3),), (6, 3)),
+    "lrn wide": Case(ops.LocalResponseNorm(9, 0.5, 0.5, 2.0, -1), (real(2, 5),), (2, 5)),
+    "transposed": Case(
+        ops.ConvTransposed((3, 3), (2, 2), ((1, 0), (1, 1)), (1, 1), True, A(Act.RELU)),
+        (real(2, 5, 6, 7),), (2, 10, 11, 19),
+        constants=((real(3, 3, 7, 19), None), (real(19), None)),
+    ),
+    "transposed far apart": Case(
+        ops.ConvTransposed((2, 2), (3, 3), NONE, (1, 1), True), (real(1, 4, 9, 5),),
+        (1, 11, 26, 40), constants=((real(2, 2, 5, 40), None),),
+    ),
+    "transposed groups": Case(
+        ops.ConvTransposed((4, 4), (2, 2), HALF, (1, 1), True, groups=2), (real(1, 4, 12, 6),),
+        (1, 8, 24, 8), constants=((real(4, 4, 3, 8), None), (real(8), None)),
+    ),
+    "transposed dilated": Case(
+        ops.ConvTransposed((3, 3), (2, 1), HALF, (2, 2), True, output_padding=(1, 0)),
+        (real(1, 4, 5, 3),), (1, 10, 7, 4), constants=((real(3, 3, 3, 4), None),),
+    ),
     "softmax": Case(ops.Softmax(-1), (real(3, 10),), (3, 10)),
     "softmax long": Case(ops.Softmax(-1, beta=2.0), (real(1, 1000),), (1, 1000)),
     "softmax across": Case(ops.Softmax(1), (real(2, 5, 37),), (2, 5, 37)),
@@ -114,6 +154,19 @@ INTEGERS = {
                  quants=(quant(0.03, -100), quant(0.02, 10))),
     "max of pixels": Case(ops.Reduce(R.MAX, (1, 2)), (eight(2, 7, 7, 20),), (2, 1, 1, 20), I8,
                           quants=(quant(0.03, -100),) * 2),
+    "resize": Case(ops.Resize((1, 9, 7, 5), mode=LINEAR), (eight(1, 4, 5, 5),), (1, 9, 7, 5), I8,
+                   quants=(quant(0.1),) * 2),
+    "resize corners": Case(
+        ops.Resize((1, 3, 8, 5), mode=LINEAR, coordinates=ops.Coordinates.ALIGN_CORNERS),
+        (eight(1, 4, 5, 5),), (1, 3, 8, 5), I8, quants=(quant(0.1),) * 2,
+    ),
+    "transposed": Case(
+        ops.ConvTransposed((3, 3), (2, 2), ((1, 0), (1, 1)), (1, 1), True, A(Act.RELU)),
+        (eight(2, 5, 6, 7),), (2, 10, 11, 9), I8, quants=(quant(0.1, 5), quant(0.3, -20)),
+        constants=((eight(3, 3, 7, 9), Quantization(tuple(
+            RNG.uniform(0.002, 0.02, 9).astype(np.float32).tolist()), (0,) * 9, 3)),
+            (RNG.integers(-999, 999, 9).astype(np.int32), None)),
+    ),
     "softmax": Case(ops.Softmax(-1), (eight(3, 10),), (3, 10), I8,
                     quants=(quant(0.1, 5), quant(1 / 256, -128))),
     "softmax across": Case(ops.Softmax(1), (eight(3, 10, 4),), (3, 10, 4), I8,
@@ -158,7 +211,7 @@ def _wrong(library: Any, made: Any, at: int, case: Case, parts: int) -> str:
     y = np.full(case.y_shape, 77, str(case.y_dtype))
     run_step(library, made, at, memory, y, parts)
     step = made.steps[at]
-    task = StepTask(step.name, step.op, step.inputs, step.outputs, ())
+    task = StepTask(step.name, step.op, step.inputs, step.outputs, (), constants=case.constants)
     return judge(task, seen, [y], Rounding.TFLITE, 0).detail
 
 
@@ -176,7 +229,7 @@ def test_kernels_of_integers_are_exact(tmp_path: Path) -> None:
 def outputs(case: Case) -> Iterator[tuple[StepTask, list[Array], Array]]:
     made = program([case], host_target())
     (step,) = made.steps
-    task = StepTask(step.name, step.op, step.inputs, step.outputs, ())
+    task = StepTask(step.name, step.op, step.inputs, step.outputs, (), constants=case.constants)
     _, seen = held(case, 0)
     from convgen.verify.network.judge import meaning
 

@@ -18,12 +18,23 @@ OPERATIONS = {
     "min": ("min",),
     "prelu": ("max", "min", "mul", "add", "set1"),
     "copy": (),
+    "abs": ("set1", "sub", "max"),
+    "neg": ("set1", "sub"),
+    "square": ("mul",),
+    "reciprocal": ("set1", "div"),
+    "exp": (),
+    "elu": ("set1", "sub", "max", "min", "mul", "add"),
+    "selu": ("set1", "sub", "max", "min", "mul", "add"),
+    "hard_sigmoid": ("set1", "mul", "add", "max", "min"),
 }
+EXPONENTIAL = ("exp", "elu", "selu")
 
 
 @dataclass(frozen=True)
 class EachBody:
     """``op`` of one or two operands, then ``act``; ``loops`` walks a, b (if there is one) and y.
+
+    ``alpha``, ``beta``: constants of a function of one number.
 
     ``flat``: elements of the arrays where all are one run (units are chunks of it), else 0.
     """
@@ -33,6 +44,8 @@ class EachBody:
     loops: Nest
     binary: bool
     flat: int
+    alpha: float = 1.0
+    beta: float = 0.0
 
     template = "kernels/elementwise/each.j2"
     types = ("float", "float", "float")
@@ -40,6 +53,15 @@ class EachBody:
     @property
     def inputs(self) -> int:
         return 2 if self.binary else 1
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        return ("exp",) if self.op in EXPONENTIAL else ()
+
+    def literal(self, value: float) -> str:
+        from convgen.ctext.activations import float_literal
+
+        return float_literal(value)
 
     @property
     def units(self) -> int:
@@ -94,11 +116,24 @@ WORDS = {
     "min": "min(a, b)",
     "prelu": "a > 0 ? a : a * b",
     "copy": "a",
+    "abs": "|a|",
+    "neg": "-a",
+    "square": "a * a",
+    "reciprocal": "1 / a",
+    "exp": "e^a",
+    "elu": "a > 0 ? a : alpha * (e^a - 1)",
+    "selu": "beta * (a > 0 ? a : alpha * (e^a - 1))",
+    "hard_sigmoid": "alpha * a + beta within 0 and 1",
 }
 
 
 def each_body(
-    op: str, act: Activation, shape: Sequence[int], strides: Sequence[Sequence[int]]
+    op: str,
+    act: Activation,
+    shape: Sequence[int],
+    strides: Sequence[Sequence[int]],
+    alpha: float = 1.0,
+    beta: float = 0.0,
 ) -> EachBody:
     """``strides``: of a, of b for operations of two, and of y, in elements, all over ``shape``."""
     assert op in OPERATIONS, op
@@ -106,4 +141,4 @@ def each_body(
     flat = 0
     if len(loops.dims) <= 1:
         flat = loops.inner.size
-    return EachBody(op, act, loops, len(strides) == 3, flat)
+    return EachBody(op, act, loops, len(strides) == 3, flat, alpha, beta)

@@ -82,6 +82,19 @@ class PoolBody:
         return self.pt > 0 or self.pl > 0 or last_h >= self.h or last_w >= self.w
 
     @property
+    def hollow(self) -> bool:
+        """Whether some window has no pixel of the image at all."""
+
+        def none(size: int, outs: int, taps: int, stride: int, dilation: int, before: int) -> bool:
+            places = (range(o * stride - before, o * stride - before + (taps - 1) * dilation + 1,
+                            dilation) for o in range(outs))  # fmt: skip
+            return any(not any(0 <= i < size for i in window) for window in places)
+
+        return none(self.h, self.oh, self.kh, self.sh, self.dh, self.pt) or none(
+            self.w, self.ow, self.kw, self.sw, self.dw, self.pl
+        )
+
+    @property
     def fixed(self) -> int:
         """What every mean is divided by, 0 where it depends on the window."""
         if not self.clipped:

@@ -6,14 +6,19 @@ from collections.abc import Callable
 from typing import Any
 
 from convgen.errors import UsageError
+from convgen.kernels.cast import CastBody
 from convgen.kernels.copy import Axis, copy_body, mapped_body
 from convgen.kernels.elementwise import each_body
+from convgen.kernels.integer.body import Walk
+from convgen.kernels.nest import nest
 from convgen.kernels.pool import PoolBody
 from convgen.kernels.reduce import reduce_body
 from convgen.kernels.softmax import softmax_body
 from convgen.network import ops
 from convgen.network.ops.face import Elem
 from convgen.network.plan import Move, Moves, Step
+from convgen.network.graph import Graph
+from convgen.package.network.images import linear, lrn, transposed
 from convgen.package.network.integers import QUANTISED, quantised
 from convgen.package.network.use import C_TYPES, NO_ACT, Use, clamp, literal, only, both
 from convgen.spec.quant import Rounding
@@ -22,14 +27,21 @@ class Unsupported(UsageError):
     """A step that no kernel carries out yet."""
 
 
-def uses_of(step: Step, rounding: Rounding = Rounding.TFLITE) -> tuple[Use, ...]:
+def uses_of(step: Step, rounding: Rounding, graph: Graph) -> tuple[Use, ...]:
     """The kernels of a step that is no convolution, in order. Raises ``Unsupported``.
 
-    ``rounding``: the framework whose arithmetic quantised steps have.
+    ``rounding``: the framework whose arithmetic quantised steps have; ``graph``: with the constants
+    of transposed convolutions.
     """
+    if isinstance(step.op, ops.ConvTransposed):
+        found = transposed(step, rounding, graph)
+        return _found(step, found)
     table = {**QUANTISED, **QUANTISED_TOO} if quantised(step) else MAKERS
     maker = table.get(type(step.op))
-    found = None if maker is None else maker(step, rounding)
+    return _found(step, () if maker is None else maker(step, rounding))
+
+
+def _found(step: Step, found: tuple[Use, ...]) -> tuple[Use, ...]:
     if not found:
         kinds = ", ".join(sorted({str(slot.dtype) for slot in (*step.reads, *step.writes)}))
         raise Unsupported(
@@ -65,6 +77,30 @@ def _activate(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     return (Use(body, (x, y)),)
 
 
+UNARY = ("abs", "neg", "square", "reciprocal", "exp", "elu", "selu", "hard_sigmoid")
+
+
+def _unary(step: Step, rounding: Rounding) -> tuple[Use, ...]:
+    op = step.op
+    assert isinstance(op, ops.Unary)
+    x, y = only(step)
+    if not _floats(step) or op.fn not in UNARY:
+        return ()
+    beta = op.gamma if op.fn == "selu" else op.beta
+    body = each_body(op.fn, NO_ACT, y.shape, (x.strides, y.strides), op.alpha, beta)
+    return (Use(body, (x, y)),)
+
+
+def _cast(step: Step, rounding: Rounding) -> tuple[Use, ...]:
+    x, y = only(step)
+    odd = (Elem.FLOAT16, Elem.BFLOAT16)
+    if x.dtype in odd or y.dtype in odd:
+        return ()
+    walk = Walk(nest(y.shape, x.strides, y.strides), 1)
+    body = CastBody(walk, (C_TYPES[x.dtype], C_TYPES[y.dtype]), y.dtype is Elem.BOOL)
+    return (Use(body, (x, y)),)
+
+
 def _prelu(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     x, slope = both(step)
     (y,) = step.outputs
@@ -89,7 +125,7 @@ def _pool(step: Step, rounding: Rounding) -> tuple[Use, ...]:
         isinstance(op, ops.AvgPool) and op.include_pad,
         *x.strides[:3], *y.strides[:3], op.activation, C_TYPES[x.dtype], low, high,
     )  # fmt: skip
-    return (Use(body, (x, y)),)
+    return () if body.hollow else (Use(body, (x, y)),)
 
 
 def _reduce(step: Step, rounding: Rounding) -> tuple[Use, ...]:
@@ -142,6 +178,15 @@ MAKERS: dict[type[Any], Maker] = {
     ops.AvgPool: _pool,
     ops.Reduce: _reduce,
     ops.Softmax: _softmax,
+    ops.Unary: _unary,
+    ops.Cast: _cast,
+    ops.Resize: linear,
+    ops.LocalResponseNorm: lrn,
     Moves: _moves,
 }
-QUANTISED_TOO: dict[type[Any], Maker] = {ops.MaxPool: _pool, ops.AvgPool: _pool, Moves: _moves}
+QUANTISED_TOO: dict[type[Any], Maker] = {
+    ops.MaxPool: _pool,
+    ops.AvgPool: _pool,
+    ops.Resize: linear,
+    Moves: _moves,
+}

@@ -13,10 +13,9 @@ from convgen.network.graph import Graph, identifiers
 from convgen.network.plan import Needs, NetworkPlan, Room, Slot, Step
 from convgen.package.emit.files import Decided, decide
 from convgen.package.network.bodies import uses_of
-from convgen.package.network.use import C_TYPES
+from convgen.package.network.use import C_TYPES, Use
 from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import ConvSpec, Layer
-from convgen.spec.quant import Rounding
 from convgen.target import Target
 
 if TYPE_CHECKING:
@@ -106,7 +105,7 @@ def program_of(graph: Graph, target: Target, name: str | None = None) -> Program
 
     prefix = name or graph.name
     lowered = lower(simplify(graph))
-    functions = Functions(prefix, target, graph.rounding)
+    functions = Functions(prefix, target, lowered.graph)
     calls = functions.calls(lowered.steps)
     plan = arena.plan(lowered, lambda step: functions.needs(step))
     return Program(prefix, plan, target, tuple(functions.found.values()), calls)
@@ -115,12 +114,11 @@ def program_of(graph: Graph, target: Target, name: str | None = None) -> Program
 class Functions:
     """The functions that steps need: equal ones once."""
 
-    def __init__(
-        self, prefix: str, target: Target, rounding: Rounding = Rounding.TFLITE
-    ) -> None:
+    def __init__(self, prefix: str, target: Target, graph: Graph) -> None:
         self.prefix = prefix
         self.target = target
-        self.rounding = rounding
+        self.graph = graph
+        self.rounding = graph.rounding
         self.found: dict[object, Function] = {}
         self.counts: dict[str, int] = {}
 
@@ -143,12 +141,15 @@ class Functions:
             assert x is not None, step
             return (Call(self.conv(step.spec), (x, y), packed=True),)
         found = []
-        for use in uses_of(step, self.rounding):
+        for use in self.uses(step):
             if use.body not in self.found:
                 name = self._named(step.op.kind)
                 self.found[use.body] = Function(name, use.body, None, use.body.words)
-            found.append(Call(self.found[use.body], use.slots))
+            found.append(Call(self.found[use.body], use.slots, use.packed > 0))
         return tuple(found)
+
+    def uses(self, step: Step) -> tuple[Use, ...]:
+        return uses_of(step, self.rounding, self.graph)
 
     def conv(self, spec: ConvSpec) -> Function:
         """The function of a convolution: any layer of the same problem takes it."""
@@ -162,7 +163,7 @@ class Functions:
 
     def needs(self, step: Step) -> Needs:
         if step.spec is None:
-            return Needs()
+            return Needs(0, sum(use.packed for use in self.uses(step)))
         decided = self.conv(step.spec).conv
         assert decided is not None
         return Needs(decided.plan.workspace_bytes, decided.plan.packed_bytes)
@@ -194,7 +195,11 @@ def weights_blob(program: Program) -> bytes:
     for item in program.plan.weights:
         if item.step:
             step, calls = steps[item.step]
-            data = packed_bytes(program.graph, step, calls[0].function)
+            data = (
+                packed_bytes(program.graph, step, calls[0].function)
+                if step.spec is not None
+                else transposed_bytes(program.graph, step)
+            )
         else:
             data = _little(program.graph.constants[item.constant]).tobytes()
         assert len(data) == item.bytes, (item, len(data))
@@ -215,6 +220,17 @@ def packed_bytes(graph: Graph, step: Step, function: Function) -> bytes:
     if plan.sections is not None:
         return _little(pack_sections(plan, weights)).tobytes()
     return _little(pack(plan.packing, weights, arrays_of(plan.spec).w)).tobytes()
+
+
+def transposed_bytes(graph: Graph, step: Step) -> bytes:
+    """A transposed convolution's weights: biases (zeros without), then HWIO."""
+    import numpy as np
+
+    assert step.weights is not None
+    w = graph.constants[step.weights]
+    kind = np.dtype("<i4") if w.dtype == np.int8 else np.dtype("<f4")
+    b = np.zeros(w.shape[-1]) if step.bias is None else graph.constants[step.bias]
+    return b.reshape(-1).astype(kind).tobytes() + _little(w).tobytes()
 
 
 def step_weights(graph: Graph, step: Step) -> Weights:

@@ -10,6 +10,8 @@ from typing import Any
 
 from convgen import __version__
 from convgen.ctext.activations import ActivationText, activation_text, float_literal
+from convgen.ctext.wrap import wrapped
+from convgen.kernels.softmax import SoftmaxBody
 from convgen.kernels.steps import StepBody, act_operations, functions_of, is_vector
 from convgen.network.plan import Slot
 from convgen.package.network.program import (
@@ -28,7 +30,10 @@ from convgen.target.arm.dots import HWCAP
 from convgen.target.isa import model
 from convgen.target.x86.vectors import CPUID
 
-EXP_OPERATIONS = ("set1", "max", "min", "fma", "sub", "mul", "exp2i")
+FUNCTION_OPERATIONS = {
+    "exp": ("set1", "max", "min", "fma", "sub", "mul", "exp2i"),
+    "log": ("load", "store"),
+}
 ABI = 1
 
 
@@ -87,7 +92,8 @@ def network_files(program: Program, *, weights: bool = True) -> dict[str, str]:
         lines = byte_lines(program.blob or b"\0")
         template = env.get_template("network/weights.c.j2")
         files[f"{name}_weights.c"] = template.render(t=text, lines=lines)
-    return files
+    return {file: content if file.endswith("_weights.c") else wrapped(content)
+            for file, content in files.items()}  # fmt: skip
 
 
 def byte_lines(data: bytes) -> Iterator[str]:
@@ -166,14 +172,19 @@ def statement(program: Program, at: int, call: Call) -> str:
     name = f"{program.name}_{call.function.name}"
     *reads, y = call.slots
     arguments = [pointer(program, slot, written=False) for slot in reads]
-    if call.packed:
-        decided = call.function.conv
-        assert decided is not None
+    decided = call.function.conv
+    if decided is not None:
         offset = packed_offset(program, program.steps[at])
         arguments.append(f"w + {offset}" if offset else "w")
         arguments.append(pointer(program, y, written=True))
         arguments.append(_workspace(program, at, decided.plan.workspace_bytes))
         name += "_run_part"
+    elif call.packed:
+        body = call.function.body
+        assert body is not None
+        kind = body.types[-2]
+        arguments.append(f"(const {kind} *)(w + {packed_offset(program, program.steps[at])})")
+        arguments.append(pointer(program, y, written=True))
     else:
         arguments.append(pointer(program, y, written=True))
     text = f"{name}({', '.join([*arguments, 'part', 'parts'])});"
@@ -292,10 +303,13 @@ def _functions(program: Program, functions: list[Function], isa: VectorIsa) -> s
     env = environment()
     acts = {act: name for f in functions if (act := _act(f)) and (name := act_name(act))}
     texts = []
-    if any("exp" in functions_of(body) for f in functions if (body := f.body) is not None):
-        module = env.get_template("kernels/softmax/exp.j2").module
-        exp = activation_text(Activation(Act.SIGMOID)).exp
-        texts.append(module.function(isa, exp))  # type: ignore[attr-defined]
+    called = {name for f in functions if f.body is not None for name in functions_of(f.body)}
+    if "exp" in called:
+        module: Any = env.get_template("kernels/softmax/exp.j2").module
+        texts.append(module.function(isa, activation_text(Activation(Act.SIGMOID)).exp))
+    if "log" in called:
+        module = env.get_template("kernels/norm/log.j2").module
+        texts.append(module.function(isa))
     for act, name in acts.items():
         texts.append(_activation(isa, act, name))
     texts += [_kernel(program, f, isa, acts.get(_act(f) or Activation(), "")) for f in functions]
@@ -341,10 +355,9 @@ def _kernel(program: Program, function: Function, isa: VectorIsa, act: str) -> s
 
 
 def _extra(body: StepBody) -> dict[str, str]:
-    beta = getattr(body, "beta", None)
-    if beta is None:
+    if not isinstance(body, SoftmaxBody):
         return {}
-    return {"beta": "" if beta == 1 else float_literal(beta)}
+    return {"beta": "" if body.beta == 1 else float_literal(body.beta)}
 
 
 def _operations(functions: Iterable[Function], isa: VectorIsa) -> tuple[str, ...]:
@@ -352,8 +365,8 @@ def _operations(functions: Iterable[Function], isa: VectorIsa) -> tuple[str, ...
     for function in functions:
         body: Any = function.body
         used |= set(body.operations(isa.lanes))
-        if "exp" in functions_of(body):
-            used |= set(EXP_OPERATIONS)
+        for name in functions_of(body):
+            used |= set(FUNCTION_OPERATIONS[name])
         act = _act(function)
         if act is not None:
             used |= set(act_operations(act))
@@ -386,8 +399,7 @@ def asking(features: list[str], name: str) -> str:
     if not features:
         return ""
     module: Any = environment().get_template("frame.j2").module
-    text = module.hwcap() if set(features) & set(HWCAP) else module.asking()
-    return prefixed(str(text), name)
+    return str(module.hwcap(name) if set(features) & set(HWCAP) else module.asking(name))
 
 
 def _cpu_has(feature: str, name: str) -> str:

@@ -30,10 +30,14 @@ NO_ACT = Activation()
 
 @dataclass(frozen=True)
 class Use:
-    """One kernel at work: its body, and the slots it is given: inputs, then the output."""
+    """One kernel at work: its body, and the slots it is given: inputs, then the output.
+
+    ``packed``: bytes of packed weights that stand before the output, 0 without.
+    """
 
     body: StepBody
     slots: tuple[Slot, ...]
+    packed: int = 0
 
 
 def literal(value: float, dtype: Elem) -> str:

@@ -38,7 +38,11 @@ def _plain(slot: Slot) -> Slot:
 def _step(program: Program, step: Step, calls: tuple[Call, ...]) -> StepTask:
     found = StepTask(step.name, step.op, step.inputs, step.outputs, step.moves)
     if step.spec is None:
-        return found
+        names = [name for name in (step.weights, step.bias) if name is not None]
+        graph = program.graph
+        return replace(
+            found, constants=tuple((graph.constants[n], graph.values[n].quant) for n in names)
+        )
     decided = calls[0].function.conv
     assert decided is not None
     weights = step_weights(program.graph, step)

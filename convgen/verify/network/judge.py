@@ -4,6 +4,10 @@ Convolutions are judged as layers are. Other steps of floats, u = 2^-24, g(n) = 
 
     add sub mul div    one rounding: u*|v|, dequantise too; prelu: 2*u*|v|
     mean, sum          g(n) * sum of |x|, over the count, and a rounding of the quotient
+    transposed         g(K + 2) * (sum of |x * w| + |b|), K = KH*KW*C/G
+    resize             4*u * (as much |x| as it takes)
+    response norm      |y| * (g(n + 4) + 32*u)
+    functions          elu, exp ...: 16*u of the largest part
     softmax            y * (g(n + 16) + 3*u*beta*(max - min))
     max, min, copies   exact
     activations        as a convolution's, after the operation's own error
@@ -12,7 +16,7 @@ Convolutions are judged as layers are. Other steps of floats, u = 2^-24, g(n) = 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import Any
 
@@ -22,7 +26,8 @@ from numpy.typing import NDArray
 from convgen.network import ops
 from convgen.network.graph import Graph, Node, Value
 from convgen.network.meaning import run_node
-from convgen.network.ops.face import Op
+from convgen.network.ops.face import Elem, Op
+from convgen.network.ops.resize import ResizeMode
 from convgen.network.plan import Slot
 from convgen.oracle.floats import through_activation
 from convgen.oracle.points import choose_points
@@ -59,7 +64,8 @@ def judge(
     wanted = meaning(task, inputs, rounding)
     for slot, got, want in zip(task.outputs, outputs, wanted, strict=True):
         if slot.dtype.is_float:
-            bound = bound_of(task.op, inputs, want)
+            given = [*inputs, *(array for array, _ in task.constants)]
+            bound = bound_of(task.op, given, want)
         else:
             bound = np.zeros(want.shape)
         found = _within(got, want, bound)
@@ -110,6 +116,11 @@ def meaning(
         name = f"x{at}"
         names.append(name)
         values[name] = Value(name, slot.shape, slot.dtype, slot.quant)
+        arrays[name] = array.astype(np.float64) if array.dtype.kind == "f" else array
+    for at, (array, quant) in enumerate(task.constants):
+        name = f"c{at}"
+        names.append(name)
+        values[name] = Value(name, array.shape, Elem(array.dtype.name), quant)
         arrays[name] = array.astype(np.float64) if array.dtype.kind == "f" else array
     made = []
     for at, slot in enumerate(task.outputs):
@@ -209,6 +220,47 @@ def _reduce(op: ops.Reduce, inputs: list[Array], want: Array) -> Array:
     return np.asarray(_gamma(n + 1) * sizes * share + TINY)
 
 
+def _transposed(op: ops.ConvTransposed, inputs: list[Array], want: Array) -> Array:
+    from convgen.network.meaning import sliding
+
+    wide = [a.astype(np.float64) for a in inputs]
+    plain = replace(op, activation=Activation())
+    v = sliding.transposed(plain, *wide)
+    sizes = sliding.transposed(plain, *(np.abs(a) for a in wide))
+    depth = int(np.prod(inputs[1].shape[:-1]))
+    return _acted(op.activation, v, want, _gamma(depth + 2) * sizes + (depth + 1) * TINY)
+
+
+def _resize(op: ops.Resize, inputs: list[Array], want: Array) -> Array:
+    """Linear weights lie between 0 and 1: sizes are the same interpolation of |x|; the weights
+    themselves are rounded to float32, and so are sums and products."""
+    from convgen.network.meaning import resizing
+
+    if op.mode is ResizeMode.NEAREST:
+        return np.zeros(want.shape)
+    sizes = resizing.resize(op, np.abs(inputs[0].astype(np.float64)))
+    top = np.abs(inputs[0]).max() if inputs[0].size else 0.0
+    return np.asarray(8 * UNIT * np.maximum(sizes, top) + TINY)
+
+
+def _lrn(op: ops.LocalResponseNorm, inputs: list[Array], want: Array) -> Array:
+    return np.asarray(np.abs(want) * (_gamma(op.size + 4) * (1 + op.beta) + 32 * UNIT) + 2.0**-124)
+
+
+def _unary(op: ops.Unary, inputs: list[Array], want: Array) -> Array:
+    x = np.abs(inputs[0].astype(np.float64))
+    match op.fn:
+        case "abs" | "neg":
+            return np.zeros(want.shape)
+        case "square" | "reciprocal":
+            return np.asarray(UNIT * np.abs(want) + TINY)
+        case "hard_sigmoid":
+            return np.asarray(3 * UNIT * (abs(op.alpha) * x + abs(op.beta)) + TINY)
+        case _:
+            part = abs(op.alpha) * abs(op.gamma) if op.fn != "exp" else 0.0
+            return np.asarray(16 * UNIT * (np.abs(want) + part) + 2.0**-124)
+
+
 def _softmax(op: ops.Softmax, inputs: list[Array], want: Array) -> Array:
     x = inputs[0].astype(np.float64) * op.beta
     span = x.max(axis=op.axis, keepdims=True) - x.min(axis=op.axis, keepdims=True)
@@ -224,6 +276,10 @@ BOUNDS: dict[type[Any], Callable[..., Array]] = {
     ops.AvgPool: _average,
     ops.Reduce: _reduce,
     ops.Softmax: _softmax,
+    ops.ConvTransposed: _transposed,
+    ops.Resize: _resize,
+    ops.LocalResponseNorm: _lrn,
+    ops.Unary: _unary,
 }
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from convgen.network.graph import Quantization
 from convgen.network.ops.face import Op
 from convgen.network.plan import Move, Slot
 from convgen.spec.model import ConvSpec
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 class StepTask:
     """One step: what it computes of which slots. ``w``, ``b``: a convolution's constants (HWIO).
 
+    ``constants``: further operands that are packed, with their meaning, of other steps.
     ``workspace``: (first byte, bytes) in the arena that it may use besides.
     """
 
@@ -31,6 +33,7 @@ class StepTask:
     spec: ConvSpec | None = None
     w: NDArray[Any] | None = None
     b: NDArray[Any] | None = None
+    constants: tuple[tuple[NDArray[Any], Quantization | None], ...] = ()
     leeway: Leeway = NO_LEEWAY
     workspace: tuple[int, int] = (0, 0)
 
