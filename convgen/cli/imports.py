@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,14 +81,17 @@ def _tell(done: Imported, out: Output) -> None:
 
     simple = simplify(done.graph)
     fused = [(n.name, n.op.kind, "; ".join(n.notes)) for n in simple.nodes if n.notes]
+    missing = list(without_kernel(simple))
     rows = [row for row in done.rows if out.verbose or row.outcome != TAKEN]
     table = [(shown(r.node), r.op, r.outcome, r.detail) for r in rows]
     table += [(shown(name), kind, "fused", notes) for name, kind, notes in fused]
+    table += [(shown(name), kind, "no kernel", why) for name, kind, why in missing]
     out.payload |= {
         "name": done.graph.name,
         "format": str(done.format),
         "nodes": [asdict(row) for row in done.rows],
         "fused": [{"node": n, "kind": kind, "what": notes} for n, kind, notes in fused],
+        "without_kernel": [{"node": n, "kind": kind, "why": why} for n, kind, why in missing],
         "notes": list(simple.notes),
         "macs": simple.total_macs,
     }
@@ -95,7 +99,24 @@ def _tell(done: Imported, out: Output) -> None:
         out.table(HEAD, table)
     for note in simple.notes:
         out.note(f"note: {note}")
+    if missing:
+        out.note("note: it cannot be built before each step has a kernel; --cut takes a part")
     out.done(summary(done.rows, simple))
+
+
+def without_kernel(simple: Graph) -> Iterator[tuple[str, str, str]]:
+    """(node, operator, why) of the steps that ``build`` would refuse."""
+    from convgen.errors import ConvgenError
+    from convgen.network.lower import lower
+    from convgen.package.network.bodies import uses_of
+
+    lowered = lower(simple)
+    for step in lowered.steps:
+        if step.spec is None:
+            try:
+                uses_of(step, lowered.graph.rounding, lowered.graph)
+            except ConvgenError as error:
+                yield step.name, step.op.kind, str(error)
 
 
 def summary(rows: tuple[Row, ...], simple: Graph) -> str:

@@ -44,7 +44,7 @@ of each node. (Tables made by tests/importers/models_page.py.)
 """
 
 ONNX_LIMITS: Mapping[str, str] = {
-    "AveragePool": "1 to 3 spatial axes",
+    "AveragePool": "other than 1 to 3 spatial axes",
     "BatchNormalization": "training mode",
     "Cast": "to and from bfloat16, float8, 4-bit and text",
     "Conv": "weights that are computed while the network runs; other than 1 to 3 spatial axes",

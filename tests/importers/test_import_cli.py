@@ -96,6 +96,17 @@ def test_json_has_every_node(net: Path) -> None:
     assert any("first/relu" in row["what"] for row in said["fused"])
 
 
+def test_steps_without_a_kernel_are_told(tmp_path: Path) -> None:
+    """float64 networks can be read, kept and computed by the reference, but not built."""
+    nodes = [node("Relu", ["x"], ["r"]), node("Sin", ["r"], ["y"], name="wave")]
+    path = tmp_path / "net.onnx"
+    double = model(nodes, {"x": [1, 2, 3]}, ["y"], dtype=onnx.TensorProto.DOUBLE)
+    path.write_bytes(double.SerializeToString())
+    ran = run("import", str(path), "-o", str(tmp_path), "--json")
+    said = ran.json["without_kernel"]
+    assert ran.code == 0 and [row["kind"] for row in said] == ["relu", "sin"]
+
+
 def test_name_and_cut(net: Path) -> None:
     ran = imported(net, "--shape", "x=1x4x9x8", "--cut", ":r", "--name", "stem")
     assert ran.code == 0, ran.err
