@@ -38,7 +38,7 @@ def found_in(module: Path) -> Iterator[str]:
 
 
 def test_every_threat_is_shown_by_tests_that_there_are() -> None:
-    there = {name for module in TESTS.glob("test_*.py") for name in found_in(module)}
+    there = {name for module in TESTS.rglob("test_*.py") for name in found_in(module)}
     there |= {f"bad_specs/{path.stem}" for path in (TESTS / "bad_specs").glob("*.yaml")}
     assert there >= SHOWN, sorted(SHOWN - there)
     named = {name for name in there if name.rpartition("::")[2].startswith("test_threat_")}
