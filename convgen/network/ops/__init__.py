@@ -1,5 +1,7 @@
 """The vocabulary of networks: every operator, its attributes, its shape rule."""
 
+from __future__ import annotations
+
 from convgen.network.ops.face import Elem, Op, ShapeError, Type, Types
 from convgen.network.ops.folding import (
     BatchNorm,

@@ -1,5 +1,7 @@
 """The YAML form of networks: reading, deriving shapes, writing."""
 
+from __future__ import annotations
+
 from convgen.network.text.parse import (
     NetworkSpec,
     parse_network_bytes,
