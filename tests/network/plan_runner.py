@@ -102,7 +102,7 @@ class Runner:
                 values.append(_as_2d(graph.values[name], arrays, step))
         self._operands = tuple(values)
         self._results = (Value("y", out.shape, out.dtype, out.quant),)
-        return run_node(self, Node(step.name, step.op, tuple(names), ("y",)), arrays)[0]  # type: ignore[arg-type]
+        return run_node(self, Node(step.name, step.op, tuple(names), ("y",)), arrays)[0]
 
 
 def _as_2d(value: Value, arrays: dict[str, Any], step: Step) -> Value:

@@ -10,7 +10,7 @@ import pytest
 
 from convgen.network import ops
 from convgen.network.fuse import simplify
-from convgen.network.graph import Builder, Elem, Graph, Quantization
+from convgen.network.graph import Builder, Elem, Graph, Node, Quantization
 from convgen.network.meaning import evaluate
 from convgen.spec.model import Act, Activation
 from convgen.spec.quant import Rounding
@@ -54,6 +54,10 @@ def kinds(graph: Graph) -> list[str]:
     return [node.op.kind for node in graph.nodes]
 
 
+def _op(node: Node) -> Any:
+    return node.op
+
+
 def check(net: Net, *outputs: str, tolerance: float = 2e-5) -> Graph:
     """The simplified graph, after its outputs were compared with the given one's."""
     graph = net.finish(outputs)
@@ -74,14 +78,14 @@ def test_batch_norm_and_activation_go_into_the_convolution(groups: int, bias: bo
     graph = check(net, y)
     assert kinds(graph) == ["conv"]
     (node,) = graph.nodes
-    assert node.op.activation.kind is Act.RELU
+    assert _op(node).activation.kind is Act.RELU
     assert len(node.notes) == 2 and "batch_norm" in node.notes[0]
 
 
 def test_a_batch_norm_alone_is_a_depthwise_convolution() -> None:
     net = Net()
     graph = check(net, net.do(RELU, net.norm(net.x)))
-    assert kinds(graph) == ["conv"] and graph.nodes[0].op.groups == 4
+    assert kinds(graph) == ["conv"] and _op(graph.nodes[0]).groups == 4
 
 
 def test_what_is_read_twice_is_not_swallowed() -> None:
@@ -114,7 +118,7 @@ def test_pads_go_into_windows_where_that_is_exact() -> None:
     window: Any = ((2, 2), (1, 1), ((0, 0), (0, 0)), (1, 1))
     net = Net()
     graph = check(net, net.do(ops.AvgPool(*window), net.do(zero, net.x)))
-    assert kinds(graph) == ["avgpool"] and graph.nodes[0].op.include_pad
+    assert kinds(graph) == ["avgpool"] and _op(graph.nodes[0]).include_pad
     one = ops.Pad(((0, 0), (0, 0), (1, 1), (0, 1)))
     net = Net()
     assert kinds(check(net, net.do(ops.MaxPool(*window), net.do(one, net.x)))) == ["pad", "maxpool"]

@@ -48,7 +48,8 @@ def theirs(kind: str, *arrays: Any, opset: int = 19, **attributes: Any) -> Any:
     graph = helper.make_graph([node], "g", infos, [out])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     feeds = {name: array for name, array in zip(names, arrays, strict=True) if name}
-    return ReferenceEvaluator(model).run(None, feeds)[0]
+    found: Any = ReferenceEvaluator(model).run(None, feeds)
+    return found[0]
 
 
 def numbers(*shape: int, seed: int = 0) -> Any:
@@ -66,7 +67,7 @@ def test_convolution(groups: int, stride: int) -> None:
     x, w, b = numbers(2, 4, 9, 11), numbers(8, 4 // groups, 3, 2, seed=1), numbers(8, seed=2)
     op = ops.Conv((3, 2), (stride, 1), ((1, 2), (0, 1)), (2, 3), groups=groups)
     got = ours(op, x, np.ascontiguousarray(w.transpose(2, 3, 1, 0)), b)
-    attributes = {"strides": [stride, 1], "pads": [1, 0, 2, 1], "dilations": [2, 3]}
+    attributes: Any = {"strides": [stride, 1], "pads": [1, 0, 2, 1], "dilations": [2, 3]}
     close(got, theirs("Conv", x, w, b, group=groups, **attributes))
 
 
@@ -92,7 +93,7 @@ def test_transposed(groups: int, pads: tuple[int, ...]) -> None:
         (3, 2), (2, 1), ((pads[0], pads[2]), (pads[1], pads[3])), (1, 1),
         groups=groups, output_padding=(1, 0),
     )  # fmt: skip
-    attributes = {"strides": [2, 1], "pads": list(pads), "output_padding": [1, 0]}
+    attributes: Any = {"strides": [2, 1], "pads": list(pads), "output_padding": [1, 0]}
     # onnx.reference takes one group only.
     parts = [
         theirs("ConvTranspose", np.ascontiguousarray(a), b, **attributes)
@@ -105,12 +106,17 @@ def test_transposed(groups: int, pads: tuple[int, ...]) -> None:
 @pytest.mark.parametrize("pads", [(0, 0), (1, 1)])
 def test_pools(ceil: bool, pads: tuple[int, int]) -> None:
     x = numbers(1, 3, 10, 11)
-    shape = {"kernel_shape": [3, 2], "strides": [2, 3], "pads": [pads[0], 0, pads[1], 0]}
-    window: Any = ((3, 2), (2, 3), (pads, (0, 0)), (1, 1))
-    got = ours(ops.MaxPool(*window, ceil=ceil), x)
+    shape: Any = {"kernel_shape": [3, 2], "strides": [2, 3], "pads": [pads[0], 0, pads[1], 0]}
+    window: Any = {
+        "kernel": (3, 2),
+        "strides": (2, 3),
+        "pads": (pads, (0, 0)),
+        "ceil": ceil,
+    }
+    got = ours(ops.MaxPool(**window), x)
     close(got, theirs("MaxPool", x, ceil_mode=int(ceil), **shape))
     for include in (False, True):
-        got = ours(ops.AvgPool(*window, ceil=ceil, include_pad=include), x)
+        got = ours(ops.AvgPool(**window, include_pad=include), x)
         want = theirs(
             "AveragePool", x, ceil_mode=int(ceil), count_include_pad=int(include), **shape
         )

@@ -103,9 +103,7 @@ def test_check_tells_shapes_and_costs(spec: str) -> None:
     assert ran.code == 0 and ran.err == ""
     lines = ran.out.splitlines()
     assert lines[0] == "digits  (digits.yaml)"
-    assert any(
-        line.startswith("+-o  conv") and line.endswith("conv_2") for line in lines
-    )
+    assert any(line.startswith("+-o  conv") and line.endswith("conv_2") for line in lines)
     assert "10 layers" in lines[-1]
     ran = run("check", spec, "--json")
     facts = json.loads(ran.out)["networks"][0]

@@ -145,7 +145,8 @@ outputs: [relu, mul]
 def test_weights_of_files_and_generators(tmp_path: Path) -> None:
     rng = np.random.default_rng(0)
     w = rng.standard_normal((3, 3, 2, 4)).astype(np.float32)
-    np.savez(tmp_path / "net.npz", **{"conv.w": w, "conv.b": np.ones(4, np.float32)})
+    arrays: Any = {"conv.w": w, "conv.b": np.ones(4, np.float32)}
+    np.savez(tmp_path / "net.npz", **arrays)
     np.savez(tmp_path / "own.npz", w=w[:1, :1, :, :3].transpose(3, 2, 0, 1).copy())
     path = tmp_path / "n.yaml"
     path.write_text(
@@ -166,7 +167,8 @@ def test_weights_of_files_and_generators(tmp_path: Path) -> None:
 
 
 def test_wrong_files_are_told_all_at_once(tmp_path: Path) -> None:
-    np.savez(tmp_path / "net.npz", **{"a.w": np.ones((1, 1, 2, 4), np.float32)})
+    arrays: Any = {"a.w": np.ones((1, 1, 2, 4), np.float32)}
+    np.savez(tmp_path / "net.npz", **arrays)
     path = tmp_path / "n.yaml"
     path.write_text(
         "network: n\ninput: 5x5x2\nweights: net.npz\nlayers:\n"

@@ -67,6 +67,10 @@ def check(net: Net, *outputs: str, fuse: bool = True) -> NetworkPlan:
     return made
 
 
+def _spec(made: NetworkPlan) -> Any:
+    return made.steps[0].spec
+
+
 def kinds(made: NetworkPlan) -> list[str]:
     return [step.op.kind for step in made.steps]
 
@@ -84,7 +88,7 @@ def test_a_chain_of_convolutions(last: bool) -> None:
 def test_a_single_channels_first_layer_stays_planar() -> None:
     net = Net(1, 6, 7, 5)
     made = check(net, net.conv(net.x))
-    assert kinds(made) == ["conv"] and made.steps[0].spec.layout is Layout.NCHW
+    assert kinds(made) == ["conv"] and _spec(made).layout is Layout.NCHW
 
 
 @pytest.mark.parametrize("last", [False, True])
@@ -93,10 +97,16 @@ def test_windows(last: bool, rank: int) -> None:
     shape = (2, 6, 8, 9)[: rank + 2]
     net = Net(*(shape if not last else (shape[0], *shape[2:], shape[1])), last=last)
     one = (1,) * rank
-    window: Any = ((3,) * rank, (2,) * rank, ((1, 1),) * rank, one)
-    y = net.do(ops.MaxPool(*window, channels_last=last), net.x)
+    window: Any = {
+        "kernel": (3,) * rank,
+        "strides": (2,) * rank,
+        "pads": ((1, 1),) * rank,
+        "dilations": one,
+        "channels_last": last,
+    }
+    y = net.do(ops.MaxPool(**window), net.x)
     y = net.conv(y)
-    y = net.do(ops.AvgPool(*window, channels_last=last, include_pad=True), y)
+    y = net.do(ops.AvgPool(**window, include_pad=True), y)
     up = ops.ConvTransposed(
         (2,) * rank, (2,) * rank, ((0, 0),) * rank, one, output_padding=(0,) * rank,
         channels_last=last,
@@ -201,7 +211,8 @@ def test_random_reshapes(seed: int) -> None:
     for _ in range(3):
         rank = len(net.shape(y))
         y = net.do(ops.Transpose(tuple(rng.sample(range(rank), rank))), y)
-        flat, rest = [], int(np.prod(net.shape(y)))
+        flat: list[int] = []
+        rest = int(np.prod(net.shape(y)))
         while rest > 1 and len(flat) < 4:
             part = rng.choice([d for d in range(1, rest + 1) if rest % d == 0])
             flat.append(part)
