@@ -424,6 +424,36 @@ def test_half_precision_weights_are_dequantised() -> None:
     assert [(r.op, r.outcome) for r in rows] == [("DEQUANTIZE", "folded"), ("CONV_2D", "taken")]
 
 
+def test_shapes_computed_by_operators_are_folded() -> None:
+    """What TensorFlow writes for ``tf.reshape(x, [tf.shape(x)[0], -1])`` and the like."""
+    tensors = [
+        Tensor("x", (2, 3, 4)),
+        Tensor("shape", (3,), "int32"),
+        *(constant(n, np.array([v], np.int32)) for n, v in (("b", 0), ("e", 1), ("s", 1))),
+        Tensor("n", (), "int32"),
+        constant("six", np.array(6, np.int32)),
+        Tensor("twelve", (), "int32"),
+        Tensor("to", (2,), "int32"),
+        Tensor("y", (2, 12)),
+    ]
+    ops = [
+        Op("SHAPE", ["x"], ["shape"], ("Shape", {"OutType": 2})),
+        Op(
+            "STRIDED_SLICE",
+            ["shape", "b", "e", "s"],
+            ["n"],
+            ("StridedSlice", {"ShrinkAxisMask": 1}),
+        ),
+        Op("MUL", ["n", "six"], ["twelve"], ("Mul", {})),
+        Op("PACK", ["n", "twelve"], ["to"], ("Pack", {"ValuesCount": 2, "Axis": 0})),
+        Op("RESHAPE", ["x", "to"], ["y"], ("Reshape", {})),
+    ]
+    content = model(tensors, ops, ["x"], ["y"])
+    graph = same_as_litert(content)
+    assert [n.op.kind for n in graph.nodes] == ["reshape"]
+    assert [row.outcome for row in translated(content, "TFLite").rows] == ["folded"] * 4 + ["taken"]
+
+
 def test_tensors_without_names_and_with_the_same_name() -> None:
     """Names in the file only help people: places tell tensors apart."""
     tensors = [Tensor("aa", (2, 3)), Tensor("bb", (2, 3)), Tensor("cc", (2, 3))]

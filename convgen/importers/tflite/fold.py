@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from convgen.importers.limits import MAX_FOLDED
 from convgen.importers.source import ABSENT, Node
 from convgen.importers.translate import Draft
 
@@ -76,6 +77,57 @@ def _gather(node: Node, x: Array, indices: Array) -> Array:
     return x.take(indices, node.attributes["Axis"])
 
 
+def _fill(node: Node, shape: Array, value: Array) -> Array:
+    import numpy as np
+
+    return np.full(_bounded(shape), value.reshape(-1)[0], value.dtype)
+
+
+def _zeros(node: Node, x: Array) -> Array:
+    import numpy as np
+
+    return np.zeros_like(x)
+
+
+def _range(node: Node, start: Array, limit: Array, step: Array) -> Array:
+    import numpy as np
+
+    first, last, pace = (float(a.reshape(-1)[0]) for a in (start, limit, step))
+    (count,) = _bounded(np.ceil([max(0.0, (last - first) / pace)]))
+    return np_result(first + np.arange(count) * pace, start)
+
+
+def _rank(node: Node, x: Array) -> Array:
+    import numpy as np
+
+    return np.array(x.ndim, np.int32)
+
+
+def _floor_div(node: Node, a: Array, b: Array) -> Array:
+    return np_result(a // b, a)
+
+
+def _floor_mod(node: Node, a: Array, b: Array) -> Array:
+    return np_result(a % b, a)
+
+
+def np_result(found: Any, like: Array) -> Array:
+    """An array of the operands' type, also where NumPy gives a scalar."""
+    import numpy as np
+
+    return np.asarray(found, like.dtype)
+
+
+def _bounded(shape: Array) -> tuple[int, ...]:
+    """A shape that fits into the bounds. Raises ``ValueError``."""
+    from math import prod
+
+    sizes = tuple(int(n) for n in shape.reshape(-1))
+    if min(sizes, default=1) < 0 or prod(sizes) > MAX_FOLDED:
+        raise ValueError(f"a constant of shape {list(sizes)}")
+    return sizes
+
+
 FOLDS: dict[str, Callable[..., Array]] = {
     "RESHAPE": _reshape,
     "SQUEEZE": _squeeze,
@@ -86,4 +138,10 @@ FOLDS: dict[str, Callable[..., Array]] = {
     "PACK": _pack,
     "TRANSPOSE": _transpose,
     "GATHER": _gather,
+    "FILL": _fill,
+    "ZEROS_LIKE": _zeros,
+    "RANGE": _range,
+    "RANK": _rank,
+    "FLOOR_DIV": _floor_div,
+    "FLOOR_MOD": _floor_mod,
 }

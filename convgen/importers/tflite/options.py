@@ -54,6 +54,7 @@ OPTIONS: Mapping[str, Options] = MappingProxyType(
         "SUM": _REDUCER,
         "REDUCE_MAX": _REDUCER,
         "REDUCE_MIN": _REDUCER,
+        "REDUCE_PROD": _REDUCER,
         "SOFTMAX": Options("SoftmaxOptions", (("Beta", 0.0),)),
         "LEAKY_RELU": Options("LeakyReluOptions", (("Alpha", 0.0),)),
         "GELU": Options("GeluOptions", (("Approximate", False),)),

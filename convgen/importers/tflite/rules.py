@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from convgen.importers.compute import compute
 from convgen.importers.refusal import Refusal, model_error, shown
 from convgen.importers.source import Node, Source, Tensor
 from convgen.importers.tflite import moving, pointwise, windows
@@ -40,7 +41,7 @@ _UNARY = {
 }  # fmt: skip
 _REDUCE = {
     "MEAN": ReduceFn.MEAN, "SUM": ReduceFn.SUM, "REDUCE_MAX": ReduceFn.MAX,
-    "REDUCE_MIN": ReduceFn.MIN,
+    "REDUCE_MIN": ReduceFn.MIN, "REDUCE_PROD": ReduceFn.PROD,
 }  # fmt: skip
 
 RULES: Mapping[str, Rule] = MappingProxyType(
@@ -121,6 +122,12 @@ def why_not(node: Node) -> Refusal:
     return Refusal("M020", "the operator is not known to convgen", CUT)
 
 
+def known(draft: Draft, node: Node) -> bool:
+    """Compute a node of which all is known: shapes above all."""
+    rule = RULES.get(node.op)
+    return fold(draft, node) or (rule is not None and compute(draft, node, rule))
+
+
 def declared_type(source: Source, name: str, path: str) -> tuple[Elem, Quantization | None]:
     """The element type and meaning of an input. Raises ``ModelError``."""
     tensor = source.tensors[name]
@@ -153,7 +160,7 @@ def tflite_format(source: Source, *, resized: bool = False) -> Format:
                     "repair the model",
                 )
 
-    return Format(RULES, fold, why_not, declared, Rounding.TFLITE, checked)
+    return Format(RULES, known, why_not, declared, Rounding.TFLITE, checked)
 
 
 def sizes_of(tensor: Tensor) -> tuple[int, ...]:
