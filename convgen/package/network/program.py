@@ -106,8 +106,10 @@ def program_of(graph: Graph, target: Target, name: str | None = None) -> Program
     prefix = name or graph.name
     lowered = lower(simplify(graph))
     functions = Functions(prefix, target, lowered.graph)
-    calls = functions.calls(lowered.steps)
-    plan = arena.plan(lowered, lambda step: functions.needs(step))
+    made = functions.calls(lowered.steps)
+    by_name = {step.name: call for step, call in zip(lowered.steps, made, strict=True)}
+    plan = arena.plan(lowered, functions.needs)
+    calls = tuple(by_name[step.name] for step in plan.steps)  # the plan has an order of its own
     return Program(prefix, plan, target, tuple(functions.found.values()), calls)
 
 
