@@ -19,7 +19,7 @@ A model file stands wherever a spec does: `convgen build model.onnx`. Its format
 content. `convgen import` writes it as YAML with its weights in one `.npz` and lists what becomes
 of each node. (Tables made by tests/importers/models_page.py.)
 
-    pip install 'convgen[onnx]'       # operator sets 7 to the newest it knows
+    pip install 'convgen[onnx]'       # operator sets 6 to the newest it knows
     pip install 'convgen[tflite]'
 
 - **Dimensions** that an ONNX file leaves open are fixed by `--shape NAME=1x3x224x224`; the error

@@ -380,6 +380,21 @@ def test_an_attribute_that_nobody_knows_is_not_overlooked() -> None:
         graph_of(proto.SerializeToString(), "ONNX")
 
 
+def test_operator_set_6_said_how_to_broadcast() -> None:
+    x, slope = random(1, 4, 9, 8), random(4)
+    held = {"c": slope}
+    add = one("Add", "c", opset=6, constants=held, broadcast=1, axis=1)
+    same_values(add, {"x": x}, [x + slope[:, None, None]])
+    last = one("Mul", "c", opset=6, constants={"c": random(8)}, broadcast=1)
+    same_values(last, {"x": x}, [x * random(8)])
+    prelu = one("PRelu", "c", opset=6, constants=held)
+    same_values(prelu, {"x": x}, [np.where(x < 0, x * slope[:, None, None], x)])
+    training = one("Dropout", opset=6)
+    with pytest.raises(ModelError, match="training"):
+        graph_of(training.SerializeToString(), "ONNX")
+    same_values(one("Dropout", opset=6, is_test=1), {"x": x}, [x])
+
+
 def test_sparse_constants_are_made_dense() -> None:
     values = onnx.numpy_helper.from_array(np.array([2.0, 3.0], np.float32), "c")
     for places in (np.array([1, 5], np.int64), np.array([[0, 1], [1, 2]], np.int64)):

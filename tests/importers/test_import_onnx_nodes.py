@@ -10,6 +10,7 @@ import importlib.util
 import re
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -130,3 +131,47 @@ def differences(name: str, found: list[np.ndarray], wanted: list[np.ndarray]) ->
         if y.shape != want.shape or not np.allclose(ours, theirs, equal_nan=True, **loose):
             said.append(f"{name} output {at}")
     return said
+
+
+FEWEST_CONVERTED = 110
+CONVERTED_REFUSED = r"M025|M020|M022.*type string|M010"
+
+
+def test_models_converted_from_pytorch_are_right_or_refused() -> None:
+    """Small models that the wheel ships, of operator set 6 and later, with inputs and outputs."""
+    data = Path(onnx.__file__).parent / "backend" / "test" / "data"
+    taken, wrong, unexplained = 0, [], []
+    for path in sorted(p for kind in KINDS for p in (data / kind).glob("*/model.onnx")):
+        arrays, wanted = stored(path.parent, "input"), stored(path.parent, "output")
+        if arrays is None or wanted is None:
+            continue
+        try:
+            done = translated(path.read_bytes(), "ONNX", path=str(path))
+            why = "; ".join(f"{r.code} {r}" for r in done.refused)
+        except ModelError as error:
+            done, why = None, str(error)
+        if done is None or done.graph is None:
+            unexplained += [] if re.search(CONVERTED_REFUSED, why) else [(path.parent.name, why)]
+            continue
+        taken += 1
+        given = dict(zip(done.graph.inputs, arrays, strict=True))
+        wrong += differences(path.parent.name, outputs(done.graph, given), wanted)
+    assert not wrong and not unexplained
+    assert taken >= FEWEST_CONVERTED
+
+
+KINDS = ("pytorch-converted", "pytorch-operator", "simple")
+
+
+def stored(folder: Path, kind: str) -> list[np.ndarray] | None:
+    """The arrays of a shipped case, None when they are no tensors."""
+    files = (folder / "test_data_set_0").glob(f"{kind}_*.pb")
+    found = []
+    for path in sorted(files, key=lambda p: int(p.stem.rpartition("_")[2])):
+        tensor = onnx.TensorProto()
+        try:
+            tensor.ParseFromString(path.read_bytes())
+            found.append(onnx.numpy_helper.to_array(tensor))
+        except Exception:  # a sequence, whose frame is another
+            return None
+    return found

@@ -155,6 +155,8 @@ def reduce(fn: ReduceFn, since: int = 18) -> Rule:
 def batch_norm(draft: Draft, node: Node) -> None:
     if attribute(node, "training_mode", 0) or not attribute(node, "spatial", 1):
         raise Refusal("M021", "it is in training mode", "export the model for inference")
+    if node.version < 7 and not attribute(node, "is_test", 0):
+        raise Refusal("M021", "it is in training mode", "export the model for inference")
     node = one_output(node, draft)
     names = [draft.name(node, at) for at in range(5)]
     floats(draft, *names)

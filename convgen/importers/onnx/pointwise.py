@@ -16,6 +16,7 @@ from convgen.network.ops import (
     BinaryFn,
     Cast,
     PRelu,
+    Reshape,
     Unary,
     UnaryFn,
     Where,
@@ -29,13 +30,29 @@ MISSING = -math.inf  # no default: the attribute must be there
 def binary(fn: BinaryFn) -> Rule:
     def rule(draft: Draft, node: Node) -> None:
         a, b = draft.name(node, 0), draft.name(node, 1)
-        if "axis" in node.attributes or "broadcast" in node.attributes:
-            raise Refusal("M021", "the broadcasting of operator set 6 is not taken", REPAIR)
         if fn is BinaryFn.DIV and not draft.dtype(a).is_float:
             raise Refusal("M022", "a division of integers is not taken", CUT)
-        put(draft, node, Binary(fn), a, b)
+        draft.add(node, Binary(fn), [draft.value(a), _spread(draft, node, a, b)])
 
     return rule
+
+
+def _spread(draft: Draft, node: Node, a: str, b: str) -> str:
+    """The second operand, whose axes could begin at any of the first's before operator set 7."""
+    value = draft.value(b)
+    if node.version >= 7:
+        return value
+    given = node.attributes.get("axis")
+    if not attribute(node, "broadcast", 0) or given is None:
+        return value
+    shape, rank = draft.shape(b), len(draft.shape(a))
+    axis = attribute(node, "axis", 0)
+    after = rank - (axis + rank if axis < 0 else axis) - len(shape)
+    if after < 0:
+        raise Refusal("M023", f"axis {axis} of {rank} axes for {list(shape)}", REPAIR)
+    if not after:
+        return value
+    return draft.add(node, Reshape((*shape, *(1,) * after)), [value], part="spread")
 
 
 def power(draft: Draft, node: Node) -> None:
@@ -43,7 +60,8 @@ def power(draft: Draft, node: Node) -> None:
     x, exponent = draft.name(node, 0), draft.name(node, 1)
     dtype = floats(draft, x)
     if draft.dtype(exponent) is dtype:
-        put(draft, node, Binary(BinaryFn.POW), x, exponent)
+        operands = [draft.value(x), _spread(draft, node, x, exponent)]
+        draft.add(node, Binary(BinaryFn.POW), operands)
         return
     known = draft.known.get(draft.alias.get(exponent, exponent))
     if known is not None:
@@ -200,7 +218,11 @@ def unary(fn: UnaryFn, **constants: tuple[str, float]) -> Rule:
 def prelu(draft: Draft, node: Node) -> None:
     x, slope = draft.name(node, 0), draft.name(node, 1)
     floats(draft, x, slope)
-    put(draft, node, PRelu(), x, slope)
+    value, shape = draft.value(slope), draft.shape(slope)
+    if node.version < 7 and len(shape) == 1 and shape[0] > 1:  # then one of each channel
+        spread = Reshape((*shape, *(1,) * (len(draft.shape(x)) - 2)))
+        value = draft.add(node, spread, [value], part="spread")
+    draft.add(node, PRelu(), [draft.value(x), value])
 
 
 def cast(draft: Draft, node: Node) -> None:
@@ -233,6 +255,8 @@ def dropout(draft: Draft, node: Node) -> None:
     from convgen.importers.onnx.context import one_output
 
     if draft.has(node, 2) and bool(draft.constant(node, 2, "training_mode").reshape(-1)[0]):
+        raise Refusal("M021", "it is in training mode", "export the model for inference")
+    if node.version < 7 and not attribute(node, "is_test", 0):
         raise Refusal("M021", "it is in training mode", "export the model for inference")
     draft.same(one_output(node, draft), draft.name(node, 0))
     for name in node.outputs[1:]:

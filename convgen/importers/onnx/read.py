@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     Array = np.ndarray[Any, Any]
 
-OLDEST_OPSET = 7
+OLDEST_OPSET = 6
 OWN_DOMAINS = ("", "ai.onnx")
 METADATA = ("license", "licence", "author", "authors", "description", "source", "url", "version")
 METADATA_LIMIT = 4000  # characters of one text
