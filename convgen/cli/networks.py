@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from convgen.errors import ConvgenError, UsageError
 if TYPE_CHECKING:
     from convgen.network.graph import Graph
     from convgen.package.disk.result import BuildOptions
+    from convgen.verify import Report
 
 _SHAPE = re.compile(r"(?P<name>.+)=(?P<sizes>\d+(?:x\d+)*|scalar)")
 
@@ -155,6 +156,50 @@ def build_networks(
             out.note(f"{graph.name}: warning: {warning}")
         out.detail(f"{graph.name}: {result.schedule}; {result.reason}; {result.compiler}")
     print_results(good, out)
+
+
+def verify_network(graph: Graph, place: Path) -> Report:
+    """The report on the network's package at ``place``; first that its files are untouched.
+
+    Raises ``UsageError`` when the network is not built there, or was built from something else.
+    """
+    from convgen.cli.verify import changed_files, library_of
+    from convgen.package.disk.manifest import read_manifest
+    from convgen.package.network.program import program_of
+    from convgen.package.network.python import weights_name
+    from convgen.package.network.text import network_files
+    from convgen.package.network.verification import task_of
+    from convgen.target import TARGETS
+    from convgen.verify import Check, Report
+    from convgen.verify.network import verify_network_in_child
+
+    manifest = read_manifest(place)
+    again = f"run convgen build with this model and -o {place.parent} first"
+    if manifest is None:
+        raise UsageError(f"{place}: not built; {again}")
+    touched = changed_files(place, manifest)
+    if touched:
+        detail = f"changed since the build: {', '.join(touched)}; build again"
+        nan = float("nan")
+        return Report((Check("files", False, detail),), nan, nan, nan)
+    target = TARGETS.get(manifest.target)
+    program = None if target is None else program_of(graph, target, place.name)
+    weights = place / weights_name(manifest.extension)
+    if (
+        program is None
+        or not weights.is_file()
+        or weights.read_bytes() != program.blob
+        or any(
+            not (place / name).is_file() or (place / name).read_bytes() != text.encode()
+            for name, text in network_files(program, weights=False).items()
+        )
+    ):
+        raise UsageError(
+            f"{place} was built from another model or another version of convgen than these; {again}"
+        )
+    report = verify_network_in_child(task_of(program, place / library_of(manifest), weights))
+    files = Check("files", True, f"{len(manifest.files)} files are as the build wrote them")
+    return replace(report, checks=(files, *report.checks))
 
 
 def emit_networks(graphs: Sequence[Graph], target: Any, out_dir: str, out: Output) -> None:
