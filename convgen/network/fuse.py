@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from convgen.network.graph import Graph
-from convgen.network.passes import epilogues, folding, patterns, quantised, tidy, windows
+from convgen.network.passes import epilogues, folding, forward, patterns, quantised, tidy, windows
 from convgen.network.passes.draft import Draft
 
 # In this order: quantised constants are told from real ones before constants are computed, scales
@@ -27,6 +27,8 @@ PASSES: tuple[Callable[[Draft], None], ...] = (
     folding.dense_from_matmul,
     folding.fold_batch_norm,
     folding.fold_scales,
+    forward.fold_forward,
+    forward.summand_first,
     windows.fold_pads,
     epilogues.fuse_activations,
     tidy.drop_dead,

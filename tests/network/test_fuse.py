@@ -273,3 +273,32 @@ def test_quantised_convolutions_work_on_integers(act: bool, per_channel: bool) -
     want, got = evaluate(graph, inputs)["qz"], evaluate(small, inputs)["qz"]
     assert np.abs(want.astype(int) - got.astype(int)).max() <= 1  # float32 quotients round
     assert (want == got).mean() > 0.98
+
+
+@pytest.mark.parametrize("groups", [1, 2, 4])
+@pytest.mark.parametrize("padded", [False, True])
+def test_affine_blocks_go_into_the_next_convolution(groups: int, padded: bool) -> None:
+    net = Net()
+    y = net.do(SIGMOID, net.conv(net.x, 4))
+    y = net.do(ops.Binary(ops.BinaryFn.MUL), net.array(4, 1, 1), y)
+    y = net.do(ops.Binary(), y, net.array(1))
+    pads = ((1, 1), (0, 1)) if padded else ((0, 0), (0, 0))
+    a = net.conv(y, 8, groups=groups, pads=pads, bias=False)
+    b = net.conv(y, 4, groups=4, pads=pads)
+    graph = check(net, a, b)
+    assert kinds(graph) == ["conv", *["add"] * padded, "conv", "conv"]
+
+
+def test_an_affine_block_that_others_read_stays() -> None:
+    net = Net()
+    y = net.do(ops.Binary(ops.BinaryFn.MUL), net.do(SIGMOID, net.x), net.array(4, 1, 1))
+    graph = check(net, net.conv(y), net.do(RELU, y))
+    assert kinds(graph) == ["sigmoid", "mul", "conv", "relu"]
+
+
+def test_a_factor_before_a_dense_layer() -> None:
+    net = Net(3, 5)
+    y = net.do(ops.Binary(ops.BinaryFn.SUB), net.x, net.array(5))
+    y = net.do(ops.Binary(ops.BinaryFn.DIV), y, net.number(3.0))
+    graph = check(net, net.do(ops.Dense(), y, net.array(5, 4)))
+    assert kinds(graph) == ["dense"]

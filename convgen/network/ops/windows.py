@@ -13,7 +13,8 @@ from math import prod
 from typing import ClassVar
 
 from convgen.network.ops.face import Plain, ShapeError, Type, Types, need, times
-from convgen.spec.model import Activation, out_size
+from convgen.spec.model import Activation
+from convgen.spec.window import out_size
 
 Pads = tuple[tuple[int, int], ...]
 Ints = tuple[int, ...]

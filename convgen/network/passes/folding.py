@@ -128,7 +128,7 @@ def fold_scales(draft: Draft) -> None:
         if shape != draft.values[before.output].shape:
             continue
         array = draft.constants[node.inputs[constant_at]]
-        row = _per_channel(array, shape, _channel_axis(before, len(shape)))
+        row = per_channel(array, shape, _channel_axis(before, len(shape)))
         change = None if row is None else _affine(op.fn, row, first=constant_at == 0)
         if change is not None:
             _scale_and_shift(draft, before, *change)
@@ -138,7 +138,7 @@ def fold_scales(draft: Draft) -> None:
             _swallow(draft, current, node, what, op=after)
 
 
-def _per_channel(array: NDArray[Any], shape: tuple[int, ...], axis: int) -> NDArray[Any] | None:
+def per_channel(array: NDArray[Any], shape: tuple[int, ...], axis: int) -> NDArray[Any] | None:
     """A constant that differs along the channels alone, as [C]."""
     import numpy as np
 
