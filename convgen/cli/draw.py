@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convgen.plan.kernel.drawing import beside
+from convgen.plan.drawing import beside
 from convgen.spec.model import ConvSpec, Padding
 
 WHOLE_ROWS = 16  # a padded input up to this size is drawn cell by cell

@@ -159,7 +159,7 @@ def _target_lines(plan: KernelPlan) -> list[str]:
 
 
 def _schedule_lines(decided: Decided) -> list[str]:
-    from convgen.choose.chooser.alternatives import alternatives
+    from convgen.choose.alternatives import alternatives
     from convgen.kernels.core.lowering import step_words
 
     last = "(copy the first line into the spec to pin it)"
@@ -190,7 +190,7 @@ def _kernel_sections(plan: KernelPlan, everything: bool) -> list[tuple[str, list
 
 def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[str, Any]:
     """One layer under --json."""
-    from convgen.choose.chooser.alternatives import alternatives
+    from convgen.choose.alternatives import alternatives
     from convgen.cli.bounds import bound_facts, predicted
     from convgen.cli.derive import byte_steps, cost_steps, size_steps
     from convgen.cli.draw import input_drawing

@@ -11,7 +11,7 @@ from itertools import groupby
 from typing import Protocol
 
 from convgen.errors import ScheduleError
-from convgen.plan.kernel.leeway import Tiling
+from convgen.plan.leeway import Tiling
 from convgen.spec.elements import Element, arrays_of, packed_element
 from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Family, Schedule

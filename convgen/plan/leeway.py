@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convgen.plan.kernel.range import Range
+from convgen.plan.range import Range
 
 
 @dataclass(frozen=True)

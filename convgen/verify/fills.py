@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convgen.oracle.floats import values
-from convgen.plan.kernel.range import Range
+from convgen.plan.range import Range
 from convgen.spec.elements import ELEMENTS, arrays_of, numpy_dtype, stored
 from convgen.spec.layouts import image_nhwc, weights_hwio, weights_in_layout
 from convgen.spec.model import Act, ConvSpec, DType

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convgen.plan.kernel import KernelPlan
-from convgen.plan.kernel.leeway import NO_LEEWAY, Leeway, Tiling
+from convgen.plan.leeway import NO_LEEWAY, Leeway, Tiling
 
 __all__ = ["NO_LEEWAY", "Leeway", "Tiling", "leeway_of", "tiles_over", "tiling_of"]
 

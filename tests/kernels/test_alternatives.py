@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from convgen.choose.chooser.alternatives import WORTH, alternatives
 from edge_layers import depthwise, layer
 from kernels import planned, target_of
 from test_quant_kernels import quantised
 
+from convgen.choose.alternatives import WORTH, alternatives
 from convgen.kernels import cost
 from convgen.spec.model import Accuracy, ConvSpec, Layout, Padding
 from convgen.spec.quant import Rounding

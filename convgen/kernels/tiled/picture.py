@@ -8,8 +8,8 @@ from itertools import pairwise
 from typing import Any
 
 from convgen.kernels.kind import Section
+from convgen.plan.drawing import beside
 from convgen.plan.kernel import KernelPlan, Rectangle, Region, Tile
-from convgen.plan.kernel.drawing import beside
 
 INTERIOR = "*"
 LETTERS = string.ascii_lowercase + string.ascii_uppercase

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from convgen.plan.kernel import Body
 from convgen.spec.model import ConvSpec
-from convgen.target.arm.vectors.windows import WindowKernel
+from convgen.target.arm.windows import WindowKernel
 
 
 @dataclass(frozen=True)

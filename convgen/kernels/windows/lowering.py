@@ -19,7 +19,7 @@ from convgen.plan.problem import problems_of
 from convgen.spec.model import ConvSpec, DType, Layout, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target
-from convgen.target.arm.vectors.windows import WindowKernel
+from convgen.target.arm.windows import WindowKernel
 from convgen.target.plain import PLAIN
 
 MOST_UNROLLED = 12  # taps of a depthwise window that is unrolled whole

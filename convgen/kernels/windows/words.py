@@ -14,7 +14,7 @@ from convgen.spec.elements import arrays_of
 from convgen.spec.model import ConvSpec, DType, Padding
 from convgen.spec.quant import Rounding, spread
 from convgen.spec.requantize import input_reach, requantization, weight_room
-from convgen.target.arm.vectors.windows import Numbers, WindowKernel, operations, tile_type
+from convgen.target.arm.windows import Numbers, WindowKernel, operations, tile_type
 from convgen.target.isa import Operation
 
 _STRAIGHT = 8  # steps that take no loop

@@ -14,8 +14,8 @@ from fractions import Fraction
 from functools import cache
 
 from convgen.plan.kernel import Tile
-from convgen.plan.kernel.leeway import Tiling
-from convgen.plan.kernel.range import Range
+from convgen.plan.leeway import Tiling
+from convgen.plan.range import Range
 from convgen.spec.schedule import Family
 from convgen.target import VectorIsa
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from convgen.kernels.winograd.body import IDENTITY, WinogradBody
+from convgen.plan.drawing import beside
 from convgen.plan.kernel import KernelPlan
-from convgen.plan.kernel.drawing import beside
 
 LARGEST = 8  # tiles along one side of the map; more are cut short
 

@@ -16,7 +16,7 @@ from functools import cache
 
 from convgen.kernels.winograd.body import IDENTITY, Filtering, matrices
 from convgen.kernels.winograd.combination import Combination, program
-from convgen.plan.kernel.range import Range
+from convgen.plan.range import Range
 
 _TOP = 127  # float32's largest number lies just below 2^128
 _SLACK = 1  # bits for what rounding adds: gamma(K+2) of any layer is far below 1

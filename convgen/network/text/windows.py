@@ -85,9 +85,15 @@ def _fits(d: Derivation, entry: Entry, sizes: tuple[int, ...], window: dict[str,
         (before, after), taps = window["pads"][at], window["kernel"][at]
         unit = {"height": "row", "width": "column"}.get(label, "plane")
         axis = Axis(
-            label, unit, sizes[at], before, after, taps,
-            window["dilations"][at], window["strides"][at],
-        )  # fmt: skip
+            sizes[at],
+            taps,
+            window["strides"][at],
+            window["dilations"][at],
+            before,
+            after,
+            label=label,
+            unit=unit,
+        )
         if not axis.out:
             text = f"no window fits: {label} {axis.sum} is negative; a smaller kernel, or padding"
             d.refuse(entry, "E201", text, "kernel", "padding")

@@ -264,7 +264,7 @@ class _Writer:
             keys["dilation"] = list(op.dilations)
         sizes = spatial(self.graph.values[name].shape, channels_last=op.channels_last)
         axes = [
-            Axis("", "", size, *pads, taps, dilation, stride)
+            Axis(size, taps, stride, dilation, *pads)
             for size, pads, taps, dilation, stride in zip(
                 sizes, op.pads, op.kernel, op.dilations, op.strides, strict=True
             )

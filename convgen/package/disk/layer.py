@@ -168,7 +168,7 @@ def _fallback_note(decided: Decided, report: Report) -> str:
 
 
 def _manifest(session: Session, done: Made, inputs: str, files: Mapping[str, str]) -> Manifest:
-    from convgen.choose.chooser.alternatives import alternatives
+    from convgen.choose.alternatives import alternatives
 
     plan, made, findings = done.decided.plan, done.library, done.decided.settled.findings
     return Manifest(

@@ -15,14 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from convgen.target.arm.vectors.windows import (
-    MVE_WINDOWS,
-    SMLAD_WINDOWS,
-    Numbers,
-    WindowKernel,
-    operations,
-    tile_type,
-)
 from foreign import BY_NAME, STRICT, compiler, run_program
 from kernels import GCC, Way, compiled, needs, planned, prove_right
 from quant_layers import Filled, filled, random_layer
@@ -43,6 +35,14 @@ from convgen.spec.model import Act, Activation, ConvSpec, DType, Layer, Layout, 
 from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, Target
+from convgen.target.arm.windows import (
+    MVE_WINDOWS,
+    SMLAD_WINDOWS,
+    Numbers,
+    WindowKernel,
+    operations,
+    tile_type,
+)
 from convgen.verify.prove import Reading, find_frama_c, prove
 
 M4, M55 = TARGETS["cortex-m4"], TARGETS["cortex-m55"]
