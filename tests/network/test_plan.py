@@ -115,14 +115,21 @@ def test_windows(last: bool, rank: int) -> None:
     check(net, y)
 
 
-def test_three_dimensions_pool_but_do_not_convolve() -> None:
+def test_three_dimensions() -> None:
     net = Net(1, 3, 4, 5, 6)
-    pool = ops.MaxPool((2, 2, 2), (2, 2, 2), ((0, 0),) * 3, (1, 1, 1))
-    check(net, net.do(pool, net.x))
-    net = Net(1, 3, 4, 5, 6)
-    y = net.conv(net.x)
-    with pytest.raises(LowerError, match="conv `n0`: convolutions in three dimensions"):
-        lower(net.finish([y]))
+    pool = ops.MaxPool((2, 2, 2), (1, 2, 2), ((0, 0),) * 3, (1, 1, 1))
+    op = ops.Conv((2, 3, 2), (1, 2, 1), ((1, 0), (0, 1), (2, 1)), (1, 1, 1))
+    y = net.do(op, net.do(pool, net.conv(net.x)), net.array(2, 3, 2, 4, 5))
+    check(net, y)
+
+
+def test_what_no_kernel_computes_is_named_with_every_node() -> None:
+    net = Net(1, 3, 4, 5)
+    w = net.do(ops.Reshape((1, 1, 3, 20)), net.x)
+    y = net.do(ops.Conv((1, 1)), net.x, w)
+    z = net.do(ops.Conv((1, 1), pads=((-1, 0), (0, 0))), net.x, net.array(1, 1, 3, 2))
+    with pytest.raises(LowerError, match=r"conv `n1`: its weights .*\nconv `n2`: its pads"):
+        lower(net.finish([y, z]))
 
 
 def test_arithmetic_broadcasts_and_runs_in_place() -> None:

@@ -17,8 +17,6 @@ from convgen.spec.model import Layout
 def convolution(work: Work, node: Node) -> None:
     op = node.op
     assert isinstance(op, Conv)
-    if len(op.kernel) > 2:
-        raise RefusedError("convolutions in three dimensions have no kernel in networks yet")
     if any(min(pair) < 0 for pair in op.pads):
         raise RefusedError("its pads are negative; put a slice before it")
     constants = work.weights(node)
