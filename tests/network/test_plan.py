@@ -123,6 +123,23 @@ def test_three_dimensions() -> None:
     check(net, y)
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_pools_of_volumes_are_two_flat_pools(last: bool) -> None:
+    net = Net(*((2, 5, 4, 6, 3) if last else (2, 3, 5, 4, 6)), last=last)
+    window: Any = {
+        "kernel": (2, 3, 2),
+        "strides": (2, 1, 2),
+        "pads": ((1, 0), (1, 1), (0, 1)),
+        "dilations": (1, 1, 1),
+        "channels_last": last,
+        "activation": RELU,
+    }
+    y = net.do(ops.MaxPool(**window), net.conv(net.x))
+    made = check(net, y, net.do(ops.AvgPool(**window, include_pad=True), net.conv(net.x)))
+    pools = [step.op for step in made.steps if isinstance(step.op, (ops.MaxPool, ops.AvgPool))]
+    assert len(pools) == 4 and all(len(op.kernel) == 2 for op in pools)
+
+
 def test_what_no_kernel_computes_is_named_with_every_node() -> None:
     net = Net(1, 3, 4, 5)
     w = net.do(ops.Reshape((1, 1, 3, 20)), net.x)
