@@ -117,6 +117,14 @@ def test_wrong_types() -> None:
     refused(proto, "M010")
 
 
+def test_constants_of_types_that_no_graph_has() -> None:
+    for kind in ("BFLOAT16", "FLOAT8E4M3FN", "INT4", "STRING"):
+        proto = model([node("Add", ["x", "c"], ["y"])], {"x": [2]}, ["y"])
+        number = getattr(onnx.TensorProto, kind)
+        proto.graph.initializer.add(name="c", data_type=number, dims=[2])
+        assert kind.lower() in str(refused(proto, "M022"))
+
+
 def test_attributes_of_the_wrong_kind() -> None:
     refused(model([node("Softmax", ["x"], ["y"], axis="one")], X, ["y"]), "M023")
     refused(model([node("Softmax", ["x"], ["y"], axis=9)], X, ["y"]), "M023")
