@@ -19,7 +19,7 @@ from convgen.network.ops.face import Elem
 from convgen.network.plan import Move, Moves, Step
 from convgen.network.graph import Graph
 from convgen.package.network.images import linear, lrn, transposed
-from convgen.package.network.integers import QUANTISED, quantised
+from convgen.package.network.integers import ON_LANES, QUANTISED, quantised
 from convgen.package.network.use import C_TYPES, NO_ACT, Use, clamp, literal, only, both
 from convgen.spec.quant import Rounding
 
@@ -27,16 +27,19 @@ class Unsupported(UsageError):
     """A step that no kernel carries out yet."""
 
 
-def uses_of(step: Step, rounding: Rounding, graph: Graph) -> tuple[Use, ...]:
+def uses_of(
+    step: Step, rounding: Rounding, graph: Graph, *, lanes: bool = False
+) -> tuple[Use, ...]:
     """The kernels of a step that is no convolution, in order. Raises ``Unsupported``.
 
     ``rounding``: the framework whose arithmetic quantised steps have; ``graph``: with the constants
-    of transposed convolutions.
+    of transposed convolutions; ``lanes``: the target has vectors of int32 (``target.dots``).
     """
     if isinstance(step.op, ops.ConvTransposed):
         found = transposed(step, rounding, graph)
         return _found(step, found)
-    table = {**QUANTISED, **QUANTISED_TOO} if quantised(step) else MAKERS
+    own = ON_LANES if lanes else {}
+    table = {**QUANTISED, **QUANTISED_TOO, **own} if quantised(step) else MAKERS
     maker = table.get(type(step.op))
     return _found(step, () if maker is None else maker(step, rounding))
 
