@@ -175,6 +175,20 @@ def test_concat_split_and_slices(last: bool) -> None:
     check(net, net.conv(part), one, net.do(ops.Activate(RELU), one))
 
 
+@pytest.mark.parametrize("last", [False, True])
+def test_parts_of_a_concatenation_are_written_in_place(last: bool) -> None:
+    """A block of dense connections: one buffer, no copies but of what Winograd makes."""
+    net = Net(*((1, 6, 7, 8) if last else (1, 8, 6, 7)), last=last)
+    x = net.conv(net.x, 8, k=1, p=0)
+    for k in (1, 5, 3):
+        y = net.conv(net.do(ops.Activate(RELU), x), 4, k=1, p=0)
+        x = net.do(ops.Concat(3 if last else 1), x, net.conv(y, 4, k=k, p=k // 2))
+    made = check(net, net.do(ops.Reduce(axes=(1, 2) if last else (2, 3)), net.conv(x, 3, 1, 0)))
+    assert kinds(made).count("concat") == 2  # four channels each, which Winograd may make
+    wide = [s.spec for s in made.steps if s.spec is not None and s.spec.y_pixel]
+    assert [spec.y_pixel for spec in wide] == [20, 20]
+
+
 @pytest.mark.parametrize("mode", list(ops.PadMode))
 def test_pads(mode: ops.PadMode) -> None:
     net = Net(1, 6, 7, 5)
