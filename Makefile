@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: test lint deep faults prove mutants campaign hostile bench bench8 bench16 golden golden-full clean
+.PHONY: test lint deep faults prove mutants campaign hostile bench bench-nchw bench8 bench16 golden golden-full clean
 
 # Every test of a push, on two cores.
 test:
@@ -43,10 +43,15 @@ mutants:
 
 # The README's table and what a call from Python costs; wants a quiet machine. Peers that live in
 # another environment: make bench BENCH="--peer-python torch=PATH".
-bench:
+bench: bench-nchw
 	$(PYTHON) -m convgen bench benchmarks/layers.yaml --against all --save benchmarks/results.json $(BENCH)
 	$(PYTHON) benchmarks/publish.py
 	$(PYTHON) benchmarks/call_overhead.py
+
+# The same layers in NCHW, beside peers that get NCHW images.
+bench-nchw:
+	$(PYTHON) -m convgen bench benchmarks/layers_nchw.yaml --against all --save benchmarks/results_nchw.json $(BENCH)
+	$(PYTHON) benchmarks/publish.py
 
 # The same layers in int8, and what each rounding costs.
 bench8:

@@ -159,6 +159,7 @@ def _target_lines(plan: KernelPlan) -> list[str]:
 
 
 def _schedule_lines(decided: Decided) -> list[str]:
+    from convgen.choose.alternatives import alternatives
     from convgen.kernels.core.lowering import step_words
 
     last = "(copy the first line into the spec to pin it)"
@@ -169,6 +170,7 @@ def _schedule_lines(decided: Decided) -> list[str]:
         *(f"on {p.body.isa.name}: {p.schedule}" for p in decided.plan.narrower),
         f"why: {decided.reason}",
         *filter(None, [step_words(decided.plan)]),
+        *map(str, alternatives(decided.plan)),
         last,
     ]
 
@@ -188,6 +190,7 @@ def _kernel_sections(plan: KernelPlan, everything: bool) -> list[tuple[str, list
 
 def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[str, Any]:
     """One layer under --json."""
+    from convgen.choose.alternatives import alternatives
     from convgen.cli.bounds import bound_facts, predicted
     from convgen.cli.derive import byte_steps, cost_steps, size_steps
     from convgen.cli.draw import input_drawing
@@ -219,6 +222,10 @@ def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[st
         "schedule": plan.schedule.to_mapping(),
         "narrower": {p.body.isa.name: p.schedule.to_mapping() for p in plan.narrower},
         "pinned": layer.schedule is not None,
+        "alternatives": [
+            {"spec": a.words, "times": round(a.times, 2), "family": str(a.family)}
+            for a in alternatives(plan)
+        ],
         "reason": decided.reason,
         "bound": predicted(plan)[0].name,
         "roofline": bound_facts(plan, cost(plan).cycles, measured),

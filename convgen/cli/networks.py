@@ -42,7 +42,9 @@ def reading(shapes: Sequence[str] | None, cut: str | None, name: str | None) -> 
     for text in shapes or ():
         match = _SHAPE.fullmatch(text)
         if match is None:
-            raise UsageError(f"--shape {text}: write the input's name and its sizes, NAME=1x3x224x224")
+            raise UsageError(
+                f"--shape {text}: write the input's name and its sizes, NAME=1x3x224x224"
+            )
         sizes = match["sizes"]
         found[match["name"]] = () if sizes == "scalar" else tuple(map(int, sizes.split("x")))
     if name is not None:
@@ -130,9 +132,7 @@ def read_graph(file: str, how: Reading) -> tuple[Graph, tuple[str, ...]]:
     return import_model(file, shapes=how.shapes, cut=how.cut, name=how.name).graph, ()
 
 
-def build_networks(
-    graphs: Sequence[Graph], options: BuildOptions, out: Output
-) -> None:
+def build_networks(graphs: Sequence[Graph], options: BuildOptions, out: Output) -> None:
     """Build each network and report it; a failure stops no other."""
     from convgen.cli.reports import failure_facts, print_results, result_facts
     from convgen.package.disk.result import BuildEvent

@@ -137,7 +137,8 @@ def library_of(manifest: Manifest) -> str:
     found = [
         name
         for name in manifest.files
-        if name.removeprefix("lib").lstrip("_").startswith(f"{stem}.") and not name.endswith((".py", ".weights"))
+        if name.removeprefix("lib").lstrip("_").startswith(f"{stem}.")
+        and not name.endswith((".py", ".weights"))
     ]
     assert len(found) == 1, manifest.files
     return found[0]

@@ -61,9 +61,7 @@ def nest(shape: Sequence[int], *strides: Sequence[int]) -> Nest:
         if size == 1:
             continue
         last = dims[-1] if dims else None
-        if last is not None and all(
-            a == b * size for a, b in zip(last.steps, steps, strict=True)
-        ):
+        if last is not None and all(a == b * size for a, b in zip(last.steps, steps, strict=True)):
             dims[-1] = Dim(last.size * size, tuple(steps))
         else:
             dims.append(Dim(size, tuple(steps)))

@@ -10,12 +10,20 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from convgen.network.graph import Builder, Elem, Quantization
 from convgen.network.ops.face import Op
-from convgen.network.plan import Arena, Buffer, NetworkPlan, Room, Slot, Step, WeightItem, contiguous
+from convgen.network.plan import (
+    Arena,
+    Buffer,
+    NetworkPlan,
+    Room,
+    Slot,
+    Step,
+    WeightItem,
+    contiguous,
+)
 from convgen.package.network.program import Functions, Program
 from convgen.package.network.text import network_files
 from convgen.target import Target

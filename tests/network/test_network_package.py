@@ -116,7 +116,7 @@ def test_trace_holds_every_step(net: ModuleType) -> None:
 def test_the_module_says_what_it_is(net: ModuleType) -> None:
     assert net.INPUTS == {"image 1": ((1, 3, 8, 10), "float32")}
     assert net.OUTPUTS["soft/max"] == ((1, 5), "float32")
-    assert net.MACS == floats().total_macs and net.ARENA_BYTES > 0
+    assert floats().total_macs == net.MACS and net.ARENA_BYTES > 0
     assert [s.kind for s in net.STEPS].count("conv") == 3
     assert net.SPEC["network"] == "small"
 

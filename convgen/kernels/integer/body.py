@@ -64,7 +64,9 @@ class Walk:
     def element(self, operand: int, pointer: str) -> str:
         """The C expression of an operand's i-th element of a run."""
         step = self.step(operand)
-        index = "0" if step == 0 else "i" if step == 1 else f"i * {step if step > 0 else f'({step})'}"
+        index = (
+            "0" if step == 0 else "i" if step == 1 else f"i * {step if step > 0 else f'({step})'}"
+        )
         return f"{pointer}[{index}]"
 
 

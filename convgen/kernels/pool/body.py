@@ -137,7 +137,7 @@ class PoolBody:
 
     @property
     def reciprocal(self) -> str:
-        """1 / count as a C literal where that is exact, else "". """
+        """1 / count as a C literal where that is exact, else ""."""
         from convgen.ctext.activations import float_literal
 
         return float_literal(1 / self.fixed) if self._exact else ""

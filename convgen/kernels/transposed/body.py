@@ -138,9 +138,7 @@ class FloatTransposedBody(TransposedBody):
     def operations(self, lanes: int) -> tuple[str, ...]:
         used = {"set1", "fma"}
         tails = [tail for _, _, vectors, tail in self.channels(lanes) if tail < lanes]
-        full = any(
-            vectors > 1 or tail == lanes for _, _, vectors, tail in self.channels(lanes)
-        )
+        full = any(vectors > 1 or tail == lanes for _, _, vectors, tail in self.channels(lanes))
         used |= {"load", "store"} if full else set()
         used |= {"load_part", "store_part"} if tails else set()
         return tuple(sorted(used))

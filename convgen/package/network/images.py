@@ -177,9 +177,7 @@ def transposed(step: Step, rounding: Rounding, graph: Graph) -> tuple[Use, ...]:
         return ()
     assert weights.quant is not None
     ratios = [float(x.quant.scale[0] * s / y.quant.scale[0]) for s in weights.quant.scale]
-    scales = tuple(
-        Scale(*fixed_point(r), once=rounding is Rounding.TFLITE_SINGLE) for r in ratios
-    )
+    scales = tuple(Scale(*fixed_point(r), once=rounding is Rounding.TFLITE_SINGLE) for r in ratios)
     body = TransposedBody(
         *sizes, *place_, "int8_t", x.quant.zero_point[0], (), y.quant.zero_point[0], scales,
         *clamp(op.activation, y, rounding),

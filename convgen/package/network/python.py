@@ -87,9 +87,7 @@ def glue_files(program: Program) -> dict[str, str]:
     """``<net>_glue.c`` and ``<net>_glue.h``; the header is what cffi reads, too."""
     arrays = tuple(_glue_arrays(program))
     count = len(program.inputs)
-    declared = [
-        f"{'const ' if at < count else ''}void *{a.member}" for at, a in enumerate(arrays)
-    ]
+    declared = [f"{'const ' if at < count else ''}void *{a.member}" for at, a in enumerate(arrays)]
     passed = [f"(void *){a.member}" if at < count else a.member for at, a in enumerate(arrays)]
     text = GlueText(
         program.name, program.name.upper(), __version__, count, arrays,
@@ -108,9 +106,7 @@ def _glue_arrays(program: Program) -> Iterator[ArrayText]:
         constant = "const " if kind == "in" else ""
         for at, slot in enumerate(slots):
             size = slot.size * slot.dtype.size
-            yield ArrayText(
-                "", "", f"{kind}{at}", f"{constant}{c_type(slot)}", "", "", size, ""
-            )
+            yield ArrayText("", "", f"{kind}{at}", f"{constant}{c_type(slot)}", "", "", size, "")
 
 
 def python_files(program: Program, extension: str) -> dict[str, str]:
@@ -133,7 +129,9 @@ def module_text(program: Program, extension: str) -> ModuleText:
     inputs, outputs = arrays[:count], arrays[count:]
     plan = program.plan
     names = [a.parameter for a in inputs]
-    outs = ["_view(out)"] if len(outputs) == 1 else [f"_view(out[{i}])" for i in range(len(outputs))]
+    outs = (
+        ["_view(out)"] if len(outputs) == 1 else [f"_view(out[{i}])" for i in range(len(outputs))]
+    )
     public = ("ARENA_BYTES", "INPUTS", "ISA", "MACS", "OUTPUTS", "PART_BYTES", "SPEC", "STEPS")
     return ModuleText(
         name=program.name,
@@ -143,8 +141,11 @@ def module_text(program: Program, extension: str) -> ModuleText:
         isa=isa_words(program, vector_isa(program)),
         features=", ".join(sorted(needed_features(program))) or "nothing special",
         public=(*public, "Step", "WEIGHTS_BYTES", "bind", "run", "trace"),
-        story=tuple(f"{word}: {a.words}" for word, group in (("in", inputs), ("out", outputs))
-                    for a in group),  # fmt: skip
+        story=tuple(
+            f"{word}: {a.words}"
+            for word, group in (("in", inputs), ("out", outputs))
+            for a in group
+        ),  # fmt: skip
         inputs=inputs,
         outputs=outputs,
         steps=tuple(_steps(program)),

@@ -295,9 +295,7 @@ def _integers(program: Program, functions: list[Function], isa: DotIsa) -> str:
     return _named(program, text)
 
 
-def _guarded(
-    program: Program, functions: list[Function], isa: VectorIsa, plain: VectorIsa
-) -> str:
+def _guarded(program: Program, functions: list[Function], isa: VectorIsa, plain: VectorIsa) -> str:
     macro = program.name.upper()
     header = f"#include <{isa.header}>\n" if isa.header else ""
     v = isa.prefix.upper()

@@ -32,7 +32,7 @@ def items(text: str) -> Iterator[str]:
         depth += code.count("{") - code.count("}")
         bare = code.strip()
         ended = bare.startswith("#") and not bare.endswith("\\")
-        if depth == 0 and not inside and (not bare and not line.strip() or ended or _ends(code)):
+        if depth == 0 and not inside and ((not bare and not line.strip()) or ended or _ends(code)):
             yield "\n".join(held)
             held = []
     if held:

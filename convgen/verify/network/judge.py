@@ -73,9 +73,7 @@ def judge(
     return worst
 
 
-def _convolution(
-    task: StepTask, inputs: Sequence[Array | None], y: Array, seed: int
-) -> Judged:
+def _convolution(task: StepTask, inputs: Sequence[Array | None], y: Array, seed: int) -> Judged:
     spec = task.spec
     x = inputs[0]
     assert spec is not None and x is not None and task.w is not None
@@ -85,9 +83,7 @@ def _convolution(
     return Judged(verdict.max_error, verdict.ratio, "" if verdict.passed else verdict.detail)
 
 
-def _moved(
-    task: StepTask, inputs: Sequence[Array | None], outputs: Sequence[Array]
-) -> Judged:
+def _moved(task: StepTask, inputs: Sequence[Array | None], outputs: Sequence[Array]) -> Judged:
     """Copies are exact: bit patterns are compared."""
     for move, source, got in zip(task.moves, inputs, outputs, strict=True):
         want = np.full(got.shape, move.fill, got.dtype) if source is None else source
@@ -129,7 +125,13 @@ def meaning(
     node = Node("step", task.op, tuple(names), tuple(made))
     given = tuple(name for name in names if name)
     graph = Graph(
-        "step", given, tuple(made), (node,), MappingProxyType(values), MappingProxyType({}), rounding
+        "step",
+        given,
+        tuple(made),
+        (node,),
+        MappingProxyType(values),
+        MappingProxyType({}),
+        rounding,
     )
     return run_node(graph, node, arrays)
 
