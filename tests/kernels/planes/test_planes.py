@@ -1,4 +1,4 @@
-"""Kernels over planes (NCHW): rows copied or read in place, tiles, bands and chunks of any shape."""
+"""Kernels over planes (NCHW): rows copied or read in place, tiles and bands of any shape."""
 
 from __future__ import annotations
 
