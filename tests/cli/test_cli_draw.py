@@ -9,12 +9,19 @@ from hypothesis import given, settings
 from spec_strategies import specs
 
 from convgen.cli.draw import WHOLE_COLS, WHOLE_ROWS, WIDTH, beside, input_drawing, panel, windows
-from convgen.cli.draw_plan import INTERIOR, flattened, region_map, region_rows, tile_lines, zones
-from convgen.cli.draw_planar import planar_tile_lines, plane_lines
-from convgen.cli.draw_winograd import grid_lines, patch_lines, winograd_facts
 from convgen.kernels import lower
 from convgen.kernels.planar.body import PlanarBody
+from convgen.kernels.planar.picture import planar_tile_lines, plane_lines
+from convgen.kernels.tiled.picture import (
+    INTERIOR,
+    flattened,
+    region_map,
+    region_rows,
+    tile_lines,
+    zones,
+)
 from convgen.kernels.winograd.body import WinogradBody
+from convgen.kernels.winograd.picture import grid_lines, patch_lines, winograd_facts
 from convgen.package.emit.files import decide
 from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import Accuracy, ConvSpec, Layer, Padding

@@ -56,8 +56,7 @@ def test_packing_by_its_definition(label: str, layout: WeightLayout) -> None:
     p = planned(spec, target_of("avx2")).packing
     weights = numbered(spec)
     packed = pack(p, weights).reshape(p.groups, p.blocks, 1 + p.depth, p.lanes)
-    order = {"HWIO": (0, 1, 2, 3), "OIHW": (2, 3, 1, 0), "OHWI": (1, 2, 3, 0)}[layout]
-    w = weights.w.transpose(order)
+    w = weights.w.transpose([str(layout).index(letter) for letter in "HWIO"])
     met = np.zeros_like(packed, dtype=bool)
     for oc in range(spec.oc):
         group, channel = divmod(oc, p.oc)

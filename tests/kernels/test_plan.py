@@ -7,8 +7,10 @@ output. What comes out must be the definition of the layer.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
@@ -17,6 +19,7 @@ from edge_layers import EDGES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kernels import ISAS, planned, target_of
+from operator_layers import operator_layers
 from spec_strategies import specs
 
 from convgen.kernels import FAMILIES
@@ -30,8 +33,9 @@ from convgen.plan.kernel import (
     Rectangle,
     Tile,
 )
-from convgen.spec.model import Accuracy, ConvSpec, Layout, WeightLayout, out_size
+from convgen.spec.model import Accuracy, ConvSpec, Layout, WeightLayout
 from convgen.spec.schedule import Family, Schedule
+from convgen.spec.window import Axis, out_size
 from convgen.target import Target
 
 QUICK = settings(derandomize=True, deadline=None, database=None, max_examples=300)
@@ -132,18 +136,19 @@ def _unit_products(
             x0 = r.x0 + image * v.x_image + group * v.x_group
             y0 = r.y0 + image * v.y_image + group * v.y_group + oc * v.y_channel
             w0 = group * packing.group_stride + packing.offset(oc) + packing.lanes + r.w0
-            for row in range(r.row_tiles):
-                for col in range(r.col_tiles):
-                    x = x0 + row * r.x_row + col * r.x_col
-                    y = y0 + row * r.tile.h * v.y_row + col * r.tile.w * v.y_pixel
-                    yield from _tile_products(plan, r.tile, steps, oc, (x, y, w0))
+            tiles = itertools.product(range(r.area.planes), range(r.row_tiles), range(r.col_tiles))
+            for plane, row, col in tiles:
+                x = x0 + plane * v.sd * v.x_plane + row * r.x_row + col * r.x_col
+                y = y0 + plane * v.y_plane + row * r.tile.h * v.y_row + col * r.tile.w * v.y_pixel
+                yield from _tile_products(plan, r.tile, steps, oc, (x, y, w0))
 
 
 def _steps(body: Body, area: Rectangle) -> Iterator[tuple[int, int]]:
     """Offsets in x and in packed of every step of the reduction."""
     offsets = [(0, 0)]
     for loop in body.loops:
-        count = eval(loop.count, {"kh_taps": area.kh_taps, "kw_taps": area.kw_taps})
+        names = {name: getattr(area, name) for name in ("kd_taps", "kh_taps", "kw_taps")}
+        count = eval(loop.count, names)
         offsets = [
             (x + i * loop.x_step, w + i * loop.w_step) for x, w in offsets for i in range(count)
         ]
@@ -158,12 +163,12 @@ def _tile_products(
     origin: tuple[int, int, int],
 ) -> Iterator[tuple[int, Counter[tuple[int, int]]]]:
     """Lanewise families meet the inputs of the channel's own group, and no loop counts those."""
-    spec, v, packing = plan.spec, plan.view, plan.packing
+    v, packing = plan.view, plan.packing
     x, y, w = origin
     inputs = range(v.ic) if v.x_lane else (0,)
     for index in range(tile.pixels):
         down, right = tile.pixel(index)
-        xp = x + down * spec.sh * v.x_row + right * spec.sw * v.x_pixel
+        xp = x + down * v.sh * v.x_row + right * v.sw * v.x_pixel
         yp = y + down * v.y_row + right * v.y_pixel
         for vector in range(tile.vectors):
             wv = w + packing.offset(vector * tile.lanes)
@@ -181,46 +186,61 @@ def _tile_products(
 def defined(spec: ConvSpec, packing: Packing) -> Products:
     """The same from the layer's formula, one tap at a time."""
     found: Products = {}
-    for n in range(spec.batch):
-        for oh in range(spec.oh):
-            rows = inside(spec.h, spec.padding.top, spec.kh, spec.dh, spec.sh, oh)
-            for ow in range(spec.ow):
-                cols = inside(spec.w, spec.padding.left, spec.kw, spec.dw, spec.sw, ow)
-                for oc in range(spec.oc):
-                    found[_at(spec, n, oh, ow, oc, spec.oh, spec.ow, spec.oc)] = Counter(
-                        (
-                            _at(
-                                spec,
-                                n,
-                                oh * spec.sh - spec.padding.top + kh * spec.dh,
-                                ow * spec.sw - spec.padding.left + kw * spec.dw,
-                                oc // spec.ocg * spec.icg + ic,
-                                spec.h,
-                                spec.w,
-                                spec.c,
-                            ),
-                            packed_at(spec, packing, kh, kw, ic, oc),
-                        )
-                        for kh in rows
-                        for kw in cols
-                        for ic in range(spec.icg)
-                    )
+    outs = itertools.product(*(range(axis.out) for axis in spec.axes))
+    sizes, out_sizes = (spec.d, spec.h, spec.w), (spec.od, spec.oh, spec.ow)
+    for out in outs:
+        met = [list(meeting(*pair)) for pair in zip(spec.axes, out, strict=True)]
+        for n, oc in itertools.product(range(spec.batch), range(spec.oc)):
+            y = _at(spec, n, out, oc, out_sizes, spec.y_pixel or spec.oc, spec.oc)
+            found[y] = Counter(
+                (
+                    _at(
+                        spec, n, [place for _, place in tap], oc // spec.ocg * spec.icg + ic,
+                        sizes, spec.x_pixel or spec.c, spec.c,
+                    ),
+                    packed_at(spec, packing, [k for k, _ in tap], ic, oc),
+                )
+                for tap in itertools.product(*met)
+                for ic in range(spec.icg)
+            )  # fmt: skip
     return found
 
 
-def _at(spec: ConvSpec, n: int, row: int, col: int, channel: int, h: int, w: int, c: int) -> int:
+def meeting(axis: Axis, out: int) -> Iterator[tuple[int, int]]:
+    """The taps of an output that meet an input, and which."""
+    for k in range(axis.taps):
+        place = out * axis.stride - axis.before + k * axis.dilation
+        rest = 0
+        if axis.transposed:
+            place, rest = divmod(out + axis.before - k * axis.dilation, axis.stride)
+        if rest == 0 and 0 <= place < axis.size:
+            yield k, place
+
+
+def _at(
+    spec: ConvSpec, n: int, place: Sequence[int], channel: int, sizes: Sequence[int], pixel: int,
+    channels: int,
+) -> int:  # fmt: skip
+    """``pixel``: elements from one pixel to the next of a channels-last image."""
+    at = 0
+    for index, size in zip(place, sizes, strict=True):
+        at = at * size + index
     if spec.layout is Layout.NHWC:
-        return ((n * h + row) * w + col) * c + channel
-    return ((n * c + channel) * h + row) * w + col
+        return (n * math.prod(sizes) + at) * pixel + channel
+    return (n * channels + channel) * math.prod(sizes) + at
 
 
-def packed_at(spec: ConvSpec, p: Packing, kh: int, kw: int, ic: int, oc: int) -> int:
-    """[group][block][1 + kh*kw*ic][lane], as the packing's docstring has it."""
+def packed_at(spec: ConvSpec, p: Packing, tap: Sequence[int], ic: int, oc: int) -> int:
+    """[group][block][1 + rows*kw*ic][lane], as the packing's docstring has it."""
+    kd, kh, kw = tap
+    row = kd * spec.kh + kh
+    if p.rows:
+        row, kw = p.rows.index(row), p.columns.index(kw)
     group, channel = divmod(oc, p.oc)
     block, lane = divmod(channel, p.lanes)
     blocks = -(-p.oc // p.lanes)
     depth = 1 + p.kh * p.kw * p.ic
-    k = 1 + (kh * p.kw + kw) * p.ic + ic
+    k = 1 + (row * p.kw + kw) * p.ic + ic
     return ((group * blocks + block) * depth + k) * p.lanes + lane
 
 
@@ -278,6 +298,16 @@ def test_any_tile_on_paper(
     height = min(height, most)
     schedule = Schedule(Family.DIRECT, lanes, height, min(width, most // height), vectors)
     check_plan(planned(spec, target_of("avx512"), schedule))
+
+
+@pytest.mark.parametrize("isa", ISAS)
+def test_every_operator_on_paper(isa: str) -> None:
+    """1-D, 3-D and transposed layers of any kind, also in views of wider buffers."""
+    for number, spec in enumerate(operator_layers(60, seed=7)):
+        if spec.layout is Layout.NHWC and number % 3 == 0:
+            spec = replace(spec, x_pixel=spec.c + 3, y_pixel=spec.oc + 2)
+        plan = tiled(replace(spec, accuracy=Accuracy.STRICT), target_of(isa))
+        check_plan(plan)
 
 
 def test_a_wrong_plan_is_seen() -> None:

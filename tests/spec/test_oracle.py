@@ -72,6 +72,10 @@ def weight_place(spec: ConvSpec, kh: int, kw: int, ic: int, oc: int) -> tuple[in
             return oc, ic, kh, kw
         case WeightLayout.OHWI:
             return oc, kh, kw, ic
+        case WeightLayout.IOHW:
+            return ic, oc, kh, kw
+        case WeightLayout.HWOI:
+            return kh, kw, oc, ic
 
 
 def brute_act(act: Activation, v: float) -> float:

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from quant_layers import CLAMPED, TABLED, Filled, filled, model, output, random_layer
 
-from convgen.oracle.floats import Points, image_nhwc
+from convgen.oracle.floats import Points
 from convgen.oracle.integers import largest_sums, outputs_at, overflowing, reference
+from convgen.spec.layouts import image_nhwc
 from convgen.spec.model import Act, Activation, ConvSpec, DType
 from convgen.spec.quant import Affine, Quant, Rounding, fixed_point
 from convgen.spec.requantize import requantization

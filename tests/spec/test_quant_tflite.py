@@ -12,8 +12,8 @@ from quant_layers import CLAMPED, Filled, filled, random_layer
 from convgen.bench.peers.base import Problem
 from convgen.bench.peers.tflite_model import tflite_model
 from convgen.bench.wire import peer_form
-from convgen.oracle.floats import weights_hwio
 from convgen.oracle.integers import reference
+from convgen.spec.layouts import weights_hwio
 from convgen.spec.model import ConvSpec, DType, Layout, Padding
 from convgen.spec.quant import Affine, Rounding
 

@@ -107,10 +107,10 @@ BASE: dict[str, Any] = {"input": "8x8x4", "filters": 4, "kernel": 3}
     "keys",
     [
         {"kernel": 0},
-        {"kernel": [1, 2, 3]},
+        {"kernel": [1, 2, 3, 4]},
         {"kernel": "3 x 3"},
         {"kernel": True},
-        {"input": [8, 8]},
+        {"input": [8]},
         {"padding": [1, 1, 1, 1]},
         {"padding": "SAME"},
         {"padding": {"botom": 1}},

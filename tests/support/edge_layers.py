@@ -68,6 +68,22 @@ def depthwise(size: str, kernel: str, pad: str = "0 0 0 0", **more: object) -> C
     return layer(size, c, kernel, pad, groups=c, **more)
 
 
+def transposed(size: str, oc: int, kernel: str, pad: str = "0 0 0 0", **more: object) -> ConvSpec:
+    """The gradient of a convolution over its input; ``extra`` is its output padding."""
+    return layer(size, oc, kernel, pad, transposed=True, **more)
+
+
+def volume(size: str, oc: int, kernel: str, pad: str = "0 0 0 0 0 0", **more: object) -> ConvSpec:
+    """``size`` is "DxHxWxC", ``kernel`` "KDxKHxKW", ``pad`` "front top left back bottom right"."""
+    (d, h, w, c), (kd, kh, kw) = map(int, size.split("x")), map(int, kernel.split("x"))
+    front, top, left, back, bottom, right = map(int, pad.split())
+    return ConvSpec(
+        name="edge", h=h, w=w, c=c, oc=oc, kh=kh, kw=kw, rank=3, d=d, kd=kd,
+        padding=Padding(top, left, bottom, right, front, back), accuracy=Accuracy.STRICT,
+        **more,  # type: ignore[arg-type]
+    )  # fmt: skip
+
+
 # Every layer is run on every instruction set; 19, 35 and 37 channels leave a narrower last block
 # for 4, 8 and 16 lanes alike, 7 and 5 leave one for the plain body's tiles of four channels.
 EDGES: dict[str, ConvSpec] = {
@@ -139,6 +155,45 @@ EDGES: dict[str, ConvSpec] = {
     "weights_ohwi": layer("8x7x4", 22, "3x2", groups=2, weight_layout=WeightLayout.OHWI),
     "no_bias": layer("6x6x3", 19, "3x3", "1 1 1 1", bias=False),
     "wide": layer("12x30x8", 66, "3x3", "1 1 1 1", activation=RELU),
+    "weights_iohw": layer("6x7x4", 19, "3x2", weight_layout=WeightLayout.IOHW),
+    "transposed": transposed("5x6x3", 19, "3x3", "1 1 1 1", sh=2, sw=2, extra=(0, 1, 1)),
+    "transposed_dense": transposed("6x7x4", 21, "3x2", "1 0 0 1", activation=RELU),
+    "transposed_gaps": transposed("4x5x3", 19, "2x2", sh=3, sw=4),
+    "transposed_dilated": transposed(
+        "5x4x3", 7, "3x2", "3 1 2 0", sh=2, sw=3, dh=2, dw=2, extra=(0, 1, 2), batch=2,
+    ),
+    "transposed_over_padded": transposed("5x6x2", 19, "3x3", "3 4 4 2", sh=2),
+    "transposed_groups": transposed(
+        "5x4x6", 38, "3x3", "1 1 0 1", sh=2, sw=2, groups=2, batch=2,
+        weight_layout=WeightLayout.IOHW,
+    ),
+    "transposed_planes": transposed(
+        "4x5x6", 10, "3x2", sh=2, groups=2, layout=Layout.NCHW, weight_layout=WeightLayout.HWOI,
+    ),
+    "transposed_depthwise": transposed(
+        "5x6x19", 19, "3x3", "1 1 1 1", groups=19, sh=2, sw=2, extra=(0, 1, 1), bias=False,
+    ),
+    "transposed_row": transposed("1x17x3", 19, "1x4", "0 1 0 1", sw=2, rank=1),
+    "series": layer("1x37x3", 19, "1x5", "0 2 0 1", sw=2, rank=1),
+    "series_planes": layer(
+        "1x19x5", 21, "1x3", rank=1, layout=Layout.NCHW, weight_layout=WeightLayout.OIHW,
+    ),
+    "volume": volume("4x5x6x3", 19, "3x3x3", "1 1 1 1 1 1", activation=RELU),
+    "volume_pointwise": volume("3x4x5x7", 19, "1x1x1", batch=2),
+    "volume_strided": volume(
+        "6x7x5x2", 7, "2x3x1", "1 2 0 0 1 0", sd=2, sh=2, dd=2, dh=2, batch=2,
+    ),
+    "volume_planes": volume(
+        "3x5x4x4", 38, "2x3x2", "1 0 1 1 1 0", groups=2, layout=Layout.NCHW,
+        weight_layout=WeightLayout.OIHW,
+    ),
+    "volume_depthwise": volume("3x5x6x19", 19, "3x3x3", "1 1 1 1 1 1", groups=19, batch=2),
+    "volume_flat_filter": volume("3x6x7x20", 20, "1x3x3", "0 1 1 0 1 1", groups=20),
+    "volume_beyond_padding": volume("2x1x2x2", 5, "2x2x2", "3 2 2 3 3 2"),
+    "volume_transposed": volume(
+        "3x3x4x4", 10, "3x3x2", "1 1 0 1 0 1", sd=2, sh=2, dw=2, transposed=True, groups=2,
+        extra=(1, 1, 0), weight_layout=WeightLayout.OHWI,
+    ),
 }  # fmt: skip
 
 # What the same register tile meets at the ends of the image and of the channels: pinned to a tile

@@ -329,10 +329,14 @@ def _weight_index(layout: WeightLayout) -> str:
             return "((((oc) * ICG + (ic)) * KH + (kh)) * KW + (kw))"
         case WeightLayout.OHWI:
             return "((((oc) * KH + (kh)) * KW + (kw)) * ICG + (ic))"
+        case WeightLayout.IOHW:
+            return "((((ic) * OC + (oc)) * KH + (kh)) * KW + (kw))"
+        case WeightLayout.HWOI:
+            return "((((kh) * KW + (kw)) * OC + (oc)) * ICG + (ic))"
 
 
 def _image(spec: ConvSpec, baked: Baked) -> str:
-    from convgen.oracle.floats import weights_hwio
+    from convgen.spec.layouts import weights_hwio
 
     packed = np.zeros(sizes(spec)[0] // 4, np.float32)
     values = np.ascontiguousarray(weights_hwio(spec, baked.w)).reshape(-1)

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from hypothesis import strategies as st
 
-from convgen.spec.model import Act, Activation, ConvSpec, Layout, Padding, WeightLayout, out_size
+from convgen.spec.model import Act, Activation, ConvSpec, Layout, Padding, WeightLayout
+from convgen.spec.window import out_size
 
 SMALL = st.integers(1, 3)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from convgen.cli.draw import beside
 from convgen.kernels.winograd.body import IDENTITY, WinogradBody
+from convgen.plan.drawing import beside
 from convgen.plan.kernel import KernelPlan
 
 LARGEST = 8  # tiles along one side of the map; more are cut short

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convgen.kernels.kind import Section
 from convgen.kernels.planar.body import PlanarBody
 from convgen.plan.kernel import KernelPlan
 
@@ -37,4 +38,13 @@ def plane_lines(plan: KernelPlan, body: PlanarBody) -> list[str]:
         "sums are stored as they are"
         if body.straight
         else "sums of a strip are interleaved on their way to y",
+    ]
+
+
+def tile_and_planes(plan: KernelPlan, everything: bool) -> list[Section]:
+    """What ``explain`` shows of a planar kernel."""
+    assert isinstance(plan.body, PlanarBody)
+    return [
+        Section("Register tile", tuple(planar_tile_lines(plan.body))),
+        Section("Rows, taken apart into planes", tuple(plane_lines(plan, plan.body))),
     ]

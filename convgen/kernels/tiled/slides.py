@@ -100,12 +100,12 @@ def _columns(plan: KernelPlan, body: Body, tile: Tile) -> list[SimpleNamespace]:
 
     In ``bundles``: places far enough apart that no multiply-add waits for the one before it.
     """
-    spec, view, lanes = plan.spec, plan.view, body.isa.lanes
+    view, lanes = plan.view, body.isa.lanes
     met: dict[int, list[tuple[int, int]]] = {}
     for m in range(tile.pixels):
         row, col = tile.pixel(m)
         for kw in range(max(1, tile.taps)):
-            place = row * spec.sh * view.x_row + (col * spec.sw + kw * spec.dw) * view.x_pixel
+            place = row * view.sh * view.x_row + (col * view.sw + kw * view.dw) * view.x_pixel
             met.setdefault(place, []).append((m, kw))
     places = sorted(met)
     if lanes == 1 and view.ic > 1:  # each input of the group in turn, for all its outputs
@@ -164,14 +164,14 @@ def window_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
     """A tile that goes over its inputs along the longer side: few outputs are open at a time."""
     if isinstance(plan.sections, DotPacking) and plan.sections.patterns:
         return _tall_text(plan, body, tile)
-    spec, view, lanes = plan.spec, plan.view, plan.packing.lanes
+    view, lanes = plan.view, plan.packing.lanes
     base = tile_text(plan, body, tile)
     met: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
     for m in range(tile.pixels):
         row, col = tile.pixel(m)
         for kh in range(tile.tap_rows):
             for kw in range(tile.taps):
-                place = (row * spec.sh + kh * spec.dh, col * spec.sw + kw * spec.dw)
+                place = (row * view.sh + kh * view.dh, col * view.sw + kw * view.dw)
                 met.setdefault(place, []).append((m, kh, kw))
     taps = tile.tap_rows * tile.taps
     done = dict.fromkeys(range(tile.pixels), 0)
@@ -189,7 +189,7 @@ def window_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
         load = load_text(body.isa, at, tile.tail)
         steps.append(SimpleNamespace(load=load, products=products, finished=finished, fours=()))
     weights = tuple(
-        SimpleNamespace(name=f"{kh}_{kw}", place=plus((kh * spec.kw + kw) * lanes))
+        SimpleNamespace(name=f"{kh}_{kw}", place=plus((kh * plan.packing.kw + kw) * lanes))
         for kh in range(tile.tap_rows)
         for kw in range(tile.taps)
     )
@@ -212,13 +212,13 @@ def _window(
 
 def _tall_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
     """A tile that takes its inputs in fours of rows, column by column."""
-    spec, view = plan.spec, plan.view
+    view = plan.view
     base, v = tile_text(plan, body, tile), body.isa.prefix
-    quads, patterns = quads_of(tile.h, tile.tap_rows, spec.sh, spec.dh)
+    quads, patterns = quads_of(tile.h, tile.tap_rows, view.sh, view.dh)
     met: dict[int, list[tuple[int, int]]] = {}
     for column in range(tile.w):
         for kw in range(tile.taps):
-            met.setdefault(column * spec.sw + kw * spec.dw, []).append((column, kw))
+            met.setdefault(column * view.sw + kw * view.dw, []).append((column, kw))
     wanted = [tile.taps * sum(r in dict(q.uses) for q in quads) for r in range(tile.h)]
     done = dict.fromkeys(range(tile.pixels), 0)
     steps = []
@@ -239,7 +239,7 @@ def _tall_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
             load = f"{v}_tall({at})" if tile.full else f"{v}_tall_part({at}, {tile.tail})"
             steps.append(SimpleNamespace(load=load, products=products, finished=finished, fours=()))
     weights = tuple(
-        SimpleNamespace(name=f"{i}_{kw}", place=plus((i * spec.kw + kw) * 4 * tile.lanes))
+        SimpleNamespace(name=f"{i}_{kw}", place=plus((i * plan.packing.kw + kw) * 4 * tile.lanes))
         for i in range(len(patterns))
         for kw in range(tile.taps)
     )

@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
-from convgen.cli.draw import beside
-from convgen.kernels.planar.body import PlanarBody
+from convgen.kernels.kind import Section
+from convgen.plan.drawing import beside
 from convgen.plan.kernel import KernelPlan, Rectangle, Region, Tile
 
 INTERIOR = "*"
@@ -29,7 +29,7 @@ class Zone:
 
     @property
     def taps(self) -> int:
-        return self.areas[0].kh_taps * self.areas[0].kw_taps
+        return self.areas[0].taps
 
     @property
     def hull(self) -> Rectangle:
@@ -37,8 +37,9 @@ class Zone:
         oh, ow = min(a.oh for a in self.areas), min(a.ow for a in self.areas)
         rows = max(a.oh + a.rows for a in self.areas) - oh
         cols = max(a.ow + a.cols for a in self.areas) - ow
-        a = self.areas[0]
-        return Rectangle(oh, rows, ow, cols, a.kh, a.kh_taps, a.kw, a.kw_taps)
+        od = min(a.od for a in self.areas)
+        planes = max(a.od + a.planes for a in self.areas) - od
+        return replace(self.areas[0], oh=oh, rows=rows, ow=ow, cols=cols, od=od, planes=planes)
 
     def covers(self, r: int, c: int) -> bool:
         return any(a.oh <= r < a.oh + a.rows and a.ow <= c < a.ow + a.cols for a in self.areas)
@@ -49,12 +50,12 @@ def tile_lines(plan: KernelPlan, pixels: str = "output pixels") -> list[str]:
 
     ``pixels``: what its rows and columns are.
     """
-    assert not isinstance(plan.body, PlanarBody), "its tiles are drawn by draw_planar"
-    work = dict.fromkeys(plan.body.tiles, 0)  # in units that all tiles share
+    tiles = (tile for tile in plan.body.tiles if isinstance(tile, Tile))
+    work = dict.fromkeys(tiles, 0)  # in units that all tiles share
     for region in plan.body.regions:
         a = region.area
         channels = region.blocks * region.tile.channels
-        work[region.tile] += a.rows * a.cols * a.kh_taps * a.kw_taps * channels
+        work[region.tile] += a.planes * a.rows * a.cols * a.taps * channels
     tile = max(work, key=lambda t: (work[t], t.pixels * t.vectors, t.full))
     isa = plan.body.isa
     held = tile.pixels * tile.vectors
@@ -78,16 +79,34 @@ def tile_lines(plan: KernelPlan, pixels: str = "output pixels") -> list[str]:
     return lines + beside(faces)
 
 
+def tile_and_regions(plan: KernelPlan, everything: bool) -> list[Section]:
+    """What ``explain`` shows of a tiled kernel; ``everything``: every rectangle is listed."""
+    rows = region_rows(plan, everything)
+    hidden = len(zones(plan)) - len(rows)
+    taps = "taps (kd x kh x kw)" if plan.spec.rank == 3 else "taps (kh x kw)"
+    return [
+        Section("Register tile", tuple(tile_lines(plan))),
+        Section(
+            "Output, cut into rectangles whose windows meet the same taps",
+            (*flattened(plan), *region_map(plan), ""),
+            ("mark", "rows", "columns", taps, "tiles (rows x columns x vectors)"),
+            tuple(rows),
+            f"and {hidden} more (-v lists them)" if hidden else "",
+        ),
+    ]
+
+
 def zones(plan: KernelPlan) -> list[Zone]:
     """The rectangles of one image, interior first, each once.
 
     Regions cut a rectangle further, by channels and so that tiles cover it exactly; here they are
     joined again.
     """
-    joined: dict[tuple[int, int, int, int], list[Region]] = {}
+    joined: dict[tuple[object, ...], list[Region]] = {}
     for region in plan.regions:
         a = region.area
-        joined.setdefault((a.kh, a.kh_taps, a.kw, a.kw_taps), []).append(region)
+        taps = (a.kd, a.kd_taps, a.kh, a.kh_taps, a.kw, a.kw_taps)
+        joined.setdefault((*taps, *(side.origin for side in a.sides)), []).append(region)
     found = []
     for group in joined.values():
         areas = tuple(r.area for r in group if r.oc == group[0].oc)
@@ -106,13 +125,28 @@ def region_rows(plan: KernelPlan, everything: bool = False) -> list[tuple[str, .
     for zone in every if everything else every[:LISTED]:
         a = zone.hull
         taps = f"{_span(a.kh, a.kh_taps)} x {_span(a.kw, a.kw_taps)}"
-        if plan.spec.kh * plan.spec.kw == 1:
+        if plan.spec.rank == 3:
+            taps = f"{_span(a.kd, a.kd_taps)} x {taps}"
+        if plan.spec.taps == 1:
             taps = "the only one"
         if not zone.taps:
             taps = "none: bias and activation only"
         tiles = ", ".join(tile.name for tile in zone.tiles)
-        rows.append((zone.mark, _span(a.oh, a.rows), _span(a.ow, a.cols), taps, tiles))
+        rows.append((zone.mark, _rows(plan, a), _places(a, 2, a.ow, a.cols), taps, tiles))
     return rows
+
+
+def _rows(plan: KernelPlan, a: Rectangle) -> str:
+    """Its rows of outputs, after its planes where there are several."""
+    rows = _places(a, 1, a.oh, a.rows)
+    return rows if plan.spec.rank < 3 else f"{rows} of planes {_places(a, 0, a.od, a.planes)}"
+
+
+def _places(a: Rectangle, axis: int, first: int, count: int) -> str:
+    """The layer's outputs that these of a problem are."""
+    side = a.sides[axis]
+    text = _span(side.origin + first * side.every, (count - 1) * side.every + 1)
+    return text if side.every == 1 or count == 1 else f"{text} by {side.every}"
 
 
 def walked(plan: KernelPlan) -> tuple[int, int]:
@@ -125,10 +159,11 @@ def flattened(plan: KernelPlan) -> list[str]:
     """A line that says so where the kernel walks the output in another shape than the spec's."""
     rows, cols = walked(plan)
     spec = plan.spec
-    if (rows, cols) == (spec.oh, spec.ow):
+    if spec.transposed or spec.taps > 1 or (rows, cols) == (spec.oh, spec.ow):
         return []
+    planes = f"{spec.od} x " if spec.rank == 3 else ""
     return [
-        f"a 1x1 filter needs no rows: the {spec.oh} x {spec.ow} pixels are walked as "
+        f"a 1x1 filter needs no rows: the {planes}{spec.oh} x {spec.ow} pixels are walked as "
         f"{rows} rows of at most {cols}",
     ]
 
@@ -140,6 +175,7 @@ def region_facts(plan: KernelPlan) -> list[dict[str, Any]]:
             "rows": [r.area.oh, r.area.rows],
             "cols": [r.area.ow, r.area.cols],
             "channels": [r.oc, r.blocks * r.tile.channels],
+            **_deep_facts(plan, r),
             "kh": [r.area.kh, r.area.kh_taps],
             "kw": [r.area.kw, r.area.kw_taps],
             "tile": [r.tile.h, r.tile.w],
@@ -150,12 +186,28 @@ def region_facts(plan: KernelPlan) -> list[dict[str, Any]]:
     ]
 
 
+def _deep_facts(plan: KernelPlan, region: Region) -> dict[str, Any]:
+    """Planes of a 3-D layer; of a transposed one the first output of its phase and the step."""
+    a, facts = region.area, dict[str, Any]()
+    if plan.spec.rank == 3:
+        facts |= {"planes": [a.od, a.planes], "kd": [a.kd, a.kd_taps]}
+    if plan.spec.transposed:
+        facts["phase"] = [side.origin for side in a.sides[3 - plan.spec.rank :]]
+    return facts
+
+
 def region_map(plan: KernelPlan) -> list[str]:
     """The output as rows of marks, numbered; a long stretch is cut short with dots.
 
     The rectangles' edges cut both axes into stretches, each drawn at most ``SEGMENT`` cells long.
     """
     every = zones(plan)
+    if plan.spec.transposed:
+        steps = " x ".join(str(axis.stride) for axis in plan.spec.axes[3 - plan.spec.rank :])
+        text = f"the outputs of {steps} phases, each a problem of its own with its own taps"
+        return [text, f"{len(every)} rectangles: not drawn"]
+    if plan.spec.od > 1:
+        return [f"{len(every)} boxes of planes, rows and columns: not drawn"]
     height, width = walked(plan)
     edges = [a for z in every for a in ((z.hull,) if z.taps else z.areas)]
     rows = _axis({0, *(a.oh for a in edges)}, height)
