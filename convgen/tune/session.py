@@ -54,8 +54,8 @@ class Timed:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A layer's outcome. ``chosen``: the chooser's pick. ``complete``: nothing is left to
-    measure, in this run or a later one. ``state``: ``remembered`` when there was nothing to measure."""
+    """A layer's outcome. ``chosen``: the chooser's pick. ``complete``: nothing is left to measure,
+    in this run or a later one. ``state``: ``remembered`` when there was nothing to measure."""
 
     name: str
     state: State

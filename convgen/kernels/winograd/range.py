@@ -57,13 +57,14 @@ def range_of(high: Filtering, wide: Filtering) -> Range:
     products = [b * g for b, g in zip(inward.rows, gamma, strict=True)]
     outward = _followed(found.at, products)
     # The other axis scales every size by what a row of its own transform comes to.
-    other = max(1, *products, *outward.rows) if axes == 2 else Fraction(1)
-    most_x = inward.peak * (max(1, *inward.rows) if axes == 2 else 1)
-    most_w = max(1, *gamma) ** axes
+    one = Fraction(1)
+    other = max([one, *products, *outward.rows]) if axes == 2 else one
+    most_x = inward.peak * (max([one, *inward.rows]) if axes == 2 else one)
+    most_w = max([one, *gamma])
     return Range(
         product=_TOP - _SLACK - _above(outward.peak * other),
         x=_TOP - _SLACK - _above(most_x),
-        w=_TOP - _SLACK - _above(Fraction(most_w)),
+        w=_TOP - _SLACK - axes * _above(most_w),
         bias=_TOP - _SLACK,
     )
 
