@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convgen.cli.options import Compiler, Isa, Json, QuietNotes, Specs, TargetName, Verbose
+from convgen.cli.options import Compiler, Isa, Json, Quiet, Specs, TargetName, Verbose, peers_so_far
 from convgen.cli.output import Output, is_terminal, session
 from convgen.errors import RegressionError, UsageError
 
@@ -27,7 +27,7 @@ ROUNDS = 15
 Against = Annotated[
     str | None,
     typer.Option(
-        "--against", metavar="A,B,...", show_default=False,
+        "--against", metavar="A,B,...", show_default=False, autocompletion=peers_so_far,
         help="Time these too: onnxruntime, openvino, torch, litert, ncnn, mnn, naive; or all.",
     ),
 ]  # fmt: skip
@@ -76,7 +76,7 @@ def bench(
     plot: Plot = None,
     json: Json = False,
     verbose: Verbose = False,
-    quiet: QuietNotes = False,
+    quiet: Quiet = False,
 ) -> None:
     """Time layers, beside this machine's limits and other runtimes.
 

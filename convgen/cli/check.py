@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convgen.cli.options import Json, QuietNotes, Specs, Verbose
+from convgen.cli.options import Json, Quiet, Specs, Verbose
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError
 from convgen.spec.model import ConvSpec, Layer, Padding
@@ -17,7 +17,7 @@ RIGHT = "llllrrl"
 
 
 def check(
-    specs: Specs, json: Json = False, verbose: Verbose = False, quiet: QuietNotes = False
+    specs: Specs, json: Json = False, verbose: Verbose = False, quiet: Quiet = False
 ) -> None:
     """Check specs and show their sizes, parameters and cost.
 

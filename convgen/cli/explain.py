@@ -13,7 +13,7 @@ from convgen.cli.options import (
     MaxRam,
     MaxWorkspace,
     MeasureIt,
-    QuietNotes,
+    Quiet,
     Specs,
     TargetName,
     Verbose,
@@ -40,7 +40,7 @@ def explain(
     cc: Compiler = None,
     json: Json = False,
     verbose: Verbose = False,
-    quiet: QuietNotes = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show how sizes come about, and what the kernel will do.
 

@@ -12,7 +12,7 @@ from convgen.cli.options import (
     MaxCode,
     MaxRam,
     MaxWorkspace,
-    QuietNotes,
+    Quiet,
     Specs,
     TargetName,
     Timeout,
@@ -45,7 +45,7 @@ def size(
     timeout: Timeout = 120.0,
     json: Json = False,
     verbose: Verbose = False,
-    quiet: QuietNotes = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show the bytes that each layer takes: code, stack, arrays. Limits are held: exit code 2.
 
