@@ -28,7 +28,7 @@ Targets = Annotated[
     typer.Option(
         "--target", metavar="NAMES", help="Targets, with commas between; or all.",
         autocompletion=targets_so_far,
-    ),  # fmt: skip
+    ),
 ]
 Keep = Annotated[
     str | None,
