@@ -64,7 +64,7 @@ def range_of(high: Filtering, wide: Filtering) -> Range:
     return Range(
         product=_TOP - _SLACK - _above(outward.peak * other),
         x=_TOP - _SLACK - _above(most_x),
-        w=_TOP - _SLACK - axes * _above(most_w),
+        w=_TOP - _SLACK - _above(most_w * most_w if axes == 2 else most_w),
         bias=_TOP - _SLACK,
     )
 
