@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from convgen.cli.options import (
     Compiler,
+    Cut,
     Isa,
     Json,
     MaxCode,
     MaxRam,
     MaxWorkspace,
     MeasureIt,
+    NetName,
     Quiet,
+    Shapes,
     Specs,
     TargetName,
     Verbose,
@@ -42,6 +45,9 @@ def explain(
     max_ram_bytes: MaxRam = None,
     measure: MeasureIt = False,
     cc: Compiler = None,
+    shape: Shapes = None,
+    cut: Cut = None,
+    name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
@@ -54,6 +60,7 @@ def explain(
     with session("explain", json=json, verbose=verbose, quiet=quiet) as out:
         from convgen.choose.limits import SizeLimits
         from convgen.cli import bounds
+        from convgen.cli.networks import parted, reading
         from convgen.cli.sources import distinct, read_layers
         from convgen.package.emit.files import decide
         from convgen.target import resolve_target
@@ -62,7 +69,8 @@ def explain(
         machine = resolve_target(target, isa)
         limits = SizeLimits(max_code_bytes, max_workspace_bytes, max_ram_bytes)
         found = []
-        layers = read_layers(specs, out)
+        kinds, how = parted(specs), reading(shape, cut, name)
+        layers = read_layers(kinds.layers, out)
         for layer in distinct(layers, out) if measure else layers:
             try:
                 found.append(decide(layer, machine, limits=limits))
@@ -73,6 +81,11 @@ def explain(
             took = measured.get(decided.layer.spec.name)
             out.payload["layers"].append(explain_facts(decided, took))
             _print(out, decided, took)
+        if kinds.networks:
+            from convgen.cli.network_tables import explain_networks
+
+            out.payload["networks"] = []
+            explain_networks(kinds.networks, how, machine, out)
 
 
 def _print(out: Output, decided: Decided, measured: Measured | None) -> None:
@@ -152,6 +165,7 @@ def _target_lines(plan: KernelPlan) -> list[str]:
 
 
 def _schedule_lines(decided: Decided) -> list[str]:
+    from convgen.choose.alternatives import alternatives
     from convgen.kernels.core.lowering import step_words
 
     last = "(copy the first line into the spec to pin it)"
@@ -162,64 +176,33 @@ def _schedule_lines(decided: Decided) -> list[str]:
         *(f"on {p.body.isa.name}: {p.schedule}" for p in decided.plan.narrower),
         f"why: {decided.reason}",
         *filter(None, [step_words(decided.plan)]),
+        *map(str, alternatives(decided.plan)),
         last,
     ]
 
 
 def _kernel_sections(plan: KernelPlan, everything: bool) -> list[tuple[str, list[str]]]:
-    """The part that depends on the algorithm: its tile in registers, and how it cuts the output."""
-    from convgen.cli.draw_plan import tile_lines
-    from convgen.cli.draw_planar import planar_tile_lines, plane_lines
-    from convgen.cli.draw_winograd import grid_lines, patch_lines
-    from convgen.kernels.planar.body import PlanarBody
-    from convgen.kernels.winograd.body import WinogradBody
+    """The part that depends on the kernel: its tile in registers, and how it cuts the output."""
+    from convgen.kernels import kind_of
 
-    match plan.body:
-        case WinogradBody() as body:
-            return [
-                ("Winograd tile", patch_lines(plan, body)),
-                ("Register tile of the products", tile_lines(plan, "Winograd tiles")),
-                ("Output, cut into tiles", grid_lines(plan, body)),
-            ]
-        case PlanarBody() as body:
-            return [
-                ("Register tile", planar_tile_lines(body)),
-                ("Rows, taken apart into planes", plane_lines(plan, body)),
-            ]
-        case _:
-            return [
-                ("Register tile", tile_lines(plan)),
-                ("Output, cut into rectangles whose windows meet the same taps",
-                 _region_lines(plan, everything)),
-            ]  # fmt: skip
-
-
-def _region_lines(plan: KernelPlan, everything: bool) -> list[str]:
-    from convgen.cli.draw_plan import flattened, region_map, region_rows, zones
-
-    rows = region_rows(plan, everything)
-    lines = flattened(plan) + region_map(plan) + [""]
-    head = ("mark", "rows", "columns", "taps (kh x kw)", "tiles (rows x columns x vectors)")
-    lines += plain_table(head, rows).splitlines()
-    hidden = len(zones(plan)) - len(rows)
-    return [*lines, f"and {hidden} more (-v lists them)"] if hidden else lines
-
-
-def _winograd(plan: KernelPlan) -> dict[str, Any] | None:
-    from convgen.cli.draw_winograd import winograd_facts
-    from convgen.kernels.winograd.body import WinogradBody
-
-    return winograd_facts(plan.body) if isinstance(plan.body, WinogradBody) else None
+    found = []
+    for section in kind_of(plan.body).picture(plan, everything):
+        lines = list(section.lines)
+        if section.head:
+            lines += plain_table(section.head, section.rows).splitlines()
+        found.append((section.title, [*lines, *filter(None, [section.more])]))
+    return found
 
 
 def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[str, Any]:
     """One layer under --json."""
+    from convgen.choose.alternatives import alternatives
     from convgen.cli.bounds import bound_facts, predicted
     from convgen.cli.derive import byte_steps, cost_steps, size_steps
     from convgen.cli.draw import input_drawing
-    from convgen.cli.draw_plan import region_facts
     from convgen.cli.resolved import layer_facts, quant_facts, resolved_yaml
-    from convgen.kernels import cost
+    from convgen.kernels import cost, kind_of
+    from convgen.kernels.tiled.picture import region_facts
 
     layer, spec, plan = decided.layer, decided.layer.spec, decided.plan
     steps = (*size_steps(spec), *cost_steps(spec), *byte_steps(spec))
@@ -245,10 +228,14 @@ def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[st
         "schedule": plan.schedule.to_mapping(),
         "narrower": {p.body.isa.name: p.schedule.to_mapping() for p in plan.narrower},
         "pinned": layer.schedule is not None,
+        "alternatives": [
+            {"spec": a.words, "times": round(a.times, 2), "family": str(a.family)}
+            for a in alternatives(plan)
+        ],
         "reason": decided.reason,
         "bound": predicted(plan)[0].name,
         "roofline": bound_facts(plan, cost(plan).cycles, measured),
         "regions": region_facts(plan),
-        "winograd": _winograd(plan),
+        "winograd": kind_of(plan.body).facts(plan),
         "drawing": "\n".join(input_drawing(spec)),
     }

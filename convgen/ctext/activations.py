@@ -2,7 +2,7 @@
 
 tanh and erf are odd rational functions z*P(z^2)/Q(z^2) on a clamped range, fitted for least
 relative error by iteratively reweighted least squares on Chebyshev points in 40-digit arithmetic;
-evaluated in float32 they stay within 6 and 7 units of 2^-24 (tests/test_activations.py measures
+evaluated in float32 they stay within 6 and 7 units of 2^-24 (tests/c/test_activations.py measures
 it). e^r is its Taylor polynomial of degree 7 on |r| <= ln(2)/2, whose remainder is below 2^-27.
 """
 

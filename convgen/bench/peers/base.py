@@ -9,8 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from convgen.bench.measure import Call, measure
-from convgen.spec.model import Act, ConvSpec, DType, out_size
+from convgen.spec.model import Act, ConvSpec, DType
 from convgen.spec.quant import Affine, Quant
+from convgen.spec.window import out_size
 
 TRIAL_ROUNDS = 5
 
@@ -20,6 +21,7 @@ class Problem:
     """One layer for a peer: ``spec`` in NHWC and HWIO, its arrays, and how many threads to use.
 
     ``c_flags``: what lets a C compiler use the instruction set that convgen's kernel uses.
+    ``planes``: its user has images in NCHW, so a way that wants others has to convert them itself.
     """
 
     spec: ConvSpec
@@ -28,6 +30,7 @@ class Problem:
     b: Any
     threads: int = 1
     c_flags: tuple[str, ...] = ()
+    planes: bool = False
 
     @property
     def relu(self) -> bool:
@@ -102,6 +105,12 @@ class CannotPrepare(Exception):
     """This peer does not take this layer; the message says why."""
 
 
+def pixels_only(problem: Problem) -> None:
+    """Raises ``CannotPrepare`` for a user with planes."""
+    if problem.planes:
+        raise CannotPrepare("it takes NHWC images alone")
+
+
 def installed_version(peer: Peer) -> str:
     """What is measured. Raises ``CannotPrepare`` where it is not installed."""
     if peer.version is not None:
@@ -120,6 +129,9 @@ def check_common(spec: ConvSpec) -> None:
 
     Raises ``CannotPrepare``.
     """
+    if spec.transposed or spec.rank == 3:
+        kind = "transposed" if spec.transposed else "3-D"
+        raise CannotPrepare(f"peers are timed on convolutions of 1 and 2 axes, this is {kind}")
     if spec.dtype in (DType.FLOAT64, DType.FLOAT16):
         raise CannotPrepare(
             f"peers are timed on float32, bfloat16 and 8-bit layers, this is {spec.dtype}"

@@ -155,9 +155,9 @@ def _copy(plan: KernelPlan, body: PlanesBody) -> SimpleNamespace:
             )
         )  # fmt: skip
     zeros, end = [], 0  # places of the row that no column goes to
-    for phase in sorted(phases, key=lambda p: p.to):
-        zeros.append((end, phase.to - end))
-        end = phase.to + phase.count
+    for p in sorted(phases, key=lambda p: p.to):
+        zeros.append((end, p.to - end))
+        end = p.to + p.count
     zeros.append((end, sw * body.pitch - end))
     step = sw * lanes
     whole = used // step * step if by_vector else 0
@@ -177,12 +177,12 @@ def _panels(plan: KernelPlan, body: PlanesBody) -> tuple[SimpleNamespace, ...]:
             part = columns.stored < lanes and j == len(columns.places) - 1
             count = columns.stored if part else lanes
             if body.isa.has("each"):
-                at_rest = plus(j * lanes + count)
-                rest = f"\n        memset(to{at_rest}, 0, sizeof *to * {lanes - count});"
                 lines.append(
                     f"memcpy(to{plus(j * lanes)}, s{plus(at)}, {times('sizeof *to', count)});"
-                    + (rest if part else "")
                 )
+                if part:
+                    empty = times("sizeof *to", lanes - count)
+                    lines.append(f"memset(to{plus(j * lanes + count)}, 0, {empty});")
             else:
                 load = f"{v}_load_part(s{plus(at)}, {count})" if part else f"{v}_load(s{plus(at)})"
                 lines.append(f"{v}_store(to{plus(j * lanes)}, {load});")
@@ -205,7 +205,7 @@ def _tile(plan: KernelPlan, body: PlanesBody, tile: PlanesTile, name: str) -> Si
     read = "each" if isa.has("each") else "load"
     part = tile.stored < isa.lanes
     last = len(tile.places) - 1
-    vectors = []
+    vectors: list[SimpleNamespace] = []
     for r in range(tile.rows):
         for j, at in enumerate(tile.places):
             x = j * isa.lanes if body.slot else r * spec.sh * body.x_row + at

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from convgen.ctext.body import BodyText, block_of, common, times
-from convgen.kernels.lanewise.words import lanewise_text
+from convgen.ctext.body import BodyText, block_of, common, plane_of, times
+from convgen.kernels.tiled.slides import lanewise_text
 from convgen.kernels.tiled.tile import TileText, loop_text, rest_text, tap_params, tile_text
 from convgen.plan.kernel import Body, KernelPlan, Packing, Region
 
@@ -20,6 +20,7 @@ class TiledText(BodyText):
     runs: tuple[tuple[str, int, int], ...]
     tiles: tuple[TileText, ...]
     x_lane: int
+    turned: SimpleNamespace | None
     loops: tuple[SimpleNamespace, ...]
     inner: str
     w_index: str
@@ -49,6 +50,7 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
             for tile in body.tiles
         ),
         x_lane=view.x_lane,
+        turned=_turned(plan, body),
         **loop_text(body.loops),
         input_words=f"{'two inputs' if isa.has('pair') else 'one input'} of each pixel",
         bias_param=f"const {plan.packed.c} *b, ",
@@ -58,13 +60,26 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
         unit_factor=f"{groups * images} * " if groups * images > 1 else "",
         x_unit=(f" + {times('image', view.x_image)}" if images > 1 else "")
         + (f" + {times('group', view.x_group)}" if groups > 1 else "")
+        + plane_of(plan.spec, view.sd * view.x_plane)
         + _lane_offset(plan, body),
         b_unit=(f"group * {packing.group_stride} + " if groups > 1 else "")
         + _block(packing, isa.lanes),
         y_unit=(f" + {times('image', view.y_image)}" if images > 1 else "")
         + (f" + {times('group', view.y_group)}" if groups > 1 else "")
+        + plane_of(plan.spec, view.y_plane)
         + f" + {times('oc', view.y_channel)}",
     )
+
+
+def _turned(plan: KernelPlan, body: Body) -> SimpleNamespace | None:
+    """Sizes of the copy with the channels of a pixel side by side."""
+    spec = plan.spec
+    if not body.turned:
+        return None
+    return SimpleNamespace(
+        images=spec.batch, pixels=spec.h * spec.w, c=spec.c, image=spec.h * spec.w * spec.c,
+        square="transpose" in body.operations, lanes=body.isa.lanes,
+    )  # fmt: skip
 
 
 def _block(packing: Packing, lanes: int) -> str:

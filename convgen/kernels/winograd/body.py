@@ -14,6 +14,7 @@ from fractions import Fraction
 from functools import cache
 
 from convgen.plan.kernel import Tile
+from convgen.plan.leeway import Tiling
 from convgen.plan.range import Range
 from convgen.spec.schedule import Family
 from convgen.target import VectorIsa
@@ -170,6 +171,19 @@ class WinogradBody:
     fetch_in: bool = False
     fetch_out: bool = False
     band: int = 0
+
+    @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
+    def table_in(self) -> str:
+        """Nowhere: places in the image are intervals that its tests cut to size."""
+        return ""
+
+    @property
+    def tiling(self) -> Tiling:
+        return Tiling(self.high.m, self.wide.m, self.error_factor, self.range)
 
     @property
     def flat(self) -> bool:
