@@ -46,7 +46,7 @@ def run(layer: Filled, way: Way) -> np.ndarray:
 
 def quantised(spec: ConvSpec, rounding: Rounding) -> ConvSpec:
     """A layer of ``edge_layers`` with scales that spread its outputs over their type."""
-    taps = spec.kh * spec.kw * spec.icg
+    taps = spec.taps * spec.icg
     step = float(np.float32(0.05 * 0.01 * 74 * 74 * taps**0.5 / 50))
     scales = tuple(float(s) for s in np.linspace(0.009, 0.011, spec.oc, dtype=np.float32))
     quant = Quant(Affine((0.05,), (-9,)), Affine(scales), Affine((step,), (4,)), None, rounding)
