@@ -5,12 +5,11 @@ Plain ASCII, so that every terminal and every log shows them; nothing here print
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from convgen.plan.drawing import beside
 from convgen.spec.model import ConvSpec, Padding
 
-WIDTH = 100  # columns of the page
 WHOLE_ROWS = 16  # a padded input up to this size is drawn cell by cell
 WHOLE_COLS = 22
 NEAR_EDGE = 2  # cells kept at the far edge of an abbreviated drawing
@@ -168,30 +167,3 @@ def _cell(spec: ConvSpec, r: int | None, c: int | None, rows: range, cols: range
     if r in rows and c in cols:
         return "#" if real else "x"
     return "." if real else "0"
-
-
-def beside(panels: Sequence[Sequence[str]], gap: int = 4, width: int = WIDTH) -> list[str]:
-    """Panels side by side as far as they fit in ``width``, then the next row of panels."""
-    lines: list[str] = []
-    shelf: list[Sequence[str]] = []
-    used = 0
-    for one in panels:
-        need = max(map(len, one))
-        if shelf and used + gap + need > width:
-            lines += [*_shelf(shelf, gap), ""]
-            shelf, used = [], 0
-        used += need + (gap if shelf else 0)
-        shelf.append(one)
-    return lines + _shelf(shelf, gap)
-
-
-def _shelf(panels: Sequence[Sequence[str]], gap: int) -> list[str]:
-    widths = [max(map(len, one)) for one in panels]
-    lines = []
-    for index in range(max(map(len, panels))):
-        cells = [
-            (one[index] if index < len(one) else "").ljust(w)
-            for one, w in zip(panels, widths, strict=True)
-        ]
-        lines.append((" " * gap).join(cells).rstrip())
-    return lines

@@ -107,7 +107,8 @@ def _centred(spec: ConvSpec, w: Array, kind: Any) -> NDArray[Any]:
     """The weights less their channel's zero point, as [kd*kh, kw, c/g, oc]."""
     assert spec.quant is not None
     zeros = np.array(spread(spec.quant.w_zeros(spec.oc), spec.oc), kind)
-    return weights_hwio(spec, w).astype(kind) - zeros
+    centred: NDArray[Any] = weights_hwio(spec, w).astype(kind) - zeros
+    return centred
 
 
 def reference(spec: ConvSpec, x: Any, w: Any, b: Any = None) -> Array:

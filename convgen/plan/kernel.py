@@ -8,20 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol
 
 from convgen.errors import ScheduleError
-from convgen.spec.elements import Element, Sections, arrays_of, packed_element
+from convgen.plan.leeway import Tiling
+from convgen.spec.elements import Element, arrays_of, packed_element
 from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import CoreStep, Target, VectorIsa
-
-if TYPE_CHECKING:
-    from convgen.kernels.dots.body import DotPacking
-    from convgen.kernels.planar.body import PlanarBody
-    from convgen.kernels.planes.body import PlanesBody
-    from convgen.kernels.windows.body import WindowPacking
-    from convgen.kernels.winograd.body import WinogradBody
 
 
 @dataclass(frozen=True, order=True)
@@ -60,6 +54,11 @@ class Tile:
     def channels(self) -> int:
         """Output channels that one tile stores (NR, less what the tail leaves out)."""
         return (self.vectors - 1) * self.lanes + self.tail
+
+    @property
+    def multiply_adds(self) -> int:
+        """Written out in the C of this tile."""
+        return max(1, self.taps) * max(1, self.tap_rows) * self.pixels * self.vectors
 
     def stored(self, vector: int) -> int:
         """Lanes of this vector that hold real channels."""
@@ -329,6 +328,19 @@ class Body:
     rest: Rest | None = None
 
     @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
+    def table_in(self) -> str:
+        return "body"
+
+    @property
+    def tiling(self) -> None:
+        """Each output stands for itself."""
+        return None
+
+    @property
     def tiles(self) -> tuple[Tile, ...]:
         return tuple(dict.fromkeys(region.tile for region in self.regions))
 
@@ -344,7 +356,76 @@ class Body:
         return tuple(found)
 
 
-AnyBody: TypeAlias = "Body | WinogradBody | PlanarBody | PlanesBody"
+class AnyTile(Protocol):
+    """A microkernel: how many outputs it stores."""
+
+    @property
+    def pixels(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def multiply_adds(self) -> int:
+        """Written out in its C."""
+        ...
+
+
+class AnyBody(Protocol):
+    """What every kind of body shows; what else it holds is its room's business."""
+
+    @property
+    def isa(self) -> VectorIsa: ...
+
+    @property
+    def family(self) -> Family: ...
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Vector operations that the kernel's text calls."""
+        ...
+
+    @property
+    def tiles(self) -> tuple[AnyTile, ...]:
+        """The microkernels, each once."""
+        ...
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The output in rectangles; none where a kernel has no table of them."""
+        ...
+
+    @property
+    def wraps(self) -> bool:
+        """Whether 8-bit sums wrap on their way, as the instructions do."""
+        ...
+
+    @property
+    def table_in(self) -> str:
+        """Which function walks the table of regions (``<name>_body``, ``<name>_run_part``)."""
+        ...
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How outputs hang together, None where each one stands for itself."""
+        ...
+
+
+class ByteOrder(Protocol):
+    """How 8-bit weights are packed: their order is the room's business."""
+
+    def size(self, filters: int, depth: int) -> int:
+        """Bytes of all packed weights of this many filters of this depth."""
+        ...
+
+    @property
+    def biases(self) -> int:
+        """Bytes of each bias, where every bias comes first as it is; else 0."""
+        ...
+
+    def rounds(self, spec: ConvSpec) -> frozenset[int]:
+        """How often loops over packed weights go round at most, beside those over taps."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -366,7 +447,7 @@ class KernelPlan:
     workspace_bytes: int = 0
     narrower: tuple[KernelPlan, ...] = ()
     tag: str = ""
-    sections: Sections | DotPacking | WindowPacking | None = None
+    sections: ByteOrder | None = None
     step: CoreStep | None = None
 
     def __post_init__(self) -> None:

@@ -6,19 +6,14 @@ import hashlib
 import math
 import textwrap
 from dataclasses import dataclass
-from fractions import Fraction
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from convgen import __version__
 from convgen.ctext.activations import ActivationText, activation_text, double_text, float_literal
 from convgen.ctext.parts import parts_of
-from convgen.kernels.dots.body import DotBody
-from convgen.kernels.planar.body import PlanarBody
-from convgen.kernels.planes.body import PlanesBody
-from convgen.kernels.windows.body import WindowBody
-from convgen.kernels.winograd.body import IDENTITY, WinogradBody, matrices
-from convgen.plan.kernel import Body, KernelPlan, Packing
+from convgen.kernels import kind_of
+from convgen.plan.kernel import KernelPlan, Packing
 from convgen.spec.elements import arrays_of
 from convgen.spec.layouts import image_letters, weight_letters
 from convgen.spec.model import Act, ConvSpec, DType
@@ -53,7 +48,7 @@ class PlanText:
     bias: bool
     groups: int
     images: int
-    wino: SimpleNamespace | None
+    head: SimpleNamespace | None
     scatter: int
     baked: tuple[str, ...]
     feature_words: str
@@ -104,15 +99,14 @@ def spec_id(plan: KernelPlan, weights: Weights | None = None) -> str:
 
 
 def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
-    spec = plan.spec
+    spec, kind = plan.spec, kind_of(plan.body)
     macro = spec.name.upper()
     workspace = f"{macro}_WORKSPACE_BYTES is 0: not used, may be NULL"
     if plan.workspace_bytes:
-        any_ = spec.quantized and not isinstance(plan.body, WindowBody)
-        aligned = "any alignment" if any_ else "aligned to a float at least"
+        aligned = "any alignment" if kind.modelled else "aligned to a float at least"
         workspace = f"{macro}_WORKSPACE_BYTES bytes, {aligned}; contents void"
     arrays, scattered = arrays_of(spec), plan.view.y_channel
-    scratch = arrays.x.c if isinstance(plan.body, PlanesBody) else "float"
+    scratch = kind.scratch(plan)
     element, double = plan.packed, arrays.x.compute is DType.FLOAT64
     packed = f"what {spec.name}_pack wrote"
     if weights is not None:
@@ -120,7 +114,7 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     return PlanText(
         name=spec.name,
         macro=macro,
-        template=_template(plan),
+        template=kind.template,
         fat=plan.fat,
         workspace=f", ({scratch} *)workspace" if plan.workspace_bytes else "",
         scratch=scratch,
@@ -133,8 +127,8 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         bias=spec.bias,
         groups=plan.view.groups,
         images=spec.batch,
-        wino=winograd_words(plan) if isinstance(plan.body, WinogradBody) else None,
-        scatter=scattered if scattered != 1 and isinstance(plan.body, Body) else 0,
+        head=kind.head(plan),
+        scatter=scattered if scattered != 1 and kind.scattered else 0,
         baked=baked_lines(plan, weights) if weights is not None else (),
         feature_words=_feature_words(plan),
         isa_words=_isa_words(plan),
@@ -185,44 +179,12 @@ def _feature_words(plan: KernelPlan) -> str:
 
 def _isa_words(plan: KernelPlan) -> str:
     names = [body.isa.name for _, body in parts_of(plan)]
-    if isinstance(plan.body, DotBody):
+    if kind_of(plan.body).modelled:
         names.append("plain")
     if plan.step is not None:
         names = [plan.step.name, *names]
     *others, last = [f'"{name}"' for name in names]
     return f"{', '.join(others)} or {last}" if others else last
-
-
-def _template(plan: KernelPlan) -> str:
-    match plan.body:
-        case WinogradBody():
-            return "kernels/winograd/winograd.j2"
-        case PlanarBody():
-            return "kernels/planar/planar.j2"
-        case PlanesBody():
-            return "kernels/planes/planes.j2"
-        case _:
-            return "kernels/pairs/pairs.j2" if plan.packing.side > 1 else "kernels/tiled/tiled.j2"
-
-
-def winograd_words(plan: KernelPlan) -> SimpleNamespace:
-    """Sizes, and G as double literals, for the head of the file and the packing."""
-    body = plan.body
-    assert isinstance(body, WinogradBody)
-    high, wide, along = body.high, body.wide, body.along
-    w_k = plan.packing.w_kw if high == IDENTITY else plan.packing.w_kh
-    rows = [[_quotient(entry) for entry in row] for row in matrices(along.m, along.r).g]
-    return SimpleNamespace(
-        size=body.size, flat=body.flat, patch=f"{high.alpha}x{wide.alpha}", planes=body.planes,
-        direct=high.m * high.r * wide.m * wide.r,
-        r=along.r, alpha=along.alpha, w_k=w_k, g=rows,
-    )  # fmt: skip
-
-
-def _quotient(value: Fraction) -> str:
-    """A fraction as a C double: IEEE division rounds it as exactly as a literal would."""
-    top = f"{value.numerator}.0"
-    return top if value.denominator == 1 else f"{top} / {value.denominator}"
 
 
 def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], ...]:
@@ -269,7 +231,7 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         f"Tiles of up to {pixels} pixels x {channels} channels",
         *((f"Steps of {plan.step.depth} products ({plan.step.name})",) if plan.step else ()),
         *_flags_story(plan),
-        *(_winograd_story(plan.body, s) if isinstance(plan.body, WinogradBody) else ()),
+        *kind_of(plan.body).story(plan),
         *(FLUSHED if plan.body.isa.flushes else ()),
     )
 
@@ -353,16 +315,6 @@ def integer_formula(s: ConvSpec, inner: str, taps: str, left: str) -> tuple[str,
         f"    {after}",
         f"sum = {inner}",
         f"    {x} * {w}",
-    )
-
-
-def _winograd_story(body: WinogradBody, s: ConvSpec) -> tuple[str, ...]:
-    products = body.planes * body.count * s.c * s.oc
-    return (
-        f"Winograd's {body.size} makes do with {products} products.",
-        f"Error at most {body.error_factor} * gamma(K+2) * (sum over c of max|x| in the tile * "
-        "sum|w| + |b|);",
-        "a NaN or infinity in x may spread over the outputs that share its tiles.",
     )
 
 

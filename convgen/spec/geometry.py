@@ -115,9 +115,18 @@ def axes(raw: RawLayer) -> tuple[Axis, ...]:
     words = (_LENGTH,) if rank == 1 else _WORDS[3 - rank :]
     found = [
         Axis(
-            sizes[i], taps[i], stride[i], dilation[i], *pads[i], raw.transposed, extra[i], *spoken
-        )
-        for i, spoken in zip(range(3 - rank, 3), words, strict=True)
+            sizes[i],
+            taps[i],
+            stride[i],
+            dilation[i],
+            *pads[i],
+            raw.transposed,
+            extra[i],
+            label=label,
+            unit=unit,
+            sides=sides,
+        )  # fmt: skip
+        for i, (label, unit, sides) in zip(range(3 - rank, 3), words, strict=True)
     ]
     if _is_same(raw.padding):
         lower = raw.padding is PadMode.SAME_LOWER

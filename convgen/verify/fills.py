@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convgen.oracle.floats import values
+from convgen.plan.range import Range
 from convgen.spec.elements import ELEMENTS, arrays_of, numpy_dtype, stored
 from convgen.spec.layouts import image_nhwc, weights_hwio, weights_in_layout
 from convgen.spec.model import Act, ConvSpec, DType
@@ -104,6 +106,35 @@ def wide_fill(spec: ConvSpec, seed: int) -> Fill:
     w = weights_hwio(spec, values(spec, base.w).astype(kind)) * channels
     w = weights_in_layout(spec, w)
     return _fill(spec, x, w, rng.standard_normal(spec.oc) * channels)
+
+
+def edge_fills(spec: ConvSpec, seed: int, limits: Range, w: Array | None = None) -> Iterator[Fill]:
+    """Fills at the edge of the range that a Winograd kernel states: inputs of one size and every
+    pattern of signs, which is what its transforms add up; large inputs, then large filters.
+
+    ``w``: baked weights, which leave only the inputs to choose.
+    """
+    rng = np.random.default_rng([seed, 10])
+    signs = rng.choice([-1.0, 1.0], spec.x_shape)
+    image = image_nhwc(spec, signs)
+    n, h, width, c = np.ogrid[tuple(map(slice, image.shape))]
+    waves = (-1.0) ** (h * (c % 2) + width * (c % 3) + n)
+    image[...] = np.where(c % 3 == 2, image, waves)
+    edge = 1 - 2.0**-12  # rounded to the layer's type, weights may add up to a little more
+    if w is not None:
+        size = float(np.abs(weights_hwio(spec, w).astype(np.float64)).sum((0, 1, 2)).max())
+        top = min(2.0**limits.x, 2.0**limits.product / max(size, 2.0**-126)) * edge
+        if size <= 2.0**limits.w:
+            yield _fill(spec, signs * top, w, rng.standard_normal(spec.oc))
+        return
+    drawn = rng.standard_normal(spec.w_shape)
+    sums = np.abs(weights_hwio(spec, drawn)).sum((0, 1, 2))
+    b = rng.uniform(-1, 1, spec.oc) * 2.0**limits.bias
+    x, product = limits.x, limits.product
+    for most, size in ((x, product - x), (product - limits.w, limits.w)):
+        filters = drawn.copy()
+        weights_hwio(spec, filters)[...] *= 2.0**size * edge / sums
+        yield _fill(spec, signs * 2.0**most, filters, b)
 
 
 def integer_fill(spec: ConvSpec, seed: int) -> Fill:

@@ -6,7 +6,6 @@ lanes and tiles here. A 1x1 layer with stride 1 is walked as rows of pixels of a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -16,22 +15,22 @@ from convgen.kernels.core import lowering as core
 from convgen.kernels.dots import lowering as dots
 from convgen.kernels.face import Cost, isas_of, view_of
 from convgen.kernels.pairs import lowering as bf16
+from convgen.kernels.scalar.body import ScalarBody
 from convgen.kernels.tiled import lowering as tiled
 from convgen.kernels.tiled.lowering import outer_loops, packing_of, runs_on, tiled_plan
 from convgen.kernels.tiled.step import latency, most_vectors
 from convgen.kernels.tiled.step import limits as step_limits
+from convgen.kernels.tiled.walk import walk
 from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
-from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, View
-from convgen.plan.problem import peel, problems_of
+from convgen.plan.kernel import KernelPlan, Loop, Packing, View
 from convgen.spec.elements import Sections, arrays_of
-from convgen.spec.model import ConvSpec, Padding
+from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target
 from convgen.target.arm.core import CoreStep
 
 name = Family.DIRECT
-_DENSE = (Padding(), 1, 1, 1)  # nothing around the image, every window a pixel further
 _BYTES = Sections("int8_t", 4, "int8_t", 1)  # a bias takes four of them
 
 
@@ -77,12 +76,17 @@ def scalar_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPla
     if schedule.lanes != 1:
         raise ScheduleError(f"schedule: kernels of {spec.dtype} are plain C, with lanes: 1")
     if not core.serves(spec, target):
-        plan = tiled_plan(spec, schedule, target, walk, _reduce)
-        return replace(plan, sections=_BYTES)
+        return _scalar(tiled_plan(spec, schedule, target, walk, _reduce))
     step = _step(spec, target)
     most = partial(core.most, step)
     plan = tiled_plan(spec, schedule, core.narrowed(target), walk, _reduce, most)
-    return replace(plan, target=target, sections=_BYTES, step=step)
+    return replace(_scalar(plan), target=target, step=step)
+
+
+def _scalar(plan: KernelPlan) -> KernelPlan:
+    """The tiled plan as one of integers."""
+    bodies = tuple(ScalarBody(**vars(body)) for body in plan.bodies)
+    return replace(plan, bodies=bodies, sections=_BYTES)
 
 
 def _step(spec: ConvSpec, target: Target) -> CoreStep | None:
@@ -132,24 +136,6 @@ def _scatter(plan: KernelPlan) -> float:
     """Cycles to store one lane into its plane; planes a page apart share the first cache's sets."""
     apart = plan.view.y_channel * arrays_of(plan.spec).y.size
     return 8.0 if apart % 4096 == 0 else 2.5
-
-
-def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
-    """Strides and rectangles; a pointwise image is cut into rows of whole tiles, and a rest."""
-    view = view_of(spec)
-    if spec.transposed or spec.taps > 1 or (spec.padding, view.sd, view.sh, view.sw) != _DENSE:
-        return view, peel(spec)
-    pixels = spec.d * spec.h * spec.w
-    tile = schedule.tile_h * schedule.tile_w
-    # As many tiles in a row as there are rows: little overhead, and rows to deal out to threads.
-    width = min(pixels, max(1, math.isqrt(pixels // tile)) * tile)
-    rows, rest = divmod(pixels, width)
-    sides = problems_of(spec)[0].axes
-    areas = [Rectangle(0, rows, 0, width, 0, 1, 0, 1, sides=sides)]
-    if rest:
-        areas.append(Rectangle(rows, 1, 0, rest, 0, 1, 0, 1, sides=sides))
-    flat = replace(view, x_row=width * view.x_pixel, y_row=width * view.y_pixel)
-    return flat, areas
 
 
 def _reduce(spec: ConvSpec, view: View, packing: Packing, some_empty: bool) -> tuple[Loop, ...]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convgen.plan.kernel import Body
+from convgen.spec.model import ConvSpec
 
 SLACK = 64  # bytes after a staged image, which the last steps of a row of taps may read
 
@@ -94,6 +95,15 @@ class DotPacking:
     @property
     def block_stride(self) -> int:
         return self.weights_at + self.runs * self.run * self.lanes
+
+    @property
+    def biases(self) -> int:
+        """None stands as it is: each is less by what the zero point adds."""
+        return 0
+
+    def rounds(self, spec: ConvSpec) -> frozenset[int]:
+        """None beside the taps."""
+        return frozenset()
 
     def size(self, filters: int, depth: int) -> int:
         """Bytes of all; the arguments are those of ``Sections.size``."""

@@ -19,6 +19,7 @@ from convgen.kernels.tiled.lowering import (
     regions_of,
     runs_on,
 )
+from convgen.kernels.tiled.walk import walk
 from convgen.plan.kernel import KernelPlan, Loop, Rectangle, Region, Tile, View
 from convgen.plan.problem import peel
 from convgen.spec.elements import ELEMENTS
@@ -110,8 +111,6 @@ def stored_as(view: View, spec: ConvSpec) -> View:
 
 def direct_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """Dense and grouped layers. Raises ScheduleError where the tile does not fit."""
-    from convgen.kernels.direct.lowering import walk
-
     isa = isa_of(spec, schedule, target)
     _check(isa, schedule, most_pixels(isa, schedule.vectors))
     stage = stage_of(spec) if staged(spec, isa.depth) else None

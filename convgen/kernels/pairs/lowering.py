@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from convgen.kernels.pairs.body import PairedBody
 from convgen.kernels.tiled.lowering import (
     check_pixels,
     most_pixels,
@@ -63,7 +64,7 @@ def paired_plan(
         operations = operations_of(spec, view, regions, isa)
         if rest is not None and isa.has("single"):
             operations = tuple(sorted((*operations, "single")))
-        return Body(isa, how.family, regions, tuple(loops), operations, rest)
+        return PairedBody(isa, how.family, regions, tuple(loops), operations, rest)
 
     plain = body(PLAIN_BF16, plain_schedule(schedule, isa.lanes), (*loops, _EACH))
     bodies = (body(isa, schedule, loops), plain)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from convgen.ctext.body import BodyText, block_of, common, plane_of, times
-from convgen.kernels.lanewise.words import lanewise_text
+from convgen.kernels.tiled.slides import lanewise_text
 from convgen.kernels.tiled.tile import TileText, loop_text, rest_text, tap_params, tile_text
 from convgen.plan.kernel import Body, KernelPlan, Packing, Region
 

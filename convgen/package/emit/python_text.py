@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from convgen import __version__
-from convgen.kernels.winograd.body import WinogradBody
+from convgen.kernels import kind_of
 from convgen.plan.kernel import KernelPlan
 from convgen.render import environment
 from convgen.spec.elements import Element, arrays_of
@@ -104,7 +104,7 @@ def glue_files(plan: KernelPlan) -> dict[str, str]:
         x_bytes=_count(spec.x_shape) * arrays.x.size,
         y_bytes=_count(spec.y_shape) * arrays.y.size,
         batch_any=spec.batch_any,
-        strips=plan.body.strips if isinstance(plan.body, WinogradBody) else 0,
+        strips=kind_of(plan.body).strips(plan),
     )
     env = environment()
     return {

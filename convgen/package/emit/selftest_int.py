@@ -108,9 +108,7 @@ def _samples(spec: ConvSpec, x: Any, w: Any, b: Any) -> tuple[IntegerSample, ...
     axes = places(spec)
     points = points_at(spec, axes)
     y = outputs_at(spec, sums_at(spec, x, w, b, points), points)
-    found = [
-        IntegerSample(at, int(y[where])) for at, where in picked_places(spec, axes, points)
-    ]
+    found = [IntegerSample(at, int(y[where])) for at, where in picked_places(spec, axes, points)]
     return tuple(sorted(found, key=lambda sample: sample.at))
 
 
