@@ -45,7 +45,9 @@ def wider(spec: ConvSpec) -> ConvSpec:
     return replace(spec, x_pixel=spec.c + BESIDE_X, y_pixel=spec.oc + BESIDE_Y)
 
 
-def scattered(array: NDArray[np.generic], pixel: int, rest: int) -> tuple[Buffer, NDArray[np.uint8]]:
+def scattered(
+    array: NDArray[np.generic], pixel: int, rest: int
+) -> tuple[Buffer, NDArray[np.uint8]]:
     """An image's pixels ``pixel`` elements apart in a buffer that ends with its last channel;
     every byte between them is ``rest``."""
     pixels = np.ascontiguousarray(array).reshape(-1, array.shape[-1])

@@ -55,7 +55,8 @@ def conv_case(model: object, name: str, inputs: list[np.ndarray], expected: np.n
     held = {t.name: onnx.numpy_helper.to_array(t) for t in model.graph.initializer}
     given = [value.name for value in model.graph.input if value.name not in held]
     values = held | dict(zip(given, inputs, strict=True))
-    return Case(name, node.op_type == "ConvTranspose", attributes, tuple(values[key] for key in node.input), expected)
+    arrays = tuple(values[key] for key in node.input)
+    return Case(name, node.op_type == "ConvTranspose", attributes, arrays, expected)
 
 
 def one_node(model: object) -> bool:
