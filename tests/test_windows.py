@@ -43,7 +43,7 @@ from convgen.target.arm.windows import (
     operations,
     tile_type,
 )
-from convgen.verify.prove import Reading, find_frama_c, prove
+from convgen.verify.prove import Reading, prove
 
 M4, M55 = TARGETS["cortex-m4"], TARGETS["cortex-m55"]
 RELU = Activation(Act.RELU)
@@ -127,6 +127,7 @@ def test_the_model_gives_the_bits_of_the_oracle(label: str, target: Target) -> N
     np.testing.assert_array_equal(run(layer, plan), reference(spec, layer.x, layer.w, layer.b))
 
 
+@pytest.mark.needs("clang")
 @pytest.mark.parametrize("label", ["three_channels", "groups_of_words", "dense", "lanes_and_more"])
 def test_every_tile_gives_them(label: str) -> None:
     """Every schedule that there is, clang's reading of them too."""
@@ -246,11 +247,12 @@ def program(target: str, chosen: list[str]) -> tuple[dict[str, str], list[str]]:
     return files, isas
 
 
-@pytest.mark.parametrize("name", ["cortex-m4", "cortex-m7", "cortex-m55"])
+@pytest.mark.needs("arm-none-eabi-gcc", "qemu-system-arm")
+@pytest.mark.parametrize("name", ["cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"])
 @pytest.mark.parametrize("half", [0, 1])
 def test_the_self_tests_on_the_machine(name: str, half: int, tmp_path: Path) -> None:
     chosen = list(LAYERS)[half::2]
-    chosen = chosen[::4] if name == "cortex-m7" else chosen
+    chosen = chosen[::4] if name in ("cortex-m7", "cortex-m33") else chosen
     files, isas = program(name, chosen)
     code, words = run_program(BY_NAME[name], tmp_path, files)
     assert code == 0, words
@@ -380,6 +382,7 @@ def side(kernel: WindowKernel, n: Numbers, name: str) -> str:
     )  # fmt: skip
 
 
+@pytest.mark.needs("arm-none-eabi-gcc", "qemu-system-arm")
 @pytest.mark.parametrize("unsigned", [False, True], ids=["int8", "uint8"])
 @pytest.mark.parametrize(
     ("name", "kernel", "tile"),
@@ -419,6 +422,7 @@ def function(lines: list[str], name: str) -> list[str]:
     return [line for line in body if re.match(r"[a-z]", line)]
 
 
+@pytest.mark.needs("arm-none-eabi-gcc")
 def test_a_tile_of_smlad_spills_nothing_in_its_steps(tmp_path: Path) -> None:
     """Fourteen instructions for sixteen products, and three around four steps."""
     spec = quantised(shape(9, 32, 8, 3, activation=RELU), Rounding.TFLITE)
@@ -434,6 +438,7 @@ def test_a_tile_of_smlad_spills_nothing_in_its_steps(tmp_path: Path) -> None:
     assert sum(line.startswith("ssat") for line in lines) == 4
 
 
+@pytest.mark.needs("arm-none-eabi-gcc")
 def test_helium_scales_four_outputs_at_a_time(tmp_path: Path) -> None:
     spec = quantised(shape(9, 32, 8, 3, activation=RELU), Rounding.TFLITE)
     lines = function(listing(planned(spec, M55), tmp_path, "cortex-m55"), "edge_outputs")
@@ -446,6 +451,7 @@ def test_helium_scales_four_outputs_at_a_time(tmp_path: Path) -> None:
     assert len(whole) < 110, whole
 
 
+@pytest.mark.needs("arm-none-eabi-gcc")
 def test_no_call_of_a_library(tmp_path: Path) -> None:
     """No division, no 64-bit helper: only copies of memory."""
     gcc = compiler(BY_NAME["cortex-m4"]).command
@@ -459,6 +465,7 @@ def test_no_call_of_a_library(tmp_path: Path) -> None:
         assert set(undefined.stdout.split()) <= {"U", "memcpy", "memset"}, label
 
 
+@pytest.mark.needs("arm-none-eabi-gcc")
 @pytest.mark.parametrize("flags", [("-O0",), ("-Os",), ("-O1", "-fno-omit-frame-pointer")])
 @pytest.mark.parametrize("name", ["cortex-m4", "cortex-m55"])
 def test_any_optimisation_compiles(name: str, flags: tuple[str, ...], tmp_path: Path) -> None:
@@ -471,7 +478,7 @@ def test_any_optimisation_compiles(name: str, flags: tuple[str, ...], tmp_path: 
         subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
 
 
-@pytest.mark.skipif(find_frama_c() is None, reason="frama-c is not on this machine")
+@pytest.mark.needs("frama-c")
 @pytest.mark.parametrize("label", ["three_channels", "groups_of_words", "dense", "lanes_few"])
 @pytest.mark.parametrize("target", [M4, M55], ids=lambda t: t.name)
 def test_every_access_is_proved(label: str, target: Target) -> None:
@@ -483,7 +490,7 @@ def test_every_access_is_proved(label: str, target: Target) -> None:
     assert choose(spec, target).bound == "instructions"
 
 
-@pytest.mark.skipif(find_frama_c() is None, reason="frama-c is not on this machine")
+@pytest.mark.needs("frama-c")
 def test_a_tap_beside_the_image_is_no_proof() -> None:
     spec = quantised(replace(LAYERS["lanes_few"], activation=RELU), Rounding.TFLITE)
     plan = planned(spec, M4)
