@@ -155,9 +155,9 @@ def _copy(plan: KernelPlan, body: PlanesBody) -> SimpleNamespace:
             )
         )  # fmt: skip
     zeros, end = [], 0  # places of the row that no column goes to
-    for phase in sorted(phases, key=lambda p: p.to):
-        zeros.append((end, phase.to - end))
-        end = phase.to + phase.count
+    for filled in sorted(phases, key=lambda p: p.to):
+        zeros.append((end, filled.to - end))
+        end = filled.to + filled.count
     zeros.append((end, sw * body.pitch - end))
     step = sw * lanes
     whole = used // step * step if by_vector else 0
@@ -205,7 +205,7 @@ def _tile(plan: KernelPlan, body: PlanesBody, tile: PlanesTile, name: str) -> Si
     read = "each" if isa.has("each") else "load"
     part = tile.stored < isa.lanes
     last = len(tile.places) - 1
-    vectors = []
+    vectors: list[SimpleNamespace] = []
     for r in range(tile.rows):
         for j, at in enumerate(tile.places):
             x = j * isa.lanes if body.slot else r * spec.sh * body.x_row + at

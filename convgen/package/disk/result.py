@@ -69,7 +69,7 @@ class BuildResult:
     target: str
     isa: str
     macs: int
-    output_shape: tuple[int, int, int, int]
+    output_shape: tuple[int, ...]
     notes: tuple[str, ...] = ()
     sqnr: Sqnr | None = None
     dtype: DType = DType.FLOAT32

@@ -1,0 +1,13 @@
+"""The kind of kernels over planes."""
+
+from __future__ import annotations
+
+from convgen.kernels.kind import Kind
+from convgen.kernels.planes.words import planes_text
+from convgen.spec.elements import arrays_of
+
+KIND = Kind(
+    "kernels/planes/planes.j2",
+    planes_text,
+    scratch=lambda plan: arrays_of(plan.spec).x.c,
+)
