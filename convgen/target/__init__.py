@@ -11,7 +11,9 @@ from convgen.spec.model import DType
 from convgen.target.arm.core import CoreStep
 from convgen.target.arm.dots import aarch64_neon, aarch64_sdot, armv7_neon
 from convgen.target.arm.vectors import MVE, MVE_STEP, NEON, NEON_V7, SMLAD
-from convgen.target.arm.windows import MVE_WINDOWS, SMLAD_WINDOWS, WindowKernel
+from convgen.target.arm.window_mve import MVE_WINDOWS
+from convgen.target.arm.window_smlad import SMLAD_WINDOWS
+from convgen.target.arm.windows import WindowKernel
 from convgen.target.dots import DotIsa
 from convgen.target.host import cpu_features, machine_name
 from convgen.target.isa import VectorIsa

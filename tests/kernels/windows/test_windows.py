@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 from foreign import BY_NAME, STRICT, compiler, run_program
 from kernels import GCC, Way, compiled, needs, planned, prove_right
-from quant_layers import Filled, filled, random_layer
-from test_core_steps import HOWS, ONE, TWO, quantised, shape
+from quant_layers import Filled, filled, quantised, random_layer
 
 from convgen.choose.chooser import choose, ranking
 from convgen.errors import ScheduleError
@@ -35,18 +34,24 @@ from convgen.spec.model import Act, Activation, ConvSpec, DType, Layer, Layout, 
 from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, Target
-from convgen.target.arm.windows import (
-    MVE_WINDOWS,
-    SMLAD_WINDOWS,
-    Numbers,
-    WindowKernel,
-    operations,
-    tile_type,
-)
+from convgen.target.arm.window_mve import MVE_WINDOWS
+from convgen.target.arm.window_smlad import SMLAD_WINDOWS
+from convgen.target.arm.window_text import operations, tile_type
+from convgen.target.arm.windows import Numbers, WindowKernel
 from convgen.verify.prove import Reading, prove
 
 M4, M55 = TARGETS["cortex-m4"], TARGETS["cortex-m55"]
 RELU = Activation(Act.RELU)
+ONE, TWO = Padding(1, 1, 1, 1), Padding(2, 2, 2, 2)
+HOWS = (
+    (Rounding.TFLITE, DType.UINT8), (Rounding.TFLITE_SINGLE, DType.UINT8),
+    (Rounding.ONNX, DType.INT8), (Rounding.ONNX, DType.UINT8), (Rounding.TFLITE_SINGLE, DType.INT8),
+)  # fmt: skip
+
+
+def shape(h: int, c: int, oc: int, k: int, **more: object) -> ConvSpec:
+    return ConvSpec("edge", h, h + 1, c, oc, k, k, **more)  # type: ignore[arg-type]
+
 
 # Windows of every remainder of a step; odd pixels and filters; borders, strides, dilations, groups.
 SHAPES = {
@@ -81,7 +86,7 @@ DEPTHWISE = {label for label, spec in SHAPES.items() if spec.groups == spec.c > 
 def layers() -> Iterator[tuple[str, ConvSpec]]:
     """Every shape in TFLite's own rounding; the other ways of quantisation in turn."""
     for i, (label, spec) in enumerate(SHAPES.items()):
-        rounding, dtype, _ = HOWS[i % len(HOWS)]
+        rounding, dtype = HOWS[i % len(HOWS)]
         spec = replace(spec, activation=ACTS[i % 3])
         yield label, quantised(spec, Rounding.TFLITE, DType.UINT8 if i % 2 else DType.INT8)
         yield f"{label}_too", quantised(replace(spec, activation=ACTS[i % 4]), rounding, dtype)
@@ -118,8 +123,6 @@ def run(layer: Filled, plan: KernelPlan, way: Way = GCC) -> np.ndarray:
 def test_the_model_gives_the_bits_of_the_oracle(label: str, target: Target) -> None:
     needs("plain")
     spec = LAYERS[label]
-    if spec.quant is not None and any(spec.quant.weight.zero_point):
-        pytest.skip("weights with zero points are not for these kernels")
     plan = windowed(spec, target)
     assert isinstance(plan.body, WindowBody)
     assert plan.body.depthwise == (label.removesuffix("_too") in DEPTHWISE)
@@ -192,7 +195,7 @@ def test_which_layers_are_served() -> None:
 
 def test_tiles_there_are_not_are_refused() -> None:
     spec = LAYERS["wide"]
-    with pytest.raises(ScheduleError, match="is none of this layer's: .*vectors: 4"):
+    with pytest.raises(ScheduleError, match=r"is none of this layer's: .*vectors: 4"):
         lower(spec, Schedule(Family.DIRECT, 4, 1, 3, 3), M4)
     with pytest.raises(ScheduleError, match="is none of this layer's"):
         lower(LAYERS["lanes_valid"], Schedule(Family.DEPTHWISE, 8, 1, 1, 1), M4)
@@ -337,7 +340,7 @@ def numbers(
 
 def side(kernel: WindowKernel, n: Numbers, name: str) -> str:
     """A C file with one function, in instructions (``real``) or in plain C."""
-    names = ["number", "take", "fill", "start", "tap", "window", "spill", "scaled"]
+    names = ["number", "take", "fill", "start", "tap", "window", "spill", "scaled", "scaled_signed"]
     pixels, filters = n.tile
     if kernel.looped:
         names += ["dots", "out_tile", "out_lanes"]
@@ -356,7 +359,8 @@ def side(kernel: WindowKernel, n: Numbers, name: str) -> str:
         takes = "".join(
             f"  D_take(windows + {4 * p}, x + {21 * p}, {12 if p else 8});\n" for p in range(pixels)
         )
-        steps = f"{takes}  D_fill(windows + {8 * pixels}, 4);\n  D_take(windows + {12 * pixels}, x, 4);\n"
+        steps = f"{takes}  D_fill(windows + {8 * pixels}, 4);\n"
+        steps += f"  D_take(windows + {12 * pixels}, x, 4);\n"
         for p in range(1, pixels):
             steps += f"  D_take(windows + {12 * pixels + 4 * p}, x + 33, 4);\n"
         steps += "  t.x = windows;\n  D_steps_1(&t);\n  D_steps_3(&t);\n"
@@ -364,7 +368,8 @@ def side(kernel: WindowKernel, n: Numbers, name: str) -> str:
     ends += (
         "  for (int i = 0; i < 8; ++i) {\n"
         "    *r++ = D_scaled(D_number(a + 4 * i), (int32_t)(s >> 1), (int64_t)1 << (20 + 3 * i));\n"
-        "    *r++ = D_scaled(b[i] * 100, 1000000000, ((int64_t)1 << 38) - 12345);\n  }\n"
+        "    *r++ = D_scaled(b[i] * 100, 1000000000, ((int64_t)1 << 38) - 12345);\n"
+        "    *r++ = D_scaled_signed(b[i] * 100, 1000000000, 12345, 1 << (15 + 2 * i));\n  }\n"
     )
     model = name != "real"
     found = operations(kernel, n, names, model=model)
