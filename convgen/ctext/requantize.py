@@ -62,6 +62,8 @@ class RequantText:
     addend: str = ""
     addends: SimpleNamespace | None = None
     down: int = 0
+    below: str = ""
+    belows: SimpleNamespace | None = None
     type_low: int = 0
     type_high: int = 0
     table: SimpleNamespace | None = None
@@ -124,15 +126,18 @@ def requant_text(spec: ConvSpec, *, fixed: str = "") -> RequantText:
 
 
 def _steps_text(spec: ConvSpec, steps: FixedSteps, call: str) -> dict[str, Any]:
+    below = steps.below
     several = len(set(zip(steps.factors, steps.addends, strict=True))) > 1
     addends = [f"INT64_C({value})" for value in steps.addends]
     return {
-        "call": call,
+        "call": f"{call}_signed" if below else call,
         "factor": f"{spec.name}_factors[oc]" if several else str(steps.factors[0]),
         "factors": numbers(steps.factors) if several else None,
         "addend": f"{spec.name}_addends[oc]" if several else addends[0],
         "addends": numbers(addends) if several else None,
         "down": steps.shift,
+        "below": (f", {spec.name}_below[oc]" if several else f", {below[0]}") if below else "",
+        "belows": numbers(below) if several and below else None,
         "type_low": arrays_of(spec).y.limits[0],
         "type_high": arrays_of(spec).y.limits[1],
         "oc_param": ", ptrdiff_t oc" if several else "",
