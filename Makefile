@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: test lint deep faults prove mutants campaign hostile bench bench-nchw bench8 bench16 golden clean
+.PHONY: test lint deep faults prove mutants campaign hostile bench bench-nchw bench8 bench16 golden golden-full clean
 
 # Every test of a push, on two cores.
 test:
@@ -16,23 +16,23 @@ deep: campaign hostile
 
 # Real faults and reproducible bytes alone: 200 killed builds, full disks, another Python's bytes.
 faults:
-	$(PYTHON) -m pytest -m 'deep or not deep' tests/test_faults.py tests/test_threats.py tests/test_reproducible.py
+	$(PYTHON) -m pytest -m 'deep or not deep' tests/package/test_faults.py tests/package/test_threats.py tests/package/test_reproducible.py
 
 # Random layers of the whole grid against the oracle. Stop it at any time, it goes on where it was;
 # failures come out shrunk. CAMPAIGN="--seed 7 --count 1000 --jobs 4 --state DIR", or "--status".
 campaign:
-	PYTHONPATH=tests:. $(PYTHON) -m campaign $(CAMPAIGN)
+	PYTHONPATH=tests/support:. $(PYTHON) -m campaign $(CAMPAIGN)
 
 # Random, damaged and malicious spec files for the front end, within bounds of time and memory.
 hostile:
-	PYTHONPATH=tests:. $(PYTHON) -m hostile $(HOSTILE)
+	PYTHONPATH=tests/support:. $(PYTHON) -m hostile $(HOSTILE)
 
 # frama-c on every spec of specs/, for this machine and for one file with every body of x86-64, and
 # on 250 bodies of generated layers; about ten minutes.
 prove:
 	$(PYTHON) -m convgen prove specs/*.yaml
 	$(PYTHON) -m convgen prove --target x86-64 specs/*.yaml
-	PYTHONPATH=tests:. $(PYTHON) tests/provable.py 0 250
+	PYTHONPATH=tests/support:. $(PYTHON) tests/support/provable.py 0 250
 
 # Every mutant of tests/mutants.toml in a copy of the tree, killed or not; about 20 minutes. Only
 # some: make mutants MUTANTS="winograd planar".
@@ -66,6 +66,11 @@ bench16:
 # Write the committed expectations and generated pages anew, to be looked at with git diff.
 golden:
 	$(PYTHON) -m pytest -q --update-golden
+
+# Digests of the C of every target, layer and element type, written anew; ten minutes of two cores.
+# Whoever moved code and meant no change: python tests/golden_hashes.py --check.
+golden-full:
+	$(PYTHON) tests/golden_hashes.py --update
 
 # What builds, tests and tools left behind.
 clean:

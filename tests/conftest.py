@@ -1,7 +1,7 @@
 """Shared by all tests: ``--update-golden`` rewrites committed expectations instead of comparing;
 ``needs`` skips what a machine cannot run, ``tools`` marks what asks for more than README promises.
 
-Also the built packages of tests/built.py, which is imported only where they are asked for.
+Also the built packages of tests/support/built.py, which is imported only where they are asked for.
 """
 
 from __future__ import annotations
@@ -10,11 +10,13 @@ import os
 import shutil
 import signal
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+from objects import SHARED
 from tools import BASE, COMPILER, need
 
 
@@ -22,10 +24,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="rewrite golden files")
 
 
-def pytest_configure() -> None:
-    """A shell's background job ignores Ctrl-C, and so would every process that a test starts."""
+def pytest_configure(config: pytest.Config) -> None:
+    # A shell's background job ignores Ctrl-C, and so would every process that a test starts.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not hasattr(config, "workerinput"):  # one folder for all workers, which inherit its name
+        folder = tempfile.mkdtemp(prefix="convgen-tests-")
+        os.environ[SHARED] = folder
+        config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
 # -- tools -----------------------------------------------------------------------------------------
@@ -43,13 +49,13 @@ sys.addaudithook(_watch)
 
 def _beyond_base(item: pytest.Item) -> bool:
     """Whether a mark or a parameter names a tool that README's second command does not ask for."""
-    named = [str(name) for mark in item.iter_markers("needs") for name in mark.args]
+    asked = {str(name) for mark in item.iter_markers("needs") for name in mark.args}
     callspec = getattr(item, "callspec", None)
     for value in callspec.params.values() if callspec else ():
-        named += [word for word in (value, getattr(value, "cc", "")) if isinstance(word, str)]
-    compilers = {name for name in named if COMPILER.fullmatch(name)}
-    asked = {str(name) for mark in item.iter_markers("needs") for name in mark.args}
-    return bool((compilers | asked) - BASE)
+        words = value if isinstance(value, tuple) else (value, getattr(value, "cc", None))
+        named = (word for word in words if isinstance(word, str))
+        asked |= {word for word in named if word == "valgrind" or COMPILER.fullmatch(word)}
+    return bool(asked - BASE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -92,7 +98,7 @@ def golden(request: pytest.FixtureRequest) -> Callable[[Path, str], None]:
 def package(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], ModuleType]:
-    """``package(name)``: the module of a layer of tests/built.py, with and without Python.h."""
+    """``package(name)``: a module of tests/support/built.py's layers, with and without Python.h."""
     from built import packages
 
     from convgen.package.disk.binding import this_python

@@ -32,7 +32,7 @@ TREE = (
     "pyproject.toml", "LICENSE", "README.md", "ARCHITECTURE.md", "CHANGELOG.md", "Makefile",
 )  # fmt: skip
 LEFT_BEHIND = shutil.ignore_patterns("__pycache__", "build", ".hypothesis")
-GOLDEN = "tests/test_golden.py"
+GOLDEN = "tests/c/test_golden.py"
 NAMED_SECONDS, SUITE_SECONDS = 600, 5400
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -121,21 +121,29 @@ def bench_layer(
 def shape_text(spec: ConvSpec) -> str:
     """``56x56x64 k64 f3 p1``: what tells layers apart, in the letters that specs take."""
     batch = f"{spec.batch}x" if spec.batch > 1 else ""
-    words = [f"{batch}{spec.h}x{spec.w}x{spec.c}", f"k{spec.oc}", f"f{_pair(spec.kh, spec.kw)}"]
-    p = spec.padding
-    if (spec.sh, spec.sw) != (1, 1):
-        words.append(f"s{_pair(spec.sh, spec.sw)}")
-    if p.top or p.left or p.bottom or p.right:
-        words.append(f"p{_pair(p.top, p.left)}")
-    if (spec.dh, spec.dw) != (1, 1):
-        words.append(f"d{_pair(spec.dh, spec.dw)}")
+    axes = spec.axes[3 - spec.rank :]
+    words = [f"{batch}{_sizes(a.size for a in axes)}x{spec.c}", f"k{spec.oc}"]
+    words.append(f"f{_each([a.taps for a in axes])}")
+    if any(a.stride > 1 for a in axes):
+        words.append(f"s{_each([a.stride for a in axes])}")
+    if any(a.before or a.after for a in axes):
+        words.append(f"p{_each([a.before for a in axes])}")
+    if any(a.dilation > 1 for a in axes):
+        words.append(f"d{_each([a.dilation for a in axes])}")
     if spec.groups > 1:
         words.append(f"g{spec.groups}")
+    if spec.transposed:
+        words.append("transposed")
     return " ".join(words)
 
 
-def _pair(rows: int, columns: int) -> str:
-    return str(rows) if rows == columns else f"{rows}x{columns}"
+def _each(values: list[int]) -> str:
+    """One number where all are alike."""
+    return str(values[0]) if len(set(values)) == 1 else _sizes(values)
+
+
+def _sizes(values: Iterable[int]) -> str:
+    return "x".join(map(str, values))
 
 
 def c_flags(target: Target) -> tuple[str, ...]:
@@ -176,6 +184,8 @@ def _prepared(
     """The rivals that take the layer, and what is known of each before the clock starts."""
     import numpy as np
 
+    from convgen.spec.layouts import in_layout
+
     spec, form = subject.spec, peer_form(subject.spec)
     ready, results = [], []
     for rival in rivals:
@@ -185,8 +195,7 @@ def _prepared(
             results.append(PeerResult(rival.name, None, reason=str(error)))
             continue
         y = np.load(folder / RESULT)
-        own = y if spec.layout is form.layout else y.transpose(0, 3, 1, 2)
-        found = _judged(spec, fill, own, subject.leeway)
+        found = _judged(spec, fill, in_layout(spec, y), subject.leeway)
         reason = "" if found.good else _outside(spec, found)
         ready.append(rival)
         results.append(

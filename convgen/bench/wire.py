@@ -29,8 +29,9 @@ LAYOUT = "layout"  # of the images that the caller has, whatever the form of the
 
 
 def peer_form(spec: ConvSpec) -> ConvSpec:
-    """The layer as peers get it: NHWC and HWIO."""
-    return replace(spec, layout=Layout.NHWC, weight_layout=WeightLayout.HWIO)
+    """The layer as peers get it: NHWC and HWIO, a 1-D one as a 2-D one of height 1."""
+    rank = max(2, spec.rank)
+    return replace(spec, layout=Layout.NHWC, weight_layout=WeightLayout.HWIO, rank=rank)
 
 
 def spec_to_mapping(spec: ConvSpec) -> dict[str, Any]:
@@ -51,6 +52,7 @@ def spec_from_mapping(data: Mapping[str, Any]) -> ConvSpec:
             "weight_layout": WeightLayout(data["weight_layout"]),
             "accuracy": Accuracy(data["accuracy"]),
             "quant": None if quant is None else _quant(quant),
+            "extra": tuple(data["extra"]),
         }
     )
 
@@ -75,8 +77,8 @@ def write_arrays(folder: Path, spec: ConvSpec, x: Any, w: Any, b: Any | None) ->
     """
     import numpy as np
 
-    from convgen.oracle.floats import image_nhwc, weights_hwio
     from convgen.spec.elements import arrays_of, numpy_dtype
+    from convgen.spec.layouts import image_nhwc, weights_hwio
 
     bias = np.zeros(spec.oc, numpy_dtype(arrays_of(spec).b)) if b is None else b
     arrays = (image_nhwc(spec, x), weights_hwio(spec, w), bias)

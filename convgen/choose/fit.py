@@ -15,10 +15,7 @@ from convgen.choose.limits import DEFAULT_CODE, GIVEN_FIX, SizeLimits
 from convgen.choose.ram import Ram, ram_of, stack_allowance
 from convgen.errors import LimitError
 from convgen.kernels import lower
-from convgen.kernels.planar.body import PlanarTile
-from convgen.kernels.planes.body import PlanesTile
-from convgen.kernels.reduction.body import ReductionTile
-from convgen.plan.kernel import KernelPlan, Tile
+from convgen.plan.kernel import KernelPlan
 from convgen.render.size import code_estimate
 from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Family, Schedule
@@ -177,18 +174,7 @@ def _said(choice: Choice, limits: SizeLimits) -> Choice:
 
 def _least(plan: KernelPlan) -> int:
     """Far fewer bytes than any compiler needs, from the tiles alone."""
-    return LEAST_BYTES * sum(map(_unrolled, plan.body.tiles))
-
-
-def _unrolled(tile: Tile | PlanarTile | PlanesTile | ReductionTile) -> int:
-    """Multiply-adds in the C of this tile."""
-    if isinstance(tile, PlanarTile):
-        return len(tile.vectors) * tile.channels
-    if isinstance(tile, PlanesTile):
-        return tile.vectors * tile.channels
-    if isinstance(tile, ReductionTile):
-        return tile.channels
-    return max(1, tile.taps) * max(1, tile.tap_rows) * tile.pixels * tile.vectors
+    return LEAST_BYTES * sum(tile.multiply_adds for tile in plan.body.tiles)
 
 
 def _smallest(entries: Sequence[Ranked]) -> Ranked | None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from convgen.cli.options import Json, QuietNotes, Specs, Verbose
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError
 from convgen.spec.model import ConvSpec, Layer, Padding
+from convgen.spec.ranks import SIDES
 
 if TYPE_CHECKING:
     from convgen.numbers.settle import Settled
@@ -55,16 +57,20 @@ def _settled(layer: Layer, out: Output) -> Settled | None:
 
 def check_row(spec: ConvSpec) -> tuple[str, ...]:
     """One line of the table."""
-    rf_h, rf_w = spec.receptive_field
+    axes = spec.axes[3 - spec.rank :]
     return (
         spec.name,
-        f"{images(spec)}{spec.h}x{spec.w}x{spec.c}",
+        f"{images(spec)}{_times(axis.size for axis in axes)}x{spec.c}",
         filters(spec),
-        f"{images(spec)}{spec.oh}x{spec.ow}x{spec.oc}",
+        f"{images(spec)}{_times(axis.out for axis in axes)}x{spec.oc}",
         f"{spec.params:,}",
         f"{spec.macs:,}",
-        f"{rf_h}x{rf_w}",
+        _times(axis.reach for axis in axes),
     )
+
+
+def _times(sizes: Iterable[int]) -> str:
+    return "x".join(map(str, sizes))
 
 
 def images(spec: ConvSpec) -> str:
@@ -76,26 +82,35 @@ def images(spec: ConvSpec) -> str:
 
 def filters(spec: ConvSpec) -> str:
     """The filters in a few words: ``10 of 5x5x3, pad 2``; what is as usual is left out."""
-    words = [f"{spec.oc} of {spec.kh}x{spec.kw}x{spec.icg}"]
-    if (spec.sh, spec.sw) != (1, 1):
-        words.append(f"stride {_pair(spec.sh, spec.sw)}")
+    axes = spec.axes[3 - spec.rank :]
+    words = [f"{spec.oc} of {_times(axis.taps for axis in axes)}x{spec.icg}"]
+    if spec.transposed:
+        words.append("transposed")
+    if any(axis.stride > 1 for axis in axes):
+        words.append(f"stride {_each([axis.stride for axis in axes])}")
     if spec.padding != Padding():
-        words.append(f"pad {_pad(spec.padding)}")
-    if (spec.dh, spec.dw) != (1, 1):
-        words.append(f"dilation {_pair(spec.dh, spec.dw)}")
+        words.append(f"pad {_pad(spec)}")
+    if any(axis.dilation > 1 for axis in axes):
+        words.append(f"dilation {_each([axis.dilation for axis in axes])}")
+    if any(spec.extra):
+        words.append(f"output padding {_each([axis.extra for axis in axes])}")
     if spec.groups > 1:
         words.append("depthwise" if spec.icg == 1 else f"groups {spec.groups}")
     return ", ".join(words)
 
 
-def _pair(h: int, w: int) -> str:
-    return str(h) if h == w else f"{h}x{w}"
+def _each(values: list[int]) -> str:
+    """One number where all are alike."""
+    return str(values[0]) if len(set(values)) == 1 else _times(values)
 
 
-def _pad(p: Padding) -> str:
-    if p.top == p.bottom and p.left == p.right:
-        return _pair(p.top, p.left)
-    return f"{p.top}/{p.left}/{p.bottom}/{p.right} (top/left/bottom/right)"
+def _pad(spec: ConvSpec) -> str:
+    axes = spec.axes[3 - spec.rank :]
+    before, after = [axis.before for axis in axes], [axis.after for axis in axes]
+    if before == after:
+        return _each(before)
+    sides = "/".join(SIDES[spec.rank])
+    return f"{'/'.join(map(str, before + after))} ({sides})"
 
 
 def count(number: int, noun: str) -> str:

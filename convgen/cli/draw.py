@@ -5,12 +5,11 @@ Plain ASCII, so that every terminal and every log shows them; nothing here print
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from convgen.plan.drawing import beside
 from convgen.spec.model import ConvSpec, Padding
 
-WIDTH = 100  # columns of the page
 WHOLE_ROWS = 16  # a padded input up to this size is drawn cell by cell
 WHOLE_COLS = 22
 NEAR_EDGE = 2  # cells kept at the far edge of an abbreviated drawing
@@ -79,10 +78,17 @@ def input_drawing(spec: ConvSpec) -> list[str]:
 
     Rows and columns are numbered as in the input: negative ones, and those from H or W on, are
     padding. Every panel is one output pixel ``y[oh,ow]``.
+
+    Of a 3-D layer one plane is drawn, of all windows the part in it. A transposed layer is drawn
+    from its other end: the output, padded, and where single inputs ``x[ih,iw]`` are spread over it.
     """
+    if spec.transposed:
+        return _spread_drawing(spec)
     p = spec.padding
     rows, cols = spec.h + p.top + p.bottom, spec.w + p.left + p.right
     title = f"padded input {rows} x {cols}: input {spec.h} x {spec.w}"
+    if spec.rank == 3:
+        title = f"one plane of {spec.d}, {title}"
     pads = [f"{side} {n}" for side, n in sides(p) if n]
     title += f", padding {', '.join(pads)}" if pads else ", no padding"
     lines = [title, LEGEND, ""]
@@ -93,14 +99,38 @@ def input_drawing(spec: ConvSpec) -> list[str]:
     return lines + beside(panels)
 
 
+def _spread_drawing(spec: ConvSpec) -> list[str]:
+    """The padded output of a transposed layer with the filter where single inputs put it."""
+    p = spec.padding
+    # The convolution whose gradient it is: its windows on y are what the inputs are spread over.
+    forward = ConvSpec(
+        spec.name, spec.oh, spec.ow, 1, 1, spec.kh, spec.kw, spec.sh, spec.sw, spec.dh, spec.dw,
+        Padding(p.top, p.left, p.bottom, p.right),
+    )  # fmt: skip
+    rows, cols = spec.oh + p.top + p.bottom, spec.ow + p.left + p.right
+    pads = [f"{side} {n}" for side, n in sides(p) if n]
+    what = "one plane of the output" if spec.rank == 3 else "the output"
+    title = f"{what} {spec.oh} x {spec.ow}"
+    title += f", cut by padding out of {rows} x {cols} ({', '.join(pads)})" if pads else ""
+    legend = ".  output   0  cut off    #  tap on the output   x  tap cut off"
+    last = Window(spec.h - 1, spec.w - 1, "the last")
+    shown = [w for w in windows(forward)[:-1] if w.oh < spec.h and w.ow < spec.w]
+    shown += [last] if (last.oh, last.ow) not in {(w.oh, w.ow) for w in shown} else []
+    lines = [title, legend, ""]
+    if rows > WHOLE_ROWS or cols > WHOLE_COLS:
+        lines[-1:] = ["abbreviated: ':' and '..' stand for rows and columns left out", ""]
+    return lines + beside([panel(forward, window, "x") for window in shown])
+
+
 def sides(padding: Padding) -> list[tuple[str, int]]:
     """(side, pixels) of the four sides, in the order in which the spec's map is printed."""
     p = padding
     return [("top", p.top), ("left", p.left), ("bottom", p.bottom), ("right", p.right)]
 
 
-def panel(spec: ConvSpec, window: Window) -> list[str]:
-    """One window on the padded input, with the input's own row and column numbers."""
+def panel(spec: ConvSpec, window: Window, of: str = "y") -> list[str]:
+    """One window on the padded input, with the input's own row and column numbers; ``of``: the
+    array whose pixel the window belongs to."""
     p = spec.padding
     rows, cols = spec.h + p.top + p.bottom, spec.w + p.left + p.right
     tap_rows = taps(window.oh * spec.sh, spec.kh, spec.dh)
@@ -110,7 +140,7 @@ def panel(spec: ConvSpec, window: Window) -> list[str]:
     row_width = max(len(str(r - p.top)) for r in seen_rows if r is not None)
     cell = max(2, *(len(str(c - p.left)) for c in seen_cols if c is not None)) + 1
     head = "".join(("" if c is None else str(c - p.left)).rjust(cell) for c in seen_cols)
-    lines = [f"y[{window.oh},{window.ow}]  {window.how}", " " * row_width + head]
+    lines = [f"{of}[{window.oh},{window.ow}]  {window.how}", " " * row_width + head]
     for r in seen_rows:
         label = (":" if r is None else str(r - p.top)).rjust(row_width)
         cells = (_cell(spec, r, c, tap_rows, tap_cols).rjust(cell) for c in seen_cols)
@@ -137,30 +167,3 @@ def _cell(spec: ConvSpec, r: int | None, c: int | None, rows: range, cols: range
     if r in rows and c in cols:
         return "#" if real else "x"
     return "." if real else "0"
-
-
-def beside(panels: Sequence[Sequence[str]], gap: int = 4, width: int = WIDTH) -> list[str]:
-    """Panels side by side as far as they fit in ``width``, then the next row of panels."""
-    lines: list[str] = []
-    shelf: list[Sequence[str]] = []
-    used = 0
-    for one in panels:
-        need = max(map(len, one))
-        if shelf and used + gap + need > width:
-            lines += [*_shelf(shelf, gap), ""]
-            shelf, used = [], 0
-        used += need + (gap if shelf else 0)
-        shelf.append(one)
-    return lines + _shelf(shelf, gap)
-
-
-def _shelf(panels: Sequence[Sequence[str]], gap: int) -> list[str]:
-    widths = [max(map(len, one)) for one in panels]
-    lines = []
-    for index in range(max(map(len, panels))):
-        cells = [
-            (one[index] if index < len(one) else "").ljust(w)
-            for one, w in zip(panels, widths, strict=True)
-        ]
-        lines.append((" " * gap).join(cells).rstrip())
-    return lines

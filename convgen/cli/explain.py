@@ -163,59 +163,16 @@ def _schedule_lines(decided: Decided) -> list[str]:
 
 
 def _kernel_sections(plan: KernelPlan, everything: bool) -> list[tuple[str, list[str]]]:
-    """The part that depends on the algorithm: its tile in registers, and how it cuts the output."""
-    from convgen.cli.draw_plan import tile_lines
-    from convgen.cli.draw_planar import planar_tile_lines, plane_lines
-    from convgen.cli.draw_planes import band_lines, planes_tile_lines, reduction_lines
-    from convgen.cli.draw_winograd import grid_lines, patch_lines
-    from convgen.kernels.planar.body import PlanarBody
-    from convgen.kernels.planes.body import PlanesBody
-    from convgen.kernels.reduction.body import ReductionBody
-    from convgen.kernels.winograd.body import WinogradBody
+    """The part that depends on the kernel: its tile in registers, and how it cuts the output."""
+    from convgen.kernels import kind_of
 
-    match plan.body:
-        case WinogradBody() as body:
-            return [
-                ("Winograd tile", patch_lines(plan, body)),
-                ("Register tile of the products", tile_lines(plan, "Winograd tiles")),
-                ("Output, cut into tiles", grid_lines(plan, body)),
-            ]
-        case PlanarBody() as body:
-            return [
-                ("Register tile", planar_tile_lines(body)),
-                ("Rows, taken apart into planes", plane_lines(plan, body)),
-            ]
-        case PlanesBody() as body:
-            return [
-                ("Register tile", planes_tile_lines(body)),
-                ("Output, cut into bands", band_lines(plan, body)),
-            ]
-        case ReductionBody() as body:
-            return [("Sums", reduction_lines(plan, body))]
-        case _:
-            return [
-                ("Register tile", tile_lines(plan)),
-                ("Output, cut into rectangles whose windows meet the same taps",
-                 _region_lines(plan, everything)),
-            ]  # fmt: skip
-
-
-def _region_lines(plan: KernelPlan, everything: bool) -> list[str]:
-    from convgen.cli.draw_plan import flattened, region_map, region_rows, zones
-
-    rows = region_rows(plan, everything)
-    lines = flattened(plan) + region_map(plan) + [""]
-    head = ("mark", "rows", "columns", "taps (kh x kw)", "tiles (rows x columns x vectors)")
-    lines += plain_table(head, rows).splitlines()
-    hidden = len(zones(plan)) - len(rows)
-    return [*lines, f"and {hidden} more (-v lists them)"] if hidden else lines
-
-
-def _winograd(plan: KernelPlan) -> dict[str, Any] | None:
-    from convgen.cli.draw_winograd import winograd_facts
-    from convgen.kernels.winograd.body import WinogradBody
-
-    return winograd_facts(plan.body) if isinstance(plan.body, WinogradBody) else None
+    found = []
+    for section in kind_of(plan.body).picture(plan, everything):
+        lines = list(section.lines)
+        if section.head:
+            lines += plain_table(section.head, section.rows).splitlines()
+        found.append((section.title, [*lines, *filter(None, [section.more])]))
+    return found
 
 
 def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[str, Any]:
@@ -224,9 +181,9 @@ def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[st
     from convgen.cli.bounds import bound_facts, predicted
     from convgen.cli.derive import byte_steps, cost_steps, size_steps
     from convgen.cli.draw import input_drawing
-    from convgen.cli.draw_plan import region_facts
     from convgen.cli.resolved import layer_facts, quant_facts, resolved_yaml
-    from convgen.kernels import cost
+    from convgen.kernels import cost, kind_of
+    from convgen.kernels.tiled.picture import region_facts
 
     layer, spec, plan = decided.layer, decided.layer.spec, decided.plan
     steps = (*size_steps(spec), *cost_steps(spec), *byte_steps(spec))
@@ -260,6 +217,6 @@ def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[st
         "bound": predicted(plan)[0].name,
         "roofline": bound_facts(plan, cost(plan).cycles, measured),
         "regions": region_facts(plan),
-        "winograd": _winograd(plan),
+        "winograd": kind_of(plan.body).facts(plan),
         "drawing": "\n".join(input_drawing(spec)),
     }

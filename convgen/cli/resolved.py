@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from convgen.spec.layouts import image_letters, weight_letters
 from convgen.spec.model import ConvSpec, Layer
 from convgen.spec.resolved import quant_mapping, resolved_mapping
 
@@ -56,11 +57,11 @@ def layer_facts(layer: Layer) -> dict[str, Any]:
         "bias_shape": list(s.b_shape) if s.b_shape else None,
         "output_shape": list(s.y_shape),
         "dtype": str(s.dtype),
-        "layout": str(s.layout),
-        "weight_layout": str(s.weight_layout),
+        "layout": image_letters(s),
+        "weight_layout": weight_letters(s),
         "params": s.params,
         "macs": s.macs,
-        "receptive_field": list(s.receptive_field),
+        "receptive_field": [axis.reach for axis in s.axes[3 - s.rank :]],
         "baked": layer.weights is not None,
         "notes": list(layer.notes),
         "spec": resolved_mapping(layer),

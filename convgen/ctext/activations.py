@@ -2,7 +2,7 @@
 
 tanh and erf are odd rational functions z*P(z^2)/Q(z^2) on a clamped range, fitted for least
 relative error by iteratively reweighted least squares on Chebyshev points in 40-digit arithmetic;
-evaluated in float32 they stay within 6 and 7 units of 2^-24 (tests/test_activations.py measures
+evaluated in float32 they stay within 6 and 7 units of 2^-24 (tests/c/test_activations.py measures
 it). e^r is its Taylor polynomial of degree 7 on |r| <= ln(2)/2, whose remainder is below 2^-27.
 """
 
@@ -23,6 +23,8 @@ _EXP = tuple(1 / math.factorial(k) for k in range(7, -1, -1))
 
 # In double precision these have no vector formula: each lane takes a function's call.
 BY_LANE = frozenset({Act.SIGMOID, Act.SILU, Act.TANH, Act.GELU, Act.GELU_TANH})
+# Range reductions and factors whose rounding, or whose range, depends on the order of steps.
+_KEPT = frozenset({Act.SIGMOID, Act.SILU, Act.HARDSWISH, Act.GELU, Act.GELU_TANH})
 
 
 @dataclass(frozen=True)
@@ -57,6 +59,11 @@ class ActivationText:
     exp: tuple[str, ...] = ()
     p: tuple[str, ...] = ()
     q: tuple[str, ...] = ()
+
+    @property
+    def kept(self) -> bool:
+        """Has the formula steps that -ffast-math must not undo?"""
+        return self.double is not None or self.kind in _KEPT
 
 
 def float_literal(value: float) -> str:

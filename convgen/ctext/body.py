@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from convgen.plan.kernel import AnyBody, KernelPlan
+from convgen.plan.kernel import AnyBody, KernelPlan, Packing
 from convgen.spec.elements import arrays_of
+from convgen.spec.model import ConvSpec
 from convgen.target.arm.dots import HWCAP
 from convgen.target.isa import VectorIsa, model
 from convgen.target.x86.vectors import CPUID
@@ -119,6 +120,28 @@ def _cpu_has(name: str, feature: str) -> str:
 def times(var: str, step: int) -> str:
     """``var * step`` as a person writes it."""
     return var if step == 1 else f"{var} * {step}"
+
+
+def plane_of(spec: ConvSpec, step: int) -> str:
+    """What a unit's plane adds to an address; nothing where outputs have one plane."""
+    return f" + {times('plane', step)}" if spec.od > 1 else ""
+
+
+def weight_at(spec: ConvSpec, p: Packing, row: str, column: str, channel: str) -> str:
+    """Where a weight lies among the caller's: of a packed row and column of taps, an input channel
+    ``ic`` of its group, and an output channel of all groups."""
+    if p.rows:  # packed in another order: tables of the caller's
+        taps = [f"down[{row}]", f"across[{column}]"]
+    else:
+        taps = [times(row, p.w_kh), times(column, p.w_kw)]
+    out = [times(channel, p.w_oc)]
+    if p.w_group != spec.ocg * p.w_oc and spec.groups > 1 and spec.ocg > 1:
+        inside = f"{channel} % {spec.ocg}"
+        inside = inside if p.w_oc == 1 else f"{inside} * {p.w_oc}"
+        out = [f"{channel} / {spec.ocg} * {p.w_group}", inside]
+    elif p.w_group != spec.ocg * p.w_oc and spec.groups > 1:
+        out = [times(channel, p.w_group)]
+    return " + ".join((*taps, times("ic", p.w_ic), *out))
 
 
 def plus(offset: int) -> str:

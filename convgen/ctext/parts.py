@@ -21,7 +21,7 @@ def scoped(plan: KernelPlan) -> KernelPlan:
     step = plan.step
     return replace(
         plan,
-        bodies=tuple(replace(body, isa=named(body.isa)) for body in plan.bodies),
+        bodies=tuple(_with(body, named(body.isa)) for body in plan.bodies),
         narrower=tuple(scoped(part) for part in plan.narrower),
         step=None if step is None else _renamed_step(step, f"{plan.spec.name}_{step.prefix}"),
     )
@@ -47,7 +47,12 @@ def _told_apart(
         if isa.prefix in taken:  # four lanes of AVX2 and SSE2's four
             isa = renamed(isa, f"{isa.prefix}_{isa.name}")
         taken.add(isa.prefix)
-        yield replace(plan, tag=f"_{isa.name}"), replace(body, isa=isa)
+        yield replace(plan, tag=f"_{isa.name}"), _with(body, isa)
+
+
+def _with(body: AnyBody, isa: VectorIsa) -> AnyBody:
+    changed: AnyBody = replace(body, isa=isa)  # type: ignore[type-var]  # each body is a dataclass
+    return changed
 
 
 def renamed(isa: VectorIsa, prefix: str) -> VectorIsa:

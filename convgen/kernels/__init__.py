@@ -1,22 +1,40 @@
-"""The registry of algorithm families: one line each."""
+"""The registry: one line for each family of schedules, and one for each kind of body."""
 
 from __future__ import annotations
 
 from convgen.errors import ScheduleError
 from convgen.kernels.direct import lowering as direct
+from convgen.kernels.dots.body import DotBody
+from convgen.kernels.dots.kind import KIND as DOTS
 from convgen.kernels.face import AlgorithmFamily, Cost
 from convgen.kernels.fat import lower_fat
+from convgen.kernels.kind import Kind
 from convgen.kernels.lanewise.lowering import Lanewise
+from convgen.kernels.pairs.body import PairedBody
+from convgen.kernels.pairs.kind import KIND as PAIRS
 from convgen.kernels.planar import lowering as planar
+from convgen.kernels.planar.body import PlanarBody
+from convgen.kernels.planar.kind import KIND as PLANAR
 from convgen.kernels.planes import lowering as planes
+from convgen.kernels.planes.body import PlanesBody
+from convgen.kernels.planes.kind import KIND as PLANES
 from convgen.kernels.reduction import lowering as reduction
+from convgen.kernels.reduction.body import ReductionBody
+from convgen.kernels.reduction.kind import KIND as REDUCTION
+from convgen.kernels.scalar.body import ScalarBody
+from convgen.kernels.scalar.kind import KIND as SCALAR
+from convgen.kernels.tiled.kind import KIND as TILED
+from convgen.kernels.windows.body import WindowBody
+from convgen.kernels.windows.kind import KIND as WINDOWS
 from convgen.kernels.winograd import lowering as winograd
-from convgen.plan.kernel import KernelPlan
+from convgen.kernels.winograd.body import WinogradBody
+from convgen.kernels.winograd.kind import KIND as WINOGRAD
+from convgen.plan.kernel import AnyBody, Body, KernelPlan
 from convgen.spec.model import ConvSpec, DType
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target
 
-__all__ = ["FAMILIES", "Cost", "cost", "lower", "refuse_dtype"]
+__all__ = ["FAMILIES", "KINDS", "Cost", "cost", "kind_of", "lower", "refuse_dtype"]
 
 FAMILIES: dict[Family, AlgorithmFamily] = {
     Family.DEPTHWISE: Lanewise(Family.DEPTHWISE, (1,)),
@@ -28,7 +46,24 @@ FAMILIES: dict[Family, AlgorithmFamily] = {
     Family.WINOGRAD: winograd,
 }
 
+KINDS: dict[type, Kind] = {
+    Body: TILED,
+    PairedBody: PAIRS,
+    ScalarBody: SCALAR,
+    DotBody: DOTS,
+    WindowBody: WINDOWS,
+    PlanarBody: PLANAR,
+    PlanesBody: PLANES,
+    ReductionBody: REDUCTION,
+    WinogradBody: WINOGRAD,
+}
+
 BUILT = tuple(DType)
+
+
+def kind_of(body: AnyBody) -> Kind:
+    """What the pipeline asks of this body's room."""
+    return KINDS[type(body)]
 
 
 def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:

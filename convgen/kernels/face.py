@@ -8,7 +8,8 @@ from typing import Protocol
 
 from convgen.ctext.activations import BY_LANE
 from convgen.plan.kernel import KernelPlan, View
-from convgen.spec.model import Act, ConvSpec, DType, Layout
+from convgen.plan.problem import problems_of
+from convgen.spec.model import Act, ConvSpec, DType
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target, VectorIsa
 from convgen.target.floats import float_isas
@@ -60,22 +61,25 @@ def is_depthwise(spec: ConvSpec) -> bool:
 
 
 def view_of(spec: ConvSpec) -> View:
-    """The layer as its arrays lie in memory."""
-    if spec.layout is Layout.NHWC:
-        x_image, x_row, x_pixel, x_channel = spec.h * spec.w * spec.c, spec.w * spec.c, spec.c, 1
-        y_image, y_row, y_pixel = spec.oh * spec.ow * spec.oc, spec.ow * spec.oc, spec.oc
-        y_channel = 1
-    else:
-        x_image, x_row, x_pixel, x_channel = spec.c * spec.h * spec.w, spec.w, 1, spec.h * spec.w
-        y_image, y_row, y_pixel = spec.oc * spec.oh * spec.ow, spec.ow, 1
-        y_channel = spec.oh * spec.ow
+    """The layer as its arrays lie in memory; all its problems have the same strides."""
+    problem = problems_of(spec)[0]
+    depth, height, width = problem.axes
     return View(
-        groups=spec.groups, ic=spec.icg, oc=spec.ocg,
-        x_image=x_image, x_row=x_row, x_pixel=x_pixel, x_channel=x_channel,
-        x_group=spec.icg * x_channel,
-        y_image=y_image, y_row=y_row, y_pixel=y_pixel, y_channel=y_channel,
-        y_group=spec.ocg * y_channel,
+        groups=problem.groups, ic=problem.ic, oc=problem.oc,
+        x_image=problem.x_image, x_row=height.x_step, x_pixel=width.x_step,
+        x_channel=problem.x_channel, x_group=problem.ic * problem.x_channel,
+        y_image=problem.y_image, y_row=height.y_step, y_pixel=width.y_step,
+        y_channel=problem.y_channel, y_group=problem.oc * problem.y_channel,
+        x_plane=depth.x_step, y_plane=depth.y_step,
+        sd=depth.stride, sh=height.stride, sw=width.stride,
+        dd=depth.dilation, dh=height.dilation, dw=width.dilation,
     )  # fmt: skip
+
+
+def flat_2d(spec: ConvSpec) -> bool:
+    """Whether the layer is a convolution over rows and columns alone (1-D has one row), with its
+    channels close together: what kernels with an algorithm of their own are made for."""
+    return not spec.transposed and spec.rank < 3 and not (spec.x_pixel or spec.y_pixel)
 
 
 _ACTIVATION_OPERATIONS: dict[Act, tuple[str, ...]] = {

@@ -39,9 +39,11 @@ def pack(
     hwigo = np.lib.stride_tricks.as_strided(
         flat,
         shape=(*taps, p.ic, p.groups, p.oc),
-        strides=tuple(step * s for s in (p.w_kh, p.w_kw, p.w_ic, p.oc * p.w_oc, p.w_oc)),
+        strides=tuple(step * s for s in (p.w_kh, p.w_kw, p.w_ic, p.w_group, p.w_oc)),
         writeable=False,
     )
+    if p.rows:
+        hwigo = hwigo[np.ix_(p.rows, p.columns)]
     if p.winograd is not None:
         hwigo = transformed(hwigo, *p.winograd)
     kind = element.compute if p.side == 1 else element.storage
@@ -61,13 +63,15 @@ def pack_sections(plan: KernelPlan, weights: Weights) -> npt.NDArray[Any]:
 
     p, spec = plan.packing, plan.spec
     flat: npt.NDArray[Any] = np.ascontiguousarray(weights.w).reshape(-1)
-    strides = (p.w_oc, p.w_kh, p.w_kw, p.w_ic)
+    strides = (p.w_group, p.w_oc, p.w_kh, p.w_kw, p.w_ic)
     ohwi = np.lib.stride_tricks.as_strided(
         flat,
-        shape=(spec.oc, p.kh, p.kw, p.ic),
+        shape=(spec.groups, spec.ocg, p.kh, p.kw, p.ic),
         strides=tuple(flat.itemsize * s for s in strides),
         writeable=False,
-    )
+    ).reshape(spec.oc, p.kh, p.kw, p.ic)
+    if p.rows:
+        ohwi = ohwi[:, p.rows][:, :, p.columns]
     bias = np.zeros(spec.oc, flat.dtype) if weights.b is None else weights.b
     if isinstance(plan.sections, DotPacking):
         return _dots(plan.sections, ohwi, bias)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from convgen.errors import ScheduleError
 from convgen.kernels.face import AlgorithmFamily, Cost
-from convgen.kernels.tiled.lowering import peel
 from convgen.plan.kernel import KernelPlan
+from convgen.plan.problem import peel
 from convgen.spec.model import ConvSpec
 from convgen.target import Target
 

@@ -127,9 +127,7 @@ def _with_zero_filters(layer: Layer, form: QuantForm) -> Settled:
     return Settled(layer, weights)
 
 
-def _refuse_full(
-    layer: Layer, form: QuantForm, weights: Weights, zeros: tuple[int, ...]
-) -> None:
+def _refuse_full(layer: Layer, form: QuantForm, weights: Weights, zeros: tuple[int, ...]) -> None:
     import numpy as np
 
     spec = layer.spec

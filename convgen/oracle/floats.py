@@ -4,20 +4,25 @@
 
 One matrix product per tap over the output positions where that tap lies inside the image: taps in
 the padding contribute nothing, not even 0 * Inf. It shares no code with the generated kernels.
+
+Every image is looked at as one of rows, columns and channels: a 1-D one has a single row, and the
+rows of a 3-D one are those of all its planes, one plane after the other.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convgen.spec.elements import ELEMENTS, stored, widened
-from convgen.spec.model import Act, Activation, ConvSpec, DType, Layout, WeightLayout
+from convgen.spec.layouts import image_nhwc, in_layout, weights_hwio
+from convgen.spec.model import Act, Activation, ConvSpec, DType
+from convgen.spec.window import Axis
 
 Array = NDArray[Any]
 Indices = NDArray[np.intp]
@@ -91,20 +96,27 @@ ACT_ERRORS: Mapping[Act, ActError] = {
 
 @dataclass(frozen=True)
 class Points:
-    """Output positions, the outer product of four sorted index lists.
+    """Output positions, the outer product of five sorted index lists.
 
-    ``oc`` counts within a group: every group is included at the same places.
+    ``oc`` counts within a group: every group is included at the same places. ``od``: planes, of
+    which a layer without depth has one. Arrays of positions are [n, od*oh, ow, oc].
     """
 
     n: Indices
     oh: Indices
     ow: Indices
     oc: Indices
+    od: Indices = field(default_factory=lambda: np.arange(1))
 
     @classmethod
     def every(cls, spec: ConvSpec, batch: int) -> Points:
-        sizes = (batch, spec.oh, spec.ow, spec.ocg)
+        sizes = (batch, spec.oh, spec.ow, spec.ocg, spec.od)
         return cls(*(np.arange(size) for size in sizes))
+
+    def rows(self, spec: ConvSpec) -> Indices:
+        """The rows of the output, plane after plane."""
+        flat = self.od[:, None] * spec.oh + self.oh
+        return flat.reshape(-1)
 
     def channels(self, spec: ConvSpec) -> Indices:
         """The output channels, group after group."""
@@ -112,33 +124,12 @@ class Points:
         return flat.reshape(-1)
 
     def count(self, spec: ConvSpec) -> int:
-        return len(self.n) * len(self.oh) * len(self.ow) * len(self.oc) * spec.groups
+        rows = len(self.od) * len(self.oh)
+        return len(self.n) * rows * len(self.ow) * len(self.oc) * spec.groups
 
     def take(self, spec: ConvSpec, y: Array) -> Array:
-        """These positions of an output in the layer's layout, as [n, oh, ow, oc]."""
-        return image_nhwc(spec, y)[np.ix_(self.n, self.oh, self.ow, self.channels(spec))]
-
-
-def image_nhwc(spec: ConvSpec, image: Array) -> Array:
-    """A view of an image in the layer's layout as [n, h, w, c]."""
-    return image if spec.layout is Layout.NHWC else image.transpose(0, 2, 3, 1)
-
-
-def in_layout(spec: ConvSpec, image: Array) -> Array:
-    if spec.layout is Layout.NHWC:
-        return image
-    return np.ascontiguousarray(image.transpose(0, 3, 1, 2))
-
-
-def weights_hwio(spec: ConvSpec, w: Array) -> Array:
-    """A view of weights in the layer's layout as [kh, kw, c/g, oc]."""
-    match spec.weight_layout:
-        case WeightLayout.HWIO:
-            return w
-        case WeightLayout.OIHW:
-            return w.transpose(2, 3, 1, 0)
-        case WeightLayout.OHWI:
-            return w.transpose(1, 2, 3, 0)
+        """These positions of an output in the layer's layout, as [n, od*oh, ow, oc]."""
+        return image_nhwc(spec, y)[np.ix_(self.n, self.rows(spec), self.ow, self.channels(spec))]
 
 
 def reference(spec: ConvSpec, x: Any, w: Any, b: Any = None, *, dtype: Any = None) -> Array:
@@ -156,7 +147,7 @@ def reference(spec: ConvSpec, x: Any, w: Any, b: Any = None, *, dtype: Any = Non
 def reference_at(
     spec: ConvSpec, x: Array, w: Array, b: Array | None, points: Points, *, dtype: Any = None
 ) -> Array:
-    """``reference`` at some positions only: [n, oh, ow, oc] of ``points``."""
+    """``reference`` at some positions only: [n, od*oh, ow, oc] of ``points``."""
     v = accumulate(spec, x, w, b, points, dtype or wide(spec))
     return activation(spec.activation, v, spec.dtype)
 
@@ -177,7 +168,7 @@ def error_bound(spec: ConvSpec, x: Any, w: Any, b: Any = None) -> Array:
 
 
 def sum_bound(spec: ConvSpec, x: Array, w: Array, b: Array | None, points: Points) -> Array:
-    """The error bound of the sum before the activation, [n, oh, ow, oc] of ``points``."""
+    """The error bound of the sum before the activation, [n, od*oh, ow, oc] of ``points``."""
     x, w = np.abs(values(spec, x)), np.abs(values(spec, w))
     b = None if b is None else np.abs(values(spec, b))
     size = accumulate(spec, x, w, b, points, np.dtype(np.float64))
@@ -188,8 +179,9 @@ def sum_bound(spec: ConvSpec, x: Array, w: Array, b: Array | None, points: Point
 
 def flush_bound(spec: ConvSpec, x: Array, w: Array, points: Points) -> Array:
     """What sums lose where numbers below 2^-126 count as 0: the products of such inputs and
-    weights, and as much as that in each of 2K+4 further places, [n, oh, ow, oc] of ``points``."""
-    kind, places = np.dtype(np.float64), 2 * spec.kh * spec.kw * spec.icg + 4
+    weights, and as much as that in each of 2K+4 further places: [n, od*oh, ow, oc] of ``points``.
+    """
+    kind, places = np.dtype(np.float64), 2 * spec.taps * spec.icg + 4
     x, w = np.abs(values(spec, x)), np.abs(values(spec, w))
     normal_x, normal_w = (np.where(array < LEAST, 0, array) for array in (x, w))
     lost = accumulate(spec, x, w, None, points, kind)
@@ -201,7 +193,7 @@ def flush_bound(spec: ConvSpec, x: Array, w: Array, points: Points) -> Array:
 def gamma_tiny(spec: ConvSpec) -> tuple[float, float]:
     """gamma_{K+2}, and the underflows of K+1 operations."""
     rounding = ROUNDING[spec.dtype]
-    taps = spec.kh * spec.kw * spec.icg
+    taps = spec.taps * spec.icg
     steps = (taps + 2) * rounding.unit
     # Near 2^24 products gamma_n has its pole; n*u alone holds there too (Jeannerod and Rump 2013).
     gamma = steps / (1 - steps) if steps < 0.5 else 2 * steps
@@ -295,30 +287,56 @@ def _as(value: float, dtype: DType) -> float:
 def accumulate(
     spec: ConvSpec, x: Array, w: Array, b: Array | None, points: Points, dtype: Any
 ) -> Array:
-    """Bias plus the sum over all taps, before the activation: [n, oh, ow, oc] of ``points``."""
-    x, w, b = values(spec, x), values(spec, w), None if b is None else values(spec, b)
+    """Bias plus the sum over all taps, before the activation: [n, od*oh, ow, oc] of ``points``."""
+    filters = weights_hwio(spec, values(spec, w))
+    bias = None if b is None else values(spec, b)
+    return summed(spec, values(spec, x), filters, bias, points, dtype)
+
+
+def summed(
+    spec: ConvSpec, x: Array, filters: Array, b: Array | None, points: Points, dtype: Any
+) -> Array:
+    """``accumulate`` with numbers, the weights as [kd*kh, kw, c/g, oc]."""
     g, images = spec.groups, image_nhwc(spec, x)[_lean(points.n)]
-    shape = (g, len(points.n), len(points.oh), len(points.ow), len(points.oc))
-    split = (spec.kh, spec.kw, spec.icg, g, spec.ocg)
-    taps = weights_hwio(spec, w).reshape(split)[..., _lean(points.oc)]
-    taps = np.ascontiguousarray(taps.transpose(0, 1, 3, 2, 4), dtype=dtype)
+    planes = images.reshape(len(points.n), spec.d, spec.h, spec.w, spec.c)
+    places = (points.od, points.oh, points.ow)
+    shape = (g, len(points.n), *map(len, places), len(points.oc))
+    split = (spec.kd, spec.kh, spec.kw, spec.icg, g, spec.ocg)
+    taps = filters.reshape(split)[..., _lean(points.oc)]
+    taps = np.ascontiguousarray(taps.transpose(0, 1, 2, 4, 3, 5), dtype=dtype)
     total = np.zeros(shape, dtype)
-    columns = [
-        _inside(points.ow * spec.sw - spec.padding.left + kw * spec.dw, spec.w)
-        for kw in range(spec.kw)
-    ]
+    deep, high, wide = (
+        [_met(axis, k, at) for k in range(axis.taps)]
+        for axis, at in zip(spec.axes, places, strict=True)
+    )
     with np.errstate(invalid="ignore", over="ignore"):
-        for kh in range(spec.kh):
-            offset = kh * spec.dh - spec.padding.top
-            rows, ih = _inside(points.oh * spec.sh + offset, spec.h)
-            strip = images[:, _lean(ih)]
-            for kw, (cols, iw) in enumerate(columns):
-                patch = strip[:, :, _lean(iw)]
-                lines = patch.astype(dtype).reshape(math.prod(patch.shape[:3]), g, spec.icg)
-                part = total[:, :, rows, cols]
-                part += (lines.transpose(1, 0, 2) @ taps[kh, kw]).reshape(part.shape)
-        y = total.transpose(1, 2, 3, 0, 4).reshape(*shape[1:4], g * shape[4])
+        for kd, (depths, id_) in enumerate(deep):
+            for kh, (rows, ih) in enumerate(high):
+                strip = planes[:, _lean(id_)][:, :, _lean(ih)]
+                for kw, (cols, iw) in enumerate(wide):
+                    patch = strip[:, :, :, _lean(iw)]
+                    lines = patch.astype(dtype).reshape(math.prod(patch.shape[:4]), g, spec.icg)
+                    part = lines.transpose(1, 0, 2) @ taps[kd, kh, kw]
+                    sums = (g, len(points.n), len(depths), len(rows), len(cols))
+                    total[_block(depths, rows, cols)] += part.reshape(*sums, len(points.oc))
+        y = total.reshape(g, shape[1], shape[2] * shape[3], *shape[4:]).transpose(1, 2, 3, 0, 4)
+        y = y.reshape(*y.shape[:3], g * shape[5])
         return y if b is None else y + b[points.channels(spec)].astype(dtype)
+
+
+def _met(axis: Axis, tap: int, outputs: Indices) -> tuple[Indices, Indices]:
+    """Which of some ascending outputs meet an input by this tap: their places, and those inputs.
+
+    A convolution's window reads input o*S - P + k*D; a transposed one's input i writes to output
+    i*S - P + k*D.
+    """
+    shift = tap * axis.dilation - axis.before
+    if axis.transposed:
+        inputs, rest = np.divmod(outputs - shift, axis.stride)
+    else:
+        inputs, rest = outputs * axis.stride + shift, np.zeros_like(outputs)
+    live = np.flatnonzero((rest == 0) & (inputs >= 0) & (inputs < axis.size))
+    return live, inputs[live]
 
 
 def values(spec: ConvSpec, array: Array) -> Array:
@@ -332,10 +350,14 @@ def held(spec: ConvSpec, wanted: Array) -> Array:
     return widened(stored(wanted, element), element).astype(np.float64)
 
 
-def _inside(places: Indices, size: int) -> tuple[slice, Indices]:
-    """Which of some ascending input places lie in 0..size-1: their slice, and the places."""
-    live = slice(*np.searchsorted(places, (0, size)).tolist())
-    return live, places[live]
+def _block(depths: Indices, rows: Indices, cols: Indices) -> tuple[Any, ...]:
+    """An index of [group, n, od, oh, ow, oc] for these places: slices where all are evenly spread,
+    so that sums are added in place."""
+    lean = tuple(_lean(index) for index in (depths, rows, cols))
+    whole = slice(None)
+    if all(isinstance(index, slice) for index in lean):
+        return (whole, whole, *lean)
+    return (whole, whole, *np.ix_(depths, rows, cols))
 
 
 def _lean(index: Indices) -> Indices | slice:
@@ -352,7 +374,7 @@ def checked(spec: ConvSpec, x: Any, w: Any, b: Any) -> tuple[Array, Array, Array
     x, w = _bits(np.asarray(x)), _bits(np.asarray(w))
     want = spec.x_shape
     images = "any number of images" if spec.batch_any else f"batch {spec.batch}"
-    if x.shape != want and not (spec.batch_any and x.ndim == 4 and x.shape[1:] == want[1:]):
+    if x.shape != want and not (spec.batch_any and x.ndim == len(want) and x.shape[1:] == want[1:]):
         raise ValueError(f"x: expected {want} ({spec.layout}, {images}), got {x.shape}")
     if w.shape != spec.w_shape:
         raise ValueError(f"w: expected {spec.w_shape} ({spec.weight_layout}), got {w.shape}")

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle.floats import Points, accumulate, checked, in_layout
+from convgen.oracle.floats import Points, checked, summed
 from convgen.spec.elements import arrays_of, numpy_dtype
-from convgen.spec.model import ConvSpec, WeightLayout
+from convgen.spec.layouts import in_layout, weights_hwio
+from convgen.spec.model import ConvSpec
 from convgen.spec.quant import SUM_LIMIT, Requantization, Rounding, spread
 from convgen.spec.requantize import input_reach, least_output, requantization
 
@@ -29,8 +30,8 @@ def sums_at(spec: ConvSpec, x: Array, w: Array, b: Array | None, points: Points)
     """
     assert spec.quant is not None
     centred = x.astype(np.int16) - np.int16(spec.quant.x_zero)
-    filters = w.astype(np.int16) - _by_channel(spec, spec.quant.w_zeros(spec.oc))
-    sums = accumulate(spec, centred, filters, b, points, np.dtype(np.float64))
+    filters = _centred(spec, w, np.int16)
+    sums = summed(spec, centred, filters, b, points, np.dtype(np.float64))
     exact: Int64s = sums.astype(np.int64)
     return exact
 
@@ -78,9 +79,8 @@ def fixed_point_scaled(how: Requantization, sums: Int64s, channels: NDArray[np.i
 def largest_sums(spec: ConvSpec, w: Array, b: Array | None) -> Int64s:
     """Per output channel sum|w - zero| * max|x - zero| + |b|: no input can give a larger sum."""
     assert spec.quant is not None
-    filters = w.astype(np.int64) - _by_channel(spec, spec.quant.w_zeros(spec.oc))
-    axes = (0, 1, 2) if spec.weight_layout is WeightLayout.HWIO else (1, 2, 3)
-    sizes: Int64s = np.abs(filters).sum(axis=axes) * input_reach(spec)
+    filters = _centred(spec, w, np.int64)
+    sizes: Int64s = np.abs(filters).sum(axis=(0, 1, 2)) * input_reach(spec)
     return sizes if b is None else sizes + np.abs(b.astype(np.int64))
 
 
@@ -103,10 +103,12 @@ def overflow_words(spec: ConvSpec, w: Array, b: Array | None, channel: int) -> s
     )
 
 
-def _by_channel(spec: ConvSpec, zeros: tuple[int, ...]) -> NDArray[np.int16]:
-    """Zero points in a shape that broadcasts over the weights."""
-    values = np.array(spread(zeros, spec.oc), np.int16)
-    return values if spec.weight_layout is WeightLayout.HWIO else values[:, None, None, None]
+def _centred(spec: ConvSpec, w: Array, kind: Any) -> NDArray[Any]:
+    """The weights less their channel's zero point, as [kd*kh, kw, c/g, oc]."""
+    assert spec.quant is not None
+    zeros = np.array(spread(spec.quant.w_zeros(spec.oc), spec.oc), kind)
+    centred: NDArray[Any] = weights_hwio(spec, w).astype(kind) - zeros
+    return centred
 
 
 def reference(spec: ConvSpec, x: Any, w: Any, b: Any = None) -> Array:

@@ -6,23 +6,16 @@ group, of one image: the piece of work that ``<name>_run_part`` deals out.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import TYPE_CHECKING, TypeAlias
+from typing import Protocol
 
 from convgen.errors import ScheduleError
-from convgen.spec.elements import Element, Sections, arrays_of, packed_element
+from convgen.plan.leeway import Tiling
+from convgen.spec.elements import Element, arrays_of, packed_element
 from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import CoreStep, Target, VectorIsa
-
-if TYPE_CHECKING:
-    from convgen.kernels.dots.body import DotPacking
-    from convgen.kernels.planar.body import PlanarBody
-    from convgen.kernels.planes.body import PlanesBody
-    from convgen.kernels.reduction.body import ReductionBody
-    from convgen.kernels.windows.body import WindowPacking
-    from convgen.kernels.winograd.body import WinogradBody
 
 
 @dataclass(frozen=True, order=True)
@@ -62,6 +55,11 @@ class Tile:
         """Output channels that one tile stores (NR, less what the tail leaves out)."""
         return (self.vectors - 1) * self.lanes + self.tail
 
+    @property
+    def multiply_adds(self) -> int:
+        """Written out in the C of this tile."""
+        return max(1, self.taps) * max(1, self.tap_rows) * self.pixels * self.vectors
+
     def stored(self, vector: int) -> int:
         """Lanes of this vector that hold real channels."""
         return self.tail if vector == self.vectors - 1 else self.lanes
@@ -72,8 +70,44 @@ class Tile:
 
 
 @dataclass(frozen=True)
+class Side:
+    """One axis of a problem: output o sees, by its tap k, the input o*stride - before + k*dilation.
+
+    ``x_step``, ``y_step``: elements from one input and one output to the next. ``first``: the place
+    of tap 0 among the axis's packed taps. The outputs are those at ``origin``, ``origin + every``,
+    ... of the layer's.
+    """
+
+    size: int
+    out: int
+    taps: int
+    stride: int
+    dilation: int
+    before: int
+    x_step: int
+    y_step: int
+    first: int = 0
+    origin: int = 0
+    every: int = 1
+
+    def input(self, output: int, tap: int) -> int:
+        """The input that an output sees by this tap."""
+        return output * self.stride - self.before + tap * self.dilation
+
+    def places(self, output: int, count: int) -> str:
+        """The layer's outputs that ``count`` of this side's are, in words."""
+        start = self.origin + output * self.every
+        text = f"{start}..{start + (count - 1) * self.every}"
+        return text if self.every == 1 else f"{text} by {self.every}"
+
+
+@dataclass(frozen=True)
 class Rectangle:
-    """Outputs whose windows all meet the same taps: rows, columns and the range of taps each."""
+    """Outputs whose windows all meet the same taps: rows, columns and the range of taps each.
+
+    Of a 3-D layer a box: the same of planes. ``sides``: the axes of its problem, depth, height and
+    width, in whose outputs and taps it counts.
+    """
 
     oh: int
     rows: int
@@ -83,12 +117,26 @@ class Rectangle:
     kh_taps: int
     kw: int
     kw_taps: int
+    od: int = 0
+    planes: int = 1
+    kd: int = 0
+    kd_taps: int = 1
+    sides: tuple[Side, ...] = ()
 
     def part(self, row: int, rows: int, col: int, cols: int) -> Rectangle:
         """The sub-rectangle at (row, col), counted from this one's corner."""
-        return Rectangle(
-            self.oh + row, rows, self.ow + col, cols, self.kh, self.kh_taps, self.kw, self.kw_taps
-        )
+        return replace(self, oh=self.oh + row, rows=rows, ow=self.ow + col, cols=cols)
+
+    @property
+    def taps(self) -> int:
+        return self.kd_taps * self.kh_taps * self.kw_taps
+
+    @property
+    def packed(self) -> tuple[int, int, int]:
+        """Its first tap among the packed ones of each axis."""
+        taps = (self.kd, self.kh, self.kw)
+        kd, kh, kw = (side.first + tap for side, tap in zip(self.sides, taps, strict=True))
+        return kd, kh, kw
 
 
 @dataclass(frozen=True)
@@ -114,12 +162,21 @@ class Region:
         return self.area.cols // self.tile.w
 
     @property
+    def tiles(self) -> int:
+        """How many of them one group of one image takes."""
+        return self.row_tiles * self.col_tiles * self.area.planes * self.blocks
+
+    @property
     def comment(self) -> str:
         a = self.area
+        depth, height, width = a.sides
+        deep = depth.taps > 1 or depth.out > 1 or depth.every > 1
+        planes = f"planes {depth.places(a.od, a.planes)}, " if deep else ""
+        taps = f"{_span(a.kd, a.kd_taps)} x " if deep else ""
         return (
-            f"rows {a.oh}..{a.oh + a.rows - 1}, columns {a.ow}..{a.ow + a.cols - 1}, "
+            f"{planes}rows {height.places(a.oh, a.rows)}, columns {width.places(a.ow, a.cols)}, "
             f"channels {self.oc}..{self.oc + self.blocks * self.tile.channels - 1}, "
-            f"taps {_span(a.kh, a.kh_taps)} x {_span(a.kw, a.kw_taps)}"
+            f"taps {taps}{_span(a.kh, a.kh_taps)} x {_span(a.kw, a.kw_taps)}"
         )
 
 
@@ -134,6 +191,8 @@ class View:
     ``oc`` and ``ic`` are per group; a depthwise layer is walked as one group. ``x_lane``: what one
     output channel adds to the input's address, 1 where channels meet channels, else 0.
     ``unrolled``: taps of a full row that tiles unroll, 0 for none; ``windows``: whole windows are.
+    ``sd``, ``sh``, ``sw``: the windows' strides, ``dd``, ``dh``, ``dw``: their dilations, as the
+    kernel sees them (its problem's, not the layer's).
     """
 
     groups: int
@@ -152,6 +211,14 @@ class View:
     x_lane: int = 0
     unrolled: int = 0
     windows: bool = False
+    x_plane: int = 0
+    y_plane: int = 0
+    sd: int = 1
+    sh: int = 1
+    sw: int = 1
+    dd: int = 1
+    dh: int = 1
+    dw: int = 1
 
 
 @dataclass(frozen=True)
@@ -163,7 +230,9 @@ class Packing:
     (m, r) down and across, where kh x kw stands for the transformed filters' m+r-1, else None.
     ``side``: how many input channels lie side by side: [g][block][1 + taps*rows][lanes][side],
     where the last number of each lane in the first row is its bias, those before it 0, and so are
-    those that a tap's last row has no channels for.
+    those that a tap's last row has no channels for. ``kh`` counts the rows of taps of all planes.
+    ``rows``, ``columns``: which of the caller's each packed row and column of taps is, where they
+    are packed in another order. ``w_group``: from one group of the caller's weights to the next.
     """
 
     lanes: int
@@ -178,6 +247,9 @@ class Packing:
     w_oc: int
     winograd: tuple[tuple[int, int], tuple[int, int]] | None = None
     side: int = 1
+    w_group: int = 0
+    rows: tuple[int, ...] = ()
+    columns: tuple[int, ...] = ()
 
     @property
     def blocks(self) -> int:
@@ -259,6 +331,19 @@ class Body:
     turned: int = 0
 
     @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
+    def table_in(self) -> str:
+        return "body"
+
+    @property
+    def tiling(self) -> None:
+        """Each output stands for itself."""
+        return None
+
+    @property
     def tiles(self) -> tuple[Tile, ...]:
         return tuple(dict.fromkeys(region.tile for region in self.regions))
 
@@ -274,7 +359,76 @@ class Body:
         return tuple(found)
 
 
-AnyBody: TypeAlias = "Body | WinogradBody | PlanarBody | PlanesBody | ReductionBody"
+class AnyTile(Protocol):
+    """A microkernel: how many outputs it stores."""
+
+    @property
+    def pixels(self) -> int: ...
+
+    @property
+    def channels(self) -> int: ...
+
+    @property
+    def multiply_adds(self) -> int:
+        """Written out in its C."""
+        ...
+
+
+class AnyBody(Protocol):
+    """What every kind of body shows; what else it holds is its room's business."""
+
+    @property
+    def isa(self) -> VectorIsa: ...
+
+    @property
+    def family(self) -> Family: ...
+
+    @property
+    def operations(self) -> tuple[str, ...]:
+        """Vector operations that the kernel's text calls."""
+        ...
+
+    @property
+    def tiles(self) -> tuple[AnyTile, ...]:
+        """The microkernels, each once."""
+        ...
+
+    @property
+    def regions(self) -> tuple[Region, ...]:
+        """The output in rectangles; none where a kernel has no table of them."""
+        ...
+
+    @property
+    def wraps(self) -> bool:
+        """Whether 8-bit sums wrap on their way, as the instructions do."""
+        ...
+
+    @property
+    def table_in(self) -> str:
+        """Which function walks the table of regions (``<name>_body``, ``<name>_run_part``)."""
+        ...
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How outputs hang together, None where each one stands for itself."""
+        ...
+
+
+class ByteOrder(Protocol):
+    """How 8-bit weights are packed: their order is the room's business."""
+
+    def size(self, filters: int, depth: int) -> int:
+        """Bytes of all packed weights of this many filters of this depth."""
+        ...
+
+    @property
+    def biases(self) -> int:
+        """Bytes of each bias, where every bias comes first as it is; else 0."""
+        ...
+
+    def rounds(self, spec: ConvSpec) -> frozenset[int]:
+        """How often loops over packed weights go round at most, beside those over taps."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -296,7 +450,7 @@ class KernelPlan:
     workspace_bytes: int = 0
     narrower: tuple[KernelPlan, ...] = ()
     tag: str = ""
-    sections: Sections | DotPacking | WindowPacking | None = None
+    sections: ByteOrder | None = None
     step: CoreStep | None = None
 
     def __post_init__(self) -> None:

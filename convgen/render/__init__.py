@@ -7,24 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convgen.ctext.body import BodyText
 from convgen.ctext.parts import parts_of, scoped
 from convgen.ctext.wrap import wrapped
-from convgen.kernels.dots.body import DotBody
-from convgen.kernels.dots.words import dot_text
-from convgen.kernels.planar.body import PlanarBody
-from convgen.kernels.planar.words import planar_text
-from convgen.kernels.planes.body import PlanesBody
-from convgen.kernels.planes.words import planes_text
-from convgen.kernels.reduction.body import ReductionBody
-from convgen.kernels.reduction.words import reduction_text
-from convgen.kernels.scalar.words import scalar_text
-from convgen.kernels.tiled.words import tiled_text
-from convgen.kernels.windows.body import WindowBody
-from convgen.kernels.windows.words import window_text
-from convgen.kernels.winograd.body import WinogradBody
-from convgen.kernels.winograd.words import winograd_text
-from convgen.plan.kernel import AnyBody, KernelPlan
+from convgen.kernels import kind_of
+from convgen.plan.kernel import KernelPlan
 from convgen.render.head import ABI, PlanText, plan_text, spec_id
 
 if TYPE_CHECKING:
@@ -57,21 +43,6 @@ def environment() -> Environment:
     )
 
 
-def body_text(plan: KernelPlan, body: AnyBody) -> BodyText:
-    """The words of one body, for its family's template."""
-    match body:
-        case WinogradBody():
-            return winograd_text(plan, body)
-        case PlanarBody():
-            return planar_text(plan, body)
-        case PlanesBody():
-            return planes_text(plan, body)
-        case ReductionBody():
-            return reduction_text(plan, body)
-        case _:
-            return tiled_text(plan, body)
-
-
 def render_c(
     plan: KernelPlan, weights: Weights | None = None, *, split: bool = False
 ) -> dict[str, str]:
@@ -95,18 +66,9 @@ def render_c(
 
 
 def _source(plan: KernelPlan, text: PlanText) -> str:
-    env = environment()
-    if isinstance(plan.body, DotBody):
-        return env.get_template("kernels/dots/dots.c.j2").render(
-            plan=text, body=dot_text(plan, plan.body)
-        )
-    if isinstance(plan.body, WindowBody):
-        words = window_text(plan, plan.body)
-        return env.get_template("kernels/windows/windows.c.j2").render(plan=text, body=words)
-    if plan.sections is not None:  # 8-bit plain C
-        (body,) = plan.bodies
-        assert not isinstance(body, WinogradBody | PlanarBody | PlanesBody | ReductionBody)
-        scalar = scalar_text(plan, body)
-        return env.get_template("kernels/scalar/scalar.c.j2").render(plan=text, body=scalar)
-    bodies = [body_text(part, body) for part, body in parts_of(plan)]
+    env, kind = environment(), kind_of(plan.body)
+    if kind.whole:
+        words = kind.words(plan, plan.body)
+        return env.get_template(kind.template).render(plan=text, body=words)
+    bodies = [kind_of(body).words(part, body) for part, body in parts_of(plan)]
     return env.get_template("kernel.c.j2").render(plan=text, bodies=bodies, plain=bodies[-1])

@@ -6,21 +6,16 @@ import hashlib
 import math
 import textwrap
 from dataclasses import dataclass
-from fractions import Fraction
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from convgen import __version__
 from convgen.ctext.activations import ActivationText, activation_text, double_text, float_literal
 from convgen.ctext.parts import parts_of
-from convgen.kernels.dots.body import DotBody
-from convgen.kernels.planar.body import PlanarBody
-from convgen.kernels.planes.body import PlanesBody
-from convgen.kernels.reduction.body import ReductionBody
-from convgen.kernels.windows.body import WindowBody
-from convgen.kernels.winograd.body import IDENTITY, WinogradBody, matrices
-from convgen.plan.kernel import Body, KernelPlan, Packing
+from convgen.kernels import kind_of
+from convgen.plan.kernel import KernelPlan, Packing
 from convgen.spec.elements import arrays_of
+from convgen.spec.layouts import image_letters, weight_letters
 from convgen.spec.model import Act, ConvSpec, DType
 from convgen.target.halves import WIDEN
 
@@ -53,7 +48,7 @@ class PlanText:
     bias: bool
     groups: int
     images: int
-    wino: SimpleNamespace | None
+    head: SimpleNamespace | None
     scatter: int
     baked: tuple[str, ...]
     feature_words: str
@@ -76,6 +71,15 @@ class PlanText:
     widen: str
     zero: str
     items: str
+    deep: bool
+    kd_loop: bool
+    kh: int
+    down: tuple[str, ...]
+    across: tuple[str, ...]
+
+    @property
+    def macro_names(self) -> tuple[str, ...]:
+        return tuple(name for name, _ in self.macros)
 
     @property
     def header_id(self) -> str:
@@ -95,14 +99,14 @@ def spec_id(plan: KernelPlan, weights: Weights | None = None) -> str:
 
 
 def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
-    spec = plan.spec
+    spec, kind = plan.spec, kind_of(plan.body)
     macro = spec.name.upper()
     workspace = f"{macro}_WORKSPACE_BYTES is 0: not used, may be NULL"
     if plan.workspace_bytes:
-        any_ = spec.quantized and not isinstance(plan.body, WindowBody)
-        aligned = "any alignment" if any_ else "aligned to a float at least"
+        aligned = "any alignment" if kind.modelled else "aligned to a float at least"
         workspace = f"{macro}_WORKSPACE_BYTES bytes, {aligned}; contents void"
     arrays, scattered = arrays_of(spec), plan.view.y_channel
+    scratch = kind.scratch(plan)
     element, double = plan.packed, arrays.x.compute is DType.FLOAT64
     packed = f"what {spec.name}_pack wrote"
     if weights is not None:
@@ -110,10 +114,10 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
     return PlanText(
         name=spec.name,
         macro=macro,
-        template=_template(plan),
+        template=kind.template,
         fat=plan.fat,
-        workspace=f", ({arrays.x.c} *)workspace" if plan.workspace_bytes else "",
-        scratch=arrays.x.c,
+        workspace=f", ({scratch} *)workspace" if plan.workspace_bytes else "",
+        scratch=scratch,
         version=__version__,
         target=plan.target.name,
         story=story(plan),
@@ -123,13 +127,13 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         bias=spec.bias,
         groups=plan.view.groups,
         images=spec.batch,
-        wino=winograd_words(plan) if isinstance(plan.body, WinogradBody) else None,
-        scatter=scattered if scattered != 1 and isinstance(plan.body, Body) else 0,
+        head=kind.head(plan),
+        scatter=scattered if scattered != 1 and kind.scattered else 0,
         baked=baked_lines(plan, weights) if weights is not None else (),
         feature_words=_feature_words(plan),
         isa_words=_isa_words(plan),
-        layout=spec.layout,
-        w_layout=spec.weight_layout,
+        layout=image_letters(spec),
+        w_layout=weight_letters(spec),
         x_shape="][".join(map(str, spec.x_shape)),
         w_shape="][".join(map(str, spec.w_shape)),
         y_shape="][".join(map(str, spec.y_shape)),
@@ -150,7 +154,20 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         zero="0.0" if double else "0.0f",
         items="doubles" if double else "16-bit numbers" if arrays.x.size == 2 else "floats",
         packed_per="" if element.size == 1 else f" / {element.size}",
+        deep=spec.od > 1,
+        kd_loop=spec.kd > 1,
+        kh=spec.kh,
+        # Where the taps are packed in another order than they lie in; else empty.
+        down=_offsets(plan.packing.rows, plan.packing.w_kh),
+        across=_offsets(plan.packing.columns, plan.packing.w_kw),
     )
+
+
+def _offsets(order: tuple[int, ...], step: int) -> tuple[str, ...]:
+    """Lines of a table: where rows or columns of taps lie in w, in the order of packing."""
+    if not order:
+        return ()
+    return tuple(textwrap.wrap(", ".join(str(place * step) for place in order) + ",", 92))
 
 
 def _feature_words(plan: KernelPlan) -> str:
@@ -162,46 +179,12 @@ def _feature_words(plan: KernelPlan) -> str:
 
 def _isa_words(plan: KernelPlan) -> str:
     names = [body.isa.name for _, body in parts_of(plan)]
-    if isinstance(plan.body, DotBody):
+    if kind_of(plan.body).modelled:
         names.append("plain")
     if plan.step is not None:
         names = [plan.step.name, *names]
     *others, last = [f'"{name}"' for name in names]
     return f"{', '.join(others)} or {last}" if others else last
-
-
-def _template(plan: KernelPlan) -> str:
-    match plan.body:
-        case WinogradBody():
-            return "kernels/winograd/winograd.j2"
-        case PlanarBody():
-            return "kernels/planar/planar.j2"
-        case PlanesBody():
-            return "kernels/planes/planes.j2"
-        case ReductionBody():
-            return "kernels/reduction/reduction.j2"
-        case _:
-            return "kernels/pairs/pairs.j2" if plan.packing.side > 1 else "kernels/tiled/tiled.j2"
-
-
-def winograd_words(plan: KernelPlan) -> SimpleNamespace:
-    """Sizes, and G as double literals, for the head of the file and the packing."""
-    body = plan.body
-    assert isinstance(body, WinogradBody)
-    high, wide, along = body.high, body.wide, body.along
-    w_k = plan.packing.w_kw if high == IDENTITY else plan.packing.w_kh
-    rows = [[_quotient(entry) for entry in row] for row in matrices(along.m, along.r).g]
-    return SimpleNamespace(
-        size=body.size, flat=body.flat, patch=f"{high.alpha}x{wide.alpha}", planes=body.planes,
-        direct=high.m * high.r * wide.m * wide.r,
-        r=along.r, alpha=along.alpha, w_k=w_k, g=rows,
-    )  # fmt: skip
-
-
-def _quotient(value: Fraction) -> str:
-    """A fraction as a C double: IEEE division rounds it as exactly as a literal would."""
-    top = f"{value.numerator}.0"
-    return top if value.denominator == 1 else f"{top} / {value.denominator}"
 
 
 def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], ...]:
@@ -216,6 +199,13 @@ def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], 
         "WORKSPACE_BYTES": plan.workspace_bytes, "ALIGN": plan.align,
         "BAKED": int(weights is not None), "ABI": ABI,
     }  # fmt: skip
+    if s.rank == 3:
+        p = s.padding
+        numbers |= {"D": s.d, "OD": s.od, "KD": s.kd, "SD": s.sd, "DD": s.dd}
+        numbers |= {"PF": p.front, "PK": p.back}
+    if s.transposed:
+        numbers |= {"TRANSPOSED": 1, "OPH": s.extra[1], "OPW": s.extra[2]}
+        numbers |= {"OPD": s.extra[0]} if s.rank == 3 else {}
     found = [(name, str(value)) for name, value in numbers.items()]
     found.append(("SPEC_ID", f'"{spec_id(plan, weights)}"'))
     return tuple(found)
@@ -223,32 +213,15 @@ def macros(plan: KernelPlan, weights: Weights | None) -> tuple[tuple[str, str], 
 
 def story(plan: KernelPlan) -> tuple[str, ...]:
     """What the file computes, how, and what it costs."""
-    s, p = plan.spec, plan.spec.padding
-    bias = "b[oc] + " if s.bias else ""
-    act = s.activation.kind
-    inner = f"{bias}sum over kh, kw, ic of"
-    channel, depth = "ic", "ic"
-    if s.icg == 1 and s.groups > 1:
-        inner = f"{bias}sum over kh, kw of"
-        channel, depth = ("oc" if s.ocg == 1 else f"oc / {s.ocg}"), "0"
-    elif s.groups > 1:
-        channel = f"oc / {s.ocg} * {s.icg} + ic"
-    left = "y[n,oh,ow,oc] = "
-    taps = (
-        f"x[n, {_affine('oh', s.sh, p.top, 'kh', s.dh)}, "
-        f"{_affine('ow', s.sw, p.left, 'kw', s.dw)}, {channel}] * w[kh,kw,{depth},oc]"
-    )
-    opening, closing = (f"{act}(", ")") if act is not Act.NONE else ("", "")
-    formula: tuple[str, ...] = (f"{left}{opening}{inner}", f"    {taps}{closing}")
-    if s.quantized:
-        formula = integer_formula(s, inner, taps)
+    s = plan.spec
+    formula = _formula(s)
     sizes = [(tile.pixels, tile.channels) for tile in plan.body.tiles]
     pixels, channels = max(sizes, key=math.prod)
     return (
         *formula,
         "Taps outside the image count as nothing. Indices are logical; the arrays lie as follows:",
-        f"x {'x'.join(map(str, s.x_shape))} {s.layout}, w {'x'.join(map(str, s.w_shape))} "
-        f"{s.weight_layout}, y {'x'.join(map(str, s.y_shape))} {s.layout}, {_types(s)}",
+        f"x {'x'.join(map(str, s.x_shape))} {image_letters(s)}, w {'x'.join(map(str, s.w_shape))} "
+        f"{weight_letters(s)}, y {'x'.join(map(str, s.y_shape))} {image_letters(s)}, {_types(s)}",
         *(("Compiled for one image: for more, call it once for each.",) if s.batch_any else ()),
         "",
         f"Spec {spec_id(plan)}, target {plan.target.name}",
@@ -258,9 +231,44 @@ def story(plan: KernelPlan) -> tuple[str, ...]:
         f"Tiles of up to {pixels} pixels x {channels} channels",
         *((f"Steps of {plan.step.depth} products ({plan.step.name})",) if plan.step else ()),
         *_flags_story(plan),
-        *(_winograd_story(plan.body, s) if isinstance(plan.body, WinogradBody) else ()),
+        *kind_of(plan.body).story(plan),
         *(FLUSHED if plan.body.isa.flushes else ()),
     )
+
+
+def _formula(s: ConvSpec) -> tuple[str, ...]:
+    """The layer's formula, over the axes that it has."""
+    bias = "b[oc] + " if s.bias else ""
+    act, letters = s.activation.kind, "dhw"[3 - s.rank :]
+    taps = ", ".join(f"k{a}" for a in letters)
+    inner = f"{bias}sum over {taps}, ic of"
+    channel, depth = "ic", "ic"
+    if s.icg == 1 and s.groups > 1:
+        inner = f"{bias}sum over {taps} of"
+        channel, depth = ("oc" if s.ocg == 1 else f"oc / {s.ocg}"), "0"
+    elif s.groups > 1:
+        channel = f"oc / {s.ocg} * {s.icg} + ic"
+    axes = list(zip(letters, s.axes[3 - s.rank :], strict=True))
+    left = f"y[n,{','.join(f'o{a}' for a in letters)},oc] = "
+    weight = f"w[{taps.replace(' ', '')},{depth},oc]"
+    if s.transposed:
+        met = " and ".join(
+            f"o{a} = {_affine(f'i{a}', x.stride, x.before, f'k{a}', x.dilation)}" for a, x in axes
+        )
+        places = ", ".join(f"i{a}" for a in letters)
+        inner = inner.replace(f"sum over {taps}", f"sum over {places}, {taps}")
+        product = f"x[n, {places}, {channel}] * {weight}"
+    else:
+        met = ""
+        places = ", ".join(
+            _affine(f"o{a}", x.stride, x.before, f"k{a}", x.dilation) for a, x in axes
+        )
+        product = f"x[n, {places}, {channel}] * {weight}"
+    opening, closing = (f"{act}(", ")") if act is not Act.NONE else ("", "")
+    where = (f"    where {met}",) if met else ()
+    if s.quantized:
+        return (*integer_formula(s, inner, product, left), *where)
+    return (f"{left}{opening}{inner}", f"    {product}{closing}", *where)
 
 
 def _flags_story(plan: KernelPlan) -> tuple[str, ...]:
@@ -280,7 +288,7 @@ def _types(s: ConvSpec) -> str:
     return names[0] if len(set(names)) == 1 else ", ".join(names)
 
 
-def integer_formula(s: ConvSpec, inner: str, taps: str) -> tuple[str, ...]:
+def integer_formula(s: ConvSpec, inner: str, taps: str, left: str) -> tuple[str, ...]:
     """What an 8-bit layer computes; scales and zero points are the spec's."""
     quant = s.quant
     assert quant is not None
@@ -291,7 +299,7 @@ def integer_formula(s: ConvSpec, inner: str, taps: str) -> tuple[str, ...]:
     act = s.activation.kind
     if quant.output is None:
         whole = "max(0, sum)" if act is Act.RELU else "sum"
-        return f"y[n,oh,ow,oc] = {whole}", f"sum = {inner}", f"    {x} * {w}"
+        return f"{left}{whole}", f"sum = {inner}", f"    {x} * {w}"
     target = quant.sum or quant.output
     several = len(quant.weight.scale) > 1
     scale = "w_scale[oc]" if several else f"{quant.weight.scale[0]:.9g}"
@@ -303,20 +311,10 @@ def integer_formula(s: ConvSpec, inner: str, taps: str) -> tuple[str, ...]:
     elif act is not Act.NONE:
         after = f"{act} as a clamp, {after}"
     return (
-        f"y[n,oh,ow,oc] = {whole},",
+        f"{left}{whole},",
         f"    {after}",
         f"sum = {inner}",
         f"    {x} * {w}",
-    )
-
-
-def _winograd_story(body: WinogradBody, s: ConvSpec) -> tuple[str, ...]:
-    products = body.planes * body.count * s.c * s.oc
-    return (
-        f"Winograd's {body.size} makes do with {products} products.",
-        f"Error at most {body.error_factor} * gamma(K+2) * (sum over c of max|x| in the tile * "
-        "sum|w| + |b|);",
-        "a NaN or infinity in x may spread over the outputs that share its tiles.",
     )
 
 

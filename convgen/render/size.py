@@ -10,8 +10,10 @@ import re
 from collections import Counter
 
 from convgen.ctext.parts import parts_of, scoped
+from convgen.kernels import kind_of
+from convgen.kernels.tiled.kind import KIND as TILED
 from convgen.plan.kernel import AnyBody, KernelPlan
-from convgen.render import body_text, environment
+from convgen.render import environment
 from convgen.render.head import plan_text
 
 # Bytes of x86 code for each, fitted to what gcc 12 -O2 made of 570 kernels for four instruction
@@ -54,10 +56,12 @@ def operations_in(plan: KernelPlan, of: AnyBody) -> Counter[str]:
 
     "index": places where the text calculates or reads memory outside of vector operations.
     """
-    text, body = plan_text(plan, None), body_text(plan, of)
+    # A file that is written whole has no macro of its kernel alone; its tiles have the same sizes.
+    room = TILED if kind_of(of).whole else kind_of(of)
+    text, body = plan_text(plan, None), room.words(plan, of)
     env = environment()
-    kernel: str = env.get_template(text.template).module.body(text, body)  # type: ignore[attr-defined]
-    act: str = env.get_template("activation.j2").module.activation(body, text.act)  # type: ignore[attr-defined]
+    kernel: str = env.get_template(room.template).module.body(text, body)  # type: ignore[attr-defined]
+    act: str = env.get_template("activation.j2").module.activation(body, text.act, text.name)  # type: ignore[attr-defined]
     functions = {f[2]: (f[1], f[4]) for f in _FUNCTION.finditer(f"{act}\n{kernel}\n")}
     prefix = f"{body.prefix}_"
     done: dict[str, Counter[str]] = {}

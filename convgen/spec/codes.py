@@ -154,13 +154,14 @@ _VALUES = (
     Code(
         "E117",
         "wrong number of entries",
-        "A pair has two entries [height, width]; an input has three: height, width, channels.",
-        "`kernel: [5, 3]`, `input: 32x32x3`",
+        "A list has one entry for each axis of the input: [height, width], in 1-D [length], in 3-D "
+        "[depth, height, width]; an input has its axes and then the channels.",
+        "`kernel: [5, 3]` with `input: 32x32x3`; `kernel: [3, 5, 5]` with `input: 16x32x32x3`",
     ),
     Code(
         "E118",
-        "padding as a bare list of four",
-        "ONNX, TensorFlow and PyTorch order four paddings differently, so a bare list is refused.",
+        "padding as a bare list of four or six",
+        "ONNX, TensorFlow and PyTorch order the sides differently, so a bare list is refused.",
         "`padding: {top: 1, left: 1, bottom: 1, right: 1}`",
     ),
     Code(
@@ -193,6 +194,20 @@ _VALUES = (
         "bad schedule",
         "A schedule is `auto`, or what `convgen explain` prints.",
         "`schedule: {family: direct, lanes: 8, tile: [1, 4], vectors: 2}`",
+    ),
+    Code(
+        "E125",
+        "padding of a side that is not there",
+        "A 1-D input has the sides left and right, a 2-D one top and bottom as well, a 3-D one "
+        "front and back besides.",
+        "`padding: {left: 1, right: 1}` with `input: 128x3`",
+    ),
+    Code(
+        "E126",
+        "layout of another number of axes",
+        "NHWC and NCHW, and the weights' five layouts, go with every input; a word that names "
+        "other axes (NWC, NCDHW, OIW, OIDHW) goes with inputs that have them.",
+        "`layout: NWC` with `input: 128x3`",
     ),
 )
 
@@ -291,6 +306,33 @@ _GEOMETRY = (
         "too much work",
         "One call has at most 2^44 multiply-adds; beyond that no build could be verified.",
         "Fewer filters, a smaller input, or several groups.",
+    ),
+    Code(
+        "E207",
+        "output_padding of a layer that is not transposed",
+        "Only a transposed convolution leaves its output's size open, since several sizes of input "
+        "of the convolution that it reverses give the same output.",
+        "`transposed: true`, or no `output_padding`",
+    ),
+    Code(
+        "E208",
+        "output_padding too large",
+        "On every axis it is less than the stride or less than the dilation: what lies farther out "
+        "would hold nothing but the bias.",
+        "`stride: 2` with `output_padding: 1`",
+    ),
+    Code(
+        "E209",
+        "transposed layer without an output",
+        "OH = (H-1)*SH + (KH-1)*DH + 1 - PT - PB + output_padding must be 1 at least: padding is "
+        "taken from the output there.",
+        "Less padding.",
+    ),
+    Code(
+        "E210",
+        "output_padding beside same",
+        "`same` and `same_lower` make a transposed layer's output H*SH x W*SW by definition.",
+        "`padding: same` alone, or numbers for both",
     ),
 )
 

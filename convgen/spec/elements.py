@@ -81,6 +81,15 @@ class Sections:
     weight: str
     weight_size: int
 
+    @property
+    def biases(self) -> int:
+        """Bytes of each bias: all of them come first, as they are."""
+        return self.bias_size
+
+    def rounds(self, spec: ConvSpec) -> frozenset[int]:
+        """None beside the taps."""
+        return frozenset()
+
     def size(self, filters: int, depth: int) -> int:
         """Bytes of all, ``depth`` weights to a filter."""
         return filters * (self.bias_size + depth * self.weight_size)

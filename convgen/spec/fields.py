@@ -11,9 +11,9 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
 
-from convgen.spec import forms, nested, quant_forms
+from convgen.spec import forms, nested, quant_forms, ranks
 from convgen.spec.foreign import KEYS, PADDING_KEYS, folded
-from convgen.spec.forms import MAX_SIZE, choice, pair, whole, word_or_whole
+from convgen.spec.forms import MAX_SIZE, Sizes, choice, sizes, whole, word_or_whole
 from convgen.spec.model import (
     Accuracy,
     Activation,
@@ -53,9 +53,6 @@ class Remainder(StrEnum):
     FLOOR = "floor"
 
 
-_Pair = tuple[int, int]
-
-
 class RawLayer(BaseModel):
     """Keys of one layer, each with its forms read; a key that was not given has its default.
 
@@ -71,8 +68,10 @@ class RawLayer(BaseModel):
     name: Annotated[str | None, PlainValidator(forms.name)] = Field(
         None, description="Name of the layer: its files, package and C prefix. Default: the file's."
     )
-    input: Annotated[tuple[int, int, int] | None, PlainValidator(forms.image)] = Field(
-        None, description="Input size, height x width x channels whatever the layout, or {c, h, w}."
+    input: Annotated[tuple[int, ...] | None, PlainValidator(forms.image)] = Field(
+        None,
+        description="Input size, height x width x channels whatever the layout, or {c, h, w}; 1-D: "
+        "length x channels, 3-D: depth x height x width x channels.",
     )
     batch: Annotated[
         int | None, PlainValidator(partial(word_or_whole, word="any", high=MAX_SIZE))
@@ -80,17 +79,23 @@ class RawLayer(BaseModel):
     filters: Annotated[int | None, PlainValidator(partial(whole, low=1, high=MAX_SIZE))] = Field(
         None, description="Number of filters, the output's channels."
     )
-    kernel: Annotated[_Pair | None, PlainValidator(partial(pair, low=1, text_form=True))] = Field(
-        None, description="Filter size: one number, [height, width] or 5x3."
+    kernel: Annotated[Sizes | None, PlainValidator(partial(sizes, low=1, text_form=True))] = Field(
+        None, description="Filter size: one number, one for each axis, [height, width], or 5x3."
     )
-    stride: Annotated[_Pair, PlainValidator(partial(pair, low=1))] = Field(
-        (1, 1), description="Step of the filter: one number or [height, width]."
+    stride: Annotated[Sizes, PlainValidator(partial(sizes, low=1))] = Field(
+        1, description="Step of the filter: one number, or one for each axis, [height, width]."
     )
-    padding: Annotated[Padding | nested.PadMode, PlainValidator(nested.padding)] = Field(
-        Padding(), description="Zeros around the input: a number, [h, w], the four sides, or same."
+    padding: Annotated[Padding | nested.PadMode | Sizes, PlainValidator(nested.padding)] = Field(
+        0, description="Zeros around the input: a number, [h, w], the four sides, or same."
     )
-    dilation: Annotated[_Pair, PlainValidator(partial(pair, low=1))] = Field(
-        (1, 1), description="Distance between the filter's taps; 1 is dense."
+    dilation: Annotated[Sizes, PlainValidator(partial(sizes, low=1))] = Field(
+        1, description="Distance between the filter's taps; 1 is dense."
+    )
+    transposed: Annotated[bool, PlainValidator(forms.truth)] = Field(
+        False, description="The gradient of a convolution over its input, as in PyTorch and ONNX."
+    )
+    output_padding: Annotated[Sizes, PlainValidator(partial(sizes, low=0))] = Field(
+        0, description="Rows and columns more at the end of a transposed layer's output."
     )
     groups: Annotated[
         int | None, PlainValidator(partial(word_or_whole, word="depthwise", high=MAX_SIZE))
@@ -104,11 +109,13 @@ class RawLayer(BaseModel):
     dtype: Annotated[DType, PlainValidator(partial(choice, kind=DType, key="dtype"))] = Field(
         DType.FLOAT32, description="Element type of input, weights and output."
     )
-    layout: Annotated[Layout, PlainValidator(partial(choice, kind=Layout, key="layout"))] = Field(
-        Layout.NHWC, description="Order of the input's and output's axes in memory."
+    layout: Annotated[ranks.LayoutWord, PlainValidator(ranks.layout)] = Field(
+        ranks.LayoutWord(Layout.NHWC),
+        description="Order of the input's and output's axes in memory: channels last or first.",
     )
-    weight_layout: Annotated[WeightLayout, PlainValidator(partial(choice, kind=WeightLayout))] = (
-        Field(WeightLayout.HWIO, description="Order of the weights' axes as they are given.")
+    weight_layout: Annotated[ranks.WeightWord, PlainValidator(ranks.weight_layout)] = Field(
+        ranks.WeightWord(WeightLayout.HWIO),
+        description="Order of the weights' axes as they are given; I is the layer's input.",
     )
     remainder: Annotated[Remainder, PlainValidator(partial(choice, kind=Remainder))] = Field(
         Remainder.ERROR, description="What to do when the stride would drop input: error or floor."
@@ -184,8 +191,8 @@ def read_block(mapping: Mapping[str, Any], path: Path, report: Report) -> Block:
 
 
 _MAP_KEYS: Mapping[str, tuple[str, ...]] = {
-    "size": ("h", "w", "c"),
-    "padding": ("top", "left", "bottom", "right"),
+    "size": ("d", "h", "w", "c"),
+    "padding": ("top", "left", "bottom", "right", "front", "back"),
     "activation": ("kind", "alpha", "min", "max", "approximate"),
     "weights": ("w", "b", "init", "stddev", "seed"),
     "quant": ("input", "weight", "output", "sum", "bias", "rounding"),

@@ -6,7 +6,7 @@ sizes come out, and no array grows over its limit; so nobody is sent from one er
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 
@@ -29,23 +29,26 @@ _MOST_GROUPS = 8  # that one message lists
 
 @dataclass(frozen=True)
 class Fix:
-    """``key: value``, and the output that it gives, (0, 0) where sizes are not in question."""
+    """``key: value``, and the output that it gives, () where sizes are not in question."""
 
     key: str
     value: object
-    out: tuple[int, int] = (0, 0)
+    out: tuple[int, ...] = ()
 
     def __str__(self) -> str:
         return f"`{self.key}: {_yaml(self.value)}`"
 
     @property
     def size(self) -> str:
-        return f"{self.out[0]}x{self.out[1]}"
+        return "x".join(map(str, self.out))
 
 
 def advised(raw: RawLayer, problem: Problem) -> Problem:
     """``problem`` with its fixes in the text. ``raw`` is the layer that has it."""
-    advice = {"E201": _fitting, "E202": _losing_nothing, "E203": _groups, "E204": _groups}
+    advice = {
+        "E201": _fitting, "E202": _losing_nothing, "E203": _groups, "E204": _groups,
+        "E209": _leaving_outputs,
+    }  # fmt: skip
     return replace(problem, text=f"{problem.text}; {advice[problem.code](raw)}")
 
 
@@ -72,9 +75,9 @@ def _grows(before: RawLayer, after: RawLayer) -> bool:
     if not (after.kernel and after.filters):  # missing or refused: nothing to measure
         return False
     solved = solve(after)
-    pair = (solved.height, solved.width) if isinstance(solved, Geometry) else None
+    found = solved.axes if isinstance(solved, Geometry) else None
     known = {(p.key, p.code) for p in size_problems(before, None)}
-    return any((p.key, p.code) not in known for p in size_problems(after, pair))
+    return any((p.key, p.code) not in known for p in size_problems(after, found))
 
 
 def _sized(raw: RawLayer, candidates: Iterable[tuple[str, object]]) -> Iterator[Fix]:
@@ -83,20 +86,21 @@ def _sized(raw: RawLayer, candidates: Iterable[tuple[str, object]]) -> Iterator[
         other = _read(raw, key, value)
         solved = other and solve(other)
         if other and isinstance(solved, Geometry) and not _grows(raw, other):
-            yield Fix(key, value, (solved.height.out, solved.width.out))
+            yield Fix(key, value, tuple(axis.out for axis in solved.axes))
 
 
-def _pair(height: int, width: int) -> object:
-    return height if height == width else [height, width]
+def _each(values: Sequence[int]) -> object:
+    """One number where all are alike, else the list."""
+    return values[0] if len(set(values)) == 1 else list(values)
 
 
 def _fitting(raw: RawLayer) -> str:
-    pair = axes(raw)
-    taps = [a.taps if a.out else (a.padded - 1) // a.dilation + 1 for a in pair]
-    steps = [a.dilation if a.out else (a.padded - 1) // max(1, a.taps - 1) for a in pair]
+    found = axes(raw)
+    taps = [a.taps if a.out else (a.padded - 1) // a.dilation + 1 for a in found]
+    steps = [a.dilation if a.out else (a.padded - 1) // max(1, a.taps - 1) for a in found]
     wanted: list[tuple[str, object]] = [
-        ("kernel", _pair(*taps)),
-        ("dilation", _pair(*steps)),
+        ("kernel", _each(taps)),
+        ("dilation", _each(steps)),
         ("padding", "same"),
     ]
     floor = raw.model_copy(update={"remainder": Remainder.FLOOR})
@@ -105,21 +109,30 @@ def _fitting(raw: RawLayer) -> str:
         fixes, also = list(_sized(floor, wanted)), ", with `remainder: floor`"
     if not fixes:
         return "make the kernel smaller, or pad more"
-    less = " or less" if raw.stride == (1, 1) else ""  # a stride may leave something over
+    # Beside a stride, a smaller one may leave something over.
+    less = " or less" if all(a.stride == 1 for a in found) else ""
     gives = {"padding": " (gives {})", "kernel": less, "dilation": less}
     shown = ", or ".join(f"{fix}{gives[fix.key].format(fix.size)}" for fix in fixes)
+    if found[0].label == "depth" and found[0].size == 1 and not found[0].out:
+        also += ", or three numbers for `input` if its first is a batch, which has its own key"
     return f"write {shown}{also}"
 
 
+def _leaving_outputs(raw: RawLayer) -> str:
+    fixes = list(_sized(raw, [("padding", 0), ("padding", "same")]))
+    shown = ", or ".join(f"{fix} (gives {fix.size})" for fix in fixes)
+    return f"write {shown}, or less padding" if fixes else "pad less"
+
+
 def _losing_nothing(raw: RawLayer) -> str:
-    pair = axes(raw)
+    own = axes(raw)
     wanted: list[tuple[str, object]] = []
     for step in (-1, 1):
-        found = [_other_stride(a, step) for a in pair]
+        found = [_other_stride(a, step) for a in own]
         if all(found):
-            wanted.append(("stride", _pair(*(stride for stride in found if stride))))
-    h, w = (a if a.harmless else replace(a, after=a.after + a.stride - a.left) for a in pair)
-    sides = {"top": h.before, "left": w.before, "bottom": h.after, "right": w.after}
+            wanted.append(("stride", _each([stride for stride in found if stride])))
+    fixed = [a if a.harmless else replace(a, after=a.after + a.stride - a.left) for a in own]
+    sides = {a.sides[0]: a.before for a in fixed} | {a.sides[1]: a.after for a in fixed}
     wanted += [("padding", "same"), ("padding", sides), ("remainder", "floor")]
     fixes = list(_sized(raw, wanted))
     if not fixes:
@@ -149,7 +162,7 @@ def _grouped(raw: RawLayer, candidates: Iterable[tuple[str, object]]) -> Iterato
 def _groups(raw: RawLayer) -> str:
     """Groups that divide both; for ``depthwise`` the nearest number of filters."""
     assert raw.input and raw.filters
-    c, oc = raw.input[2], raw.filters
+    c, oc = raw.input[-1], raw.filters
     if raw.groups is None:
         near = [("filters", n * c) for n in (-(-oc // c), oc // c)]
         fixes = list(_grouped(raw, near))

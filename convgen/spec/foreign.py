@@ -40,9 +40,9 @@ _KEYS: dict[tuple[str, ...], tuple[str, str]] = {
         "",
         f"this is {_NETWORK}",
     ),
-    ("transposed", "transpose", "output_padding", "deconv"): (
-        "",
-        f"a transposed convolution is {_NETWORK}",
+    ("transpose", "deconv", "conv_transpose", "deconvolution"): (
+        "transposed",
+        "write `transposed: true`",
     ),
     ("dropout", "dropout_rate"): ("", "it does nothing at inference: remove the key"),
     ("padding_mode", "mode", "pad_mode", "pad_value"): (
@@ -133,8 +133,8 @@ _PADDINGS: dict[tuple[str, ...], str] = {
 }
 
 _LAYOUTS: dict[tuple[str, ...], str] = {
-    ("channels_last", "hwc", "nwc", "ndhwc"): "write `layout: NHWC`",
-    ("channels_first", "chw", "ncw", "ncdhw", "ncl"): "write `layout: NCHW`",
+    ("channels_last", "hwc", "nlc"): "write `layout: NHWC`",
+    ("channels_first", "chw", "ncl"): "write `layout: NCHW`",
 }
 
 _ACTIVATIONS: dict[tuple[str, ...], str] = {

@@ -25,6 +25,7 @@ from convgen.spec.schedule import Schedule
 
 MAX_SIZE = 2**24  # height, width, channels, filters, batch
 MAX_STEP = 2**16  # kernel, stride, dilation, padding: sums of their products stay below 2^31
+MAX_RANK = 3  # axes of an image beside its channels
 MAX_SEED = 2**64 - 1
 FLOAT32_MAX = float.fromhex("0x1.fffffep127")
 
@@ -131,27 +132,28 @@ def each(values: Sequence[object], read: Callable[[object], T]) -> list[T]:
     return good
 
 
-def pair(value: object, low: int, *, text_form: bool = False) -> tuple[int, int]:
-    """[height, width] of ``3``, ``[5, 3]`` and, where ``text_form``, ``5x3``."""
+Sizes = int | tuple[int, ...]  # one number for every axis, or one for each
+
+
+def sizes(value: object, low: int, *, text_form: bool = False) -> Sizes:
+    """``3`` for every axis; ``[5, 3]`` and, where ``text_form``, ``5x3``: one number an axis."""
     forms = "3, [5, 3] or 5x3" if text_form else "1 or [2, 1]"
     match value:
         case str() if text_form and _SHAPE.fullmatch(value) and not disputed(value):
             value = _numbers(value)
         case str() if _LOOSE_SHAPE.fullmatch(value) and not disputed(value):
-            sizes = _meant(value)
-            wanted = "x".join(map(str, sizes)) if text_form else str(sizes)
-            how = wanted if _accepted(lambda: pair([*sizes], low)) else forms
+            meant = _meant(value)
+            wanted = "x".join(map(str, meant)) if text_form else str(meant)
+            how = wanted if _accepted(lambda: sizes([*meant], low)) else forms
             raise mistake("E119", f"{show(value)} is not a form of this key; write {how}")
         case dict():
             raise mistake("E119", f"a map does not belong here; write {forms}")
     if not isinstance(value, list):
-        size = whole(value, low, MAX_STEP)
-        return size, size
-    if len(value) != 2:
-        text = f"{len(value)} entries where [height, width] has two; write {forms}"
-        raise mistake("E117", text)
-    height, width = each(value, lambda v: whole(v, low, MAX_STEP))
-    return height, width
+        return whole(value, low, MAX_STEP)
+    if not 1 <= len(value) <= MAX_RANK:
+        text = f"{len(value)} entries where there is one an axis, at most {MAX_RANK}"
+        raise mistake("E117", f"{text}; write {forms}")
+    return tuple(each(value, lambda v: whole(v, low, MAX_STEP)))
 
 
 def _meant(text: str) -> list[int]:
@@ -173,24 +175,29 @@ def _numbers(text: str) -> list[int]:
 
 
 class _Sizes(BaseModel):
-    """The input's sizes by name, in any order."""
+    """The input's sizes by name, in any order; a 1-D one has no h, only a 3-D one has d."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    h: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
     w: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
     c: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
+    h: Annotated[int | None, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))] = None
+    d: Annotated[int | None, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))] = None
 
 
-def image(value: object) -> tuple[int, int, int]:
-    """(H, W, C) of ``32x32x3``, ``[32, 32, 3]`` or ``{c: 3, h: 32, w: 32}``."""
+def image(value: object) -> tuple[int, ...]:
+    """(H, W, C) of ``32x32x3``, ``[32, 32, 3]`` or ``{c: 3, h: 32, w: 32}``; (L, C) in 1-D and
+    (D, H, W, C) in 3-D."""
     how = "write height x width x channels, such as 32x32x3 or [32, 32, 3]"
     match value:
         case None:
             raise nothing()
         case dict():
             named = _Sizes.model_validate(value)
-            return named.h, named.w, named.c
+            if named.d is not None and named.h is None:
+                raise mistake("E103", "`h` is missing: a 3-D input has d, h, w and c")
+            axes = (named.d, named.h, named.w)
+            return (*(size for size in axes if size is not None), named.c)
         case str() if _SHAPE.fullmatch(value) and not disputed(value):
             sizes: list[object] = [*_numbers(value)]
         case list():
@@ -204,11 +211,12 @@ def image(value: object) -> tuple[int, int, int]:
             raise mistake("E119", f"{show(value)} is not a form of this key; {how}")
         case _:
             raise mistake("E119", f"{show(value)} is no input size; {how}")
-    if len(sizes) != 3:
-        batch = "; the batch has its own key" if len(sizes) == 4 else ""
-        raise mistake("E117", f"{len(sizes)} sizes where three belong{batch}; {how}")
-    height, width, channels = each(sizes, lambda v: whole(v, 1, MAX_SIZE))
-    return height, width, channels
+    if not 2 <= len(sizes) <= MAX_RANK + 1:
+        number = f"{len(sizes)} size{'' if len(sizes) == 1 else 's'}"
+        batch = "; the batch has its own key" if len(sizes) == MAX_RANK + 2 else ""
+        more = "; a 1-D layer has length x channels, a 3-D one depth x height x width x channels"
+        raise mistake("E117", f"{number} where two to four belong{batch}; {how}{more}")
+    return tuple(each(sizes, lambda v: whole(v, 1, MAX_SIZE)))
 
 
 def word_or_whole(value: object, word: str, high: int) -> int | None:

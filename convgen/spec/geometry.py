@@ -3,59 +3,36 @@
     out = floor((size + before + after - f) / s) + 1        f = (taps - 1)*dilation + 1
 
 Left over are r = (size + before + after - f) mod s rows. No window reaches them. Nothing real is
-lost beyond what every gap between windows skips when r <= after + max(0, s - f).
+lost beyond what every gap between windows skips when r <= after + max(0, s - f). A transposed layer
+gives out = (size - 1)*s + f - before - after + output padding, and leaves nothing over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
 from convgen.spec.elements import ELEMENTS, Element
 from convgen.spec.fields import RawLayer, Remainder
-from convgen.spec.model import Padding, out_size
+from convgen.spec.model import Padding
 from convgen.spec.nested import PadMode
 from convgen.spec.problem import Problem
+from convgen.spec.ranks import image_of, padding_of, rank_of, spread
+from convgen.spec.window import Axis as Window
 
 BYTES_LIMIT = 2**31
 MACS_LIMIT = 2**44
 
 
 @dataclass(frozen=True)
-class Axis:
-    """One direction of a layer, in rows (or columns)."""
+class Axis(Window):
+    """An axis and its words: what it is called, what one place along it is, and the way back and
+    forth over it."""
 
-    label: str
-    unit: str
-    size: int
-    before: int
-    after: int
-    taps: int
-    dilation: int
-    stride: int
-
-    @property
-    def extent(self) -> int:
-        """f: rows from a window's first tap to its last."""
-        return (self.taps - 1) * self.dilation + 1
-
-    @property
-    def padded(self) -> int:
-        return self.size + self.before + self.after
-
-    @property
-    def out(self) -> int:
-        """Windows that fit; 0 when none does."""
-        return out_size(self.size, self.before, self.after, self.taps, self.dilation, self.stride)
-
-    @property
-    def left(self) -> int:
-        """r: rows after the last window. Asked only where a window fits."""
-        return (self.padded - self.extent) % self.stride
-
-    @property
-    def harmless(self) -> bool:
-        return self.left <= self.after + max(0, self.stride - self.extent)
+    label: str = ""
+    unit: str = ""
+    sides: tuple[str, str] = ("", "")
 
     @property
     def sum(self) -> str:
@@ -66,62 +43,114 @@ class Axis:
         return replace(self, after=self.after - min(self.left, self.after))
 
 
+_WORDS = (
+    ("depth", "plane", ("front", "back")),
+    ("height", "row", ("top", "bottom")),
+    ("width", "column", ("left", "right")),
+)
+_LENGTH = ("length", "column", ("left", "right"))
+
+
 @dataclass(frozen=True)
 class Geometry:
-    """The axes as the kernel sees them, and what is worth knowing about them."""
+    """The axes as the kernel sees them, those that the input has, and what is worth knowing."""
 
-    height: Axis
-    width: Axis
+    axes: tuple[Axis, ...]
     notes: tuple[str, ...]
 
     @property
     def padding(self) -> Padding:
-        return Padding(self.height.before, self.width.before, self.height.after, self.width.after)
+        sides = {
+            side: value
+            for axis in self.axes
+            for side, value in zip(axis.sides, (axis.before, axis.after), strict=True)
+        }
+        return Padding(**sides)
+
+    @property
+    def extra(self) -> tuple[int, int, int]:
+        """Output padding in depth, height and width."""
+        return spread(tuple(axis.extra for axis in self.axes), len(self.axes), 0)
 
 
 def solve(raw: RawLayer) -> Geometry | Problem:
-    """The layer's axes, or why there are none. ``input`` and ``kernel`` must be given."""
-    height, width = axes(raw)
-    pair = (height, width)
-    if not (height.out and width.out):
-        return _no_window(pair)
+    """The layer's axes, or why there are none. ``input`` and ``kernel`` must be given, and every
+    key speak of as many axes as the input has."""
+    found = axes(raw)
+    if raw.transposed:
+        return _solve_transposed(raw, found)
+    if not all(axis.out for axis in found):
+        return _no_window(found)
     by_definition = isinstance(raw.padding, PadMode)
     accepted = by_definition or raw.remainder is Remainder.FLOOR
-    if not accepted and not (height.harmless and width.harmless):
-        return _dropped(pair)
+    if not accepted and not all(axis.harmless for axis in found):
+        return _dropped(found)
     why = f"as `padding: {raw.padding}` defines" if by_definition else "as `remainder: floor` says"
-    notes = [_same_note(raw.padding, pair)] if _is_same(raw.padding) else []
-    notes += [_left_note(axis, why) for axis in pair if axis.left]
-    return Geometry(height.trimmed(), width.trimmed(), tuple(notes))
+    notes = [_same_note(raw.padding, found)] if _is_same(raw.padding) else []
+    notes += [_left_note(axis, why) for axis in found if axis.left]
+    return Geometry(tuple(axis.trimmed() for axis in found), tuple(notes))
 
 
-def axes(raw: RawLayer) -> tuple[Axis, Axis]:
-    """Height and width with the padding that the spec means."""
+def _solve_transposed(raw: RawLayer, found: tuple[Axis, ...]) -> Geometry | Problem:
+    if all(axis.out for axis in found):
+        notes = (_same_note(raw.padding, found),) if _is_same(raw.padding) else ()
+        return Geometry(found, notes)
+    what = "; ".join(
+        f"{a.label}: ({a.size} - 1)*{a.stride} + {a.extent} {a.unit}s are spread out, and padding "
+        f"takes {a.before} + {a.after} of them"
+        for a in found
+        if not a.out
+    )
+    return Problem("E209", "padding", f"padding leaves no output; {what}")
+
+
+def axes(raw: RawLayer) -> tuple[Axis, ...]:
+    """The axes that the input has, outermost first, with the padding that the spec means."""
     assert raw.input and raw.kernel
-    p = raw.padding if isinstance(raw.padding, Padding) else Padding()
-    (h, w, _), (kh, kw) = raw.input, raw.kernel
-    (sh, sw), (dh, dw) = raw.stride, raw.dilation
-    height = Axis("height", "row", h, p.top, p.bottom, kh, dh, sh)
-    width = Axis("width", "column", w, p.left, p.right, kw, dw, sw)
+    rank, p = rank_of(raw), padding_of(raw)
+    sizes = image_of(raw)[:3]
+    taps, stride, dilation = (spread(v, rank, 1) for v in (raw.kernel, raw.stride, raw.dilation))
+    extra = spread(raw.output_padding, rank, 0) if raw.transposed else (0, 0, 0)
+    pads = ((p.front, p.back), (p.top, p.bottom), (p.left, p.right))
+    words = (_LENGTH,) if rank == 1 else _WORDS[3 - rank :]
+    found = [
+        Axis(
+            sizes[i],
+            taps[i],
+            stride[i],
+            dilation[i],
+            *pads[i],
+            raw.transposed,
+            extra[i],
+            label=label,
+            unit=unit,
+            sides=sides,
+        )  # fmt: skip
+        for i, (label, unit, sides) in zip(range(3 - rank, 3), words, strict=True)
+    ]
     if _is_same(raw.padding):
         lower = raw.padding is PadMode.SAME_LOWER
-        return _same(height, lower=lower), _same(width, lower=lower)
-    return height, width
+        return tuple(_same(axis, lower=lower) for axis in found)
+    return tuple(found)
 
 
-def _is_same(padding: Padding | PadMode) -> bool:
+def _is_same(padding: object) -> bool:
     return padding in (PadMode.SAME, PadMode.SAME_LOWER)
 
 
 def _same(axis: Axis, *, lower: bool) -> Axis:
     """Padded so that out = ceil(size / s); an odd pad more at the end, or the start if ``lower``.
 
-    The total is clamped at 0: a stride wider than the filter may need no padding at all.
+    The total is clamped at 0: a stride wider than the filter may need no padding at all. The output
+    of a transposed axis is size * s: what is too much is cut off, what is missing is added.
     """
-    out = -(-axis.size // axis.stride)
-    total = max(0, (out - 1) * axis.stride + axis.extent - axis.size)
+    if axis.transposed:
+        total, extra = max(0, axis.extent - axis.stride), max(0, axis.stride - axis.extent)
+    else:
+        out, extra = -(-axis.size // axis.stride), 0
+        total = max(0, (out - 1) * axis.stride + axis.extent - axis.size)
     before = total - total // 2 if lower else total // 2
-    return replace(axis, before=before, after=total - before)
+    return replace(axis, before=before, after=total - before, extra=extra)
 
 
 def _count(n: int, unit: str) -> str:
@@ -132,13 +161,27 @@ def _last(n: int, unit: str) -> str:
     return f"the last {unit}" if n == 1 else f"the last {n} {unit}s"
 
 
-def _same_note(mode: object, pair: tuple[Axis, Axis]) -> str:
-    h, w = pair
+_BESIDE = {"depth": ("in front", "behind"), "height": ("above", "below")}
+
+
+def _same_note(mode: object, found: tuple[Axis, ...]) -> str:
+    def output(a: Axis) -> str:
+        return f"{a.size}*{a.stride}" if a.transposed else f"ceil({a.size}/{a.stride})"
+
+    def sides(a: Axis) -> str:
+        first, last = _BESIDE.get(a.label, ("left", "right"))
+        more = f" and {a.extra} more" if a.extra else ""
+        return f"{_count(a.before, a.unit)} {first}, {a.after} {last}{more}"
+
+    what = "cuts the output to" if found[0].transposed else "makes the output"
     return (
-        f"Padding `{mode}` makes the output ceil({h.size}/{h.stride}) x ceil({w.size}/{w.stride})"
-        f" = {h.out}x{w.out}: {_count(h.before, 'row')} above, {h.after} below, "
-        f"{_count(w.before, 'column')} left, {w.after} right."
+        f"Padding `{mode}` {what} {' x '.join(map(output, found))} = {_outs(found)}: "
+        f"{', '.join(map(sides, found))}."
     )
+
+
+def _outs(found: Iterable[Axis]) -> str:
+    return "x".join(str(axis.out) for axis in found)
 
 
 def _left_note(a: Axis, why: str) -> str:
@@ -157,56 +200,88 @@ def _is(n: int) -> str:
     return "is" if n == 1 else "are"
 
 
-def _no_window(pair: tuple[Axis, Axis]) -> Problem:
+def _each(values: Sequence[int]) -> str:
+    """One number where all are alike, else the list."""
+    return str(values[0]) if len(set(values)) == 1 else f"[{', '.join(map(str, values))}]"
+
+
+def _no_window(found: tuple[Axis, ...]) -> Problem:
     what = "; ".join(
         f"{a.label}: the filter spans {_count(a.extent, a.unit)}, the padded input has "
         f"{a.size} + {a.before} + {a.after} = {a.padded}"
-        for a in pair
+        for a in found
         if not a.out
     )
     return Problem("E201", "kernel", f"no window fits; {what}")
 
 
-def _dropped(pair: tuple[Axis, Axis]) -> Problem:
+def _dropped(found: tuple[Axis, ...]) -> Problem:
     what = "; ".join(
         f"{a.label}: {a.sum} mod {a.stride} = {a.left}, so {_last(a.left - a.after, a.unit)}"
         " of the input would be dropped"
-        for a in pair
+        for a in found
         if not a.harmless
     )
     return Problem("E202", "stride", what)
 
 
-def size_problems(raw: RawLayer, pair: tuple[Axis, Axis] | None) -> list[Problem]:
+def output_problems(raw: RawLayer) -> list[Problem]:
+    """Output padding belongs to transposed layers, and stays below stride or dilation."""
+    key, value = "output_padding", raw.output_padding
+    given = any(value) if isinstance(value, tuple) else value > 0
+    if not given:
+        return []
+    if not raw.transposed:
+        text = "only a transposed layer has outputs that its padding leaves open"
+        return [Problem("E207", key, f"{text}: add `transposed: true`, or remove this key")]
+    if _is_same(raw.padding):
+        text = f"`padding: {raw.padding}` fixes the output's size by definition"
+        return [Problem("E210", key, f"{text}: remove this key, or pad by numbers")]
+    rank = rank_of(raw)
+    found = zip(
+        *(spread(v, rank, 1)[3 - rank :] for v in (value, raw.stride, raw.dilation)), strict=True
+    )
+    rows = [(p, max(s, d)) for p, s, d in found]
+    if all(p < most for p, most in rows):
+        return []
+    text = f"{_each([p for p, _ in rows])} outputs more than the windows reach"
+    least = _each([min(p, most - 1) for p, most in rows])
+    text += ": each number must be less than the stride or the dilation of its axis"
+    return [Problem("E208", key, f"{text}; write `output_padding: {least}` or less")]
+
+
+def size_problems(raw: RawLayer, solved: tuple[Axis, ...] | None) -> list[Problem]:
     """Arrays of 2^31 bytes or more, and layers of more than 2^44 multiply-adds.
 
-    ``pair``: the axes once solved; without them input and weights alone are measured.
+    ``solved``: the axes once solved; without them input and weights alone are measured.
     """
     assert raw.input and raw.kernel and raw.filters
-    (h, w, c), (kh, kw), oc, n = raw.input, raw.kernel, raw.filters, raw.batch or 1
+    rank, oc, n = rank_of(raw), raw.filters, raw.batch or 1
+    *image, c = raw.input
+    taps = spread(raw.kernel, rank, 1)[3 - rank :]
     groups = c if raw.groups is None else raw.groups
     icg = c // groups
     x, y = ELEMENTS[raw.dtype], _output(raw)
     stored = x if x.is_float else ELEMENTS["int8"]
     arrays: list[tuple[str, str, tuple[int, ...], Element, str]] = [
-        ("input", "the input", (n, h, w, c), x, "cut the image into tiles, or lower the batch"),
-        ("filters", "the weights", (kh, kw, icg, oc), stored, "use fewer filters, or more groups"),
+        ("input", "the input", (n, *image, c), x, "cut the image into tiles, or lower the batch"),
+        ("filters", "the weights", (*taps, icg, oc), stored, "use fewer filters, or more groups"),
     ]
-    if pair:
-        height, width = pair
-        outs = (n, height.out, width.out, oc)
+    if solved:
+        outs = (n, *(axis.out for axis in solved), oc)
         advice = "use fewer filters or a larger stride, or cut the image into tiles"
         arrays.append(("filters", "the output", outs, y, advice))
-        if n * h * w * c * x.size < BYTES_LIMIT:  # else it is told already
-            padded = (height.padded, width.padded, c)
+        if n * prod(image) * c * x.size < BYTES_LIMIT:  # else it is told already
+            padded = (*(axis.padded for axis in solved), c)
             arrays.append(("padding", "a padded image", padded, x, "pad less"))
     problems = [
         Problem("E205", key, f"{what}, {_times(sizes)} {of.name}, {_bytes(sizes, of)}; {advice}")
         for key, what, sizes, of, advice in arrays
         if prod(sizes) * of.size >= BYTES_LIMIT
     ]
-    if pair and not problems:
-        macs = prod((n, pair[0].out, pair[1].out, oc, kh, kw, icg))
+    if solved and not problems:
+        places = image if raw.transposed else [axis.out for axis in solved]
+        macs = prod((n, *places, oc, *taps, icg))
         if macs > MACS_LIMIT:
             text = f"one call would take {macs:,} multiply-adds: the limit is 2^44 ({MACS_LIMIT:,})"
             advice = "use fewer filters, a smaller input, or more groups"
@@ -233,7 +308,7 @@ def _bytes(sizes: tuple[int, ...], of: Element) -> str:
 def group_problems(raw: RawLayer) -> list[Problem]:
     """Groups must divide the input's channels and the filters."""
     assert raw.input and raw.filters
-    c, oc = raw.input[2], raw.filters
+    c, oc = raw.input[-1], raw.filters
     if raw.groups is None:
         if oc % c == 0:
             return []

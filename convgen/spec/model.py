@@ -4,7 +4,11 @@
                                                  g*(C/G) + ic] * w[kh,kw,ic,oc])
 
 Cross-correlation, as in every deep-learning framework: the filter is not flipped. Taps that fall
-in the padding contribute nothing.
+in the padding contribute nothing. A transposed convolution is its gradient over the input:
+
+    y[n, ih*SH - PT + kh*DH, iw*SW - PL + kw*DW, oc] += x[n,ih,iw,ic] * w[kh,kw,ic,oc]
+
+A 1-D layer is a 2-D one of height 1; a 3-D layer has planes beside rows and columns.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ from typing import Any
 
 from convgen.spec.quant import Quant, Rounding
 from convgen.spec.schedule import Schedule
+from convgen.spec.window import Axis
 
 
 class DType(StrEnum):
@@ -33,9 +38,15 @@ class Layout(StrEnum):
 
 
 class WeightLayout(StrEnum):
+    """I is the layer's input, O its output. Of a convolution I counts the channels of one group and
+    O all filters; of a transposed one I counts all input channels and O the outputs of one group,
+    as in PyTorch and ONNX. HW stands for W in 1-D and for DHW in 3-D."""
+
     HWIO = "HWIO"
     OIHW = "OIHW"
     OHWI = "OHWI"
+    IOHW = "IOHW"
+    HWOI = "HWOI"
 
 
 class Accuracy(StrEnum):
@@ -69,21 +80,21 @@ class Activation:
 
 @dataclass(frozen=True)
 class Padding:
-    """Zeros around the input, in pixels."""
+    """Zeros around the input, in pixels; of a transposed convolution, what its output lacks there.
+    ``front`` and ``back`` belong to 3-D layers."""
 
     top: int = 0
     left: int = 0
     bottom: int = 0
     right: int = 0
+    front: int = 0
+    back: int = 0
 
-
-def out_size(size: int, before: int, after: int, taps: int, dilation: int, stride: int) -> int:
-    """floor((size + before + after - ((taps-1)*dilation + 1)) / stride) + 1, or 0: no window fits.
-
-    The sign is checked before the division: a floor of a negative number is not a size.
-    """
-    room = size + before + after - ((taps - 1) * dilation + 1)
-    return room // stride + 1 if room >= 0 else 0
+    def __repr__(self) -> str:
+        """Front and back only where they are: digests of 2-D layers rest on this."""
+        flat = f"top={self.top}, left={self.left}, bottom={self.bottom}, right={self.right}"
+        deep = f", front={self.front}, back={self.back}" if self.front or self.back else ""
+        return f"Padding({flat}{deep})"
 
 
 @dataclass(frozen=True)
@@ -93,7 +104,10 @@ class ConvSpec:
     ``padding`` is what the kernel uses: a bottom or right part that no window reaches is already
     trimmed. ``batch_any``: compiled for one image (batch is 1), Python loops over any N.
     ``quant``: of 8-bit layers alone; None there only while its numbers lie in files still unread
-    (``Layer.quant``).
+    (``Layer.quant``). ``rank``: of the image, 1, 2 or 3: how many axes arrays have beside batch and
+    channels; an axis that is not there has size and taps of 1. ``extra``: output padding in depth,
+    height and width. ``x_pixel``, ``y_pixel``: elements from one pixel to the next where x or y is
+    a view into a wider buffer, channels last; 0 where the channels lie close.
     """
 
     name: str
@@ -118,21 +132,42 @@ class ConvSpec:
     weight_layout: WeightLayout = WeightLayout.HWIO
     accuracy: Accuracy = Accuracy.FAST
     quant: Quant | None = None
+    rank: int = 2
+    d: int = 1
+    kd: int = 1
+    sd: int = 1
+    dd: int = 1
+    transposed: bool = False
+    extra: tuple[int, int, int] = (0, 0, 0)
+    x_pixel: int = 0
+    y_pixel: int = 0
 
     def __repr__(self) -> str:
-        """Every field, ``quant`` only where there is one: digests of float layers rest on this."""
-        named = [(f.name, getattr(self, f.name)) for f in fields(self)]
-        shown = [f"{name}={value!r}" for name, value in named if name != "quant" or value]
+        """Every field, those from ``quant`` on only where they say something: digests of plain
+        2-D layers rest on this."""
+        names = [f.name for f in fields(self)]
+        plain = names.index("quant")
+        shown = [
+            f"{f.name}={getattr(self, f.name)!r}"
+            for at, f in enumerate(fields(self))
+            if at < plain or getattr(self, f.name) != f.default
+        ]
         return f"ConvSpec({', '.join(shown)})"
 
     def __post_init__(self) -> None:
-        sizes = (self.h, self.w, self.c, self.oc, self.kh, self.kw, self.batch, self.groups)
-        steps = (self.sh, self.sw, self.dh, self.dw)
-        pads = (self.padding.top, self.padding.left, self.padding.bottom, self.padding.right)
-        assert min(sizes) >= 1 and min(steps) >= 1 and min(pads) >= 0, self
         assert self.c % self.groups == 0 and self.oc % self.groups == 0, self
-        assert self.oh >= 1 and self.ow >= 1, self
+        assert min(self.c, self.oc, self.batch, self.groups) >= 1, self
+        for axis in self.axes:
+            assert min(axis.size, axis.taps, axis.stride, axis.dilation, axis.out) >= 1, self
+            assert min(axis.before, axis.after, axis.extra) >= 0, self
+        depth, height, _ = self.axes
+        assert depth.idle or self.rank == 3, self
+        assert height.idle or self.rank >= 2, self
+        assert self.transposed or not any(self.extra), self
         assert self.quant is None or self.quantized, self
+        channels_last = self.layout is Layout.NHWC
+        for pixel, channels in ((self.x_pixel, self.c), (self.y_pixel, self.oc)):
+            assert pixel == 0 or (channels_last and pixel >= channels), self
 
     @property
     def quantized(self) -> bool:
@@ -140,14 +175,32 @@ class ConvSpec:
         return self.dtype in (DType.INT8, DType.UINT8)
 
     @property
+    def axes(self) -> tuple[Axis, Axis, Axis]:
+        """Depth, height and width; those beyond ``rank`` are idle."""
+        p, (front, low, right) = self.padding, self.extra
+        t = self.transposed
+        return (
+            Axis(self.d, self.kd, self.sd, self.dd, p.front, p.back, t, front),
+            Axis(self.h, self.kh, self.sh, self.dh, p.top, p.bottom, t, low),
+            Axis(self.w, self.kw, self.sw, self.dw, p.left, p.right, t, right),
+        )
+
+    @property
+    def od(self) -> int:
+        return self.axes[0].out
+
+    @property
     def oh(self) -> int:
-        p = self.padding
-        return out_size(self.h, p.top, p.bottom, self.kh, self.dh, self.sh)
+        return self.axes[1].out
 
     @property
     def ow(self) -> int:
-        p = self.padding
-        return out_size(self.w, p.left, p.right, self.kw, self.dw, self.sw)
+        return self.axes[2].out
+
+    @property
+    def taps(self) -> int:
+        """Of one filter, over all axes."""
+        return self.kd * self.kh * self.kw
 
     @property
     def icg(self) -> int:
@@ -162,25 +215,32 @@ class ConvSpec:
     @property
     def receptive_field(self) -> tuple[int, int]:
         """Input rows and columns that one output sees, holes of the dilation included."""
-        return (self.kh - 1) * self.dh + 1, (self.kw - 1) * self.dw + 1
+        _, height, width = self.axes
+        return height.reach, width.reach
 
     @property
-    def x_shape(self) -> tuple[int, int, int, int]:
-        return self._image(self.h, self.w, self.c)
+    def x_shape(self) -> tuple[int, ...]:
+        return self._image((self.d, self.h, self.w), self.c)
 
     @property
-    def y_shape(self) -> tuple[int, int, int, int]:
-        return self._image(self.oh, self.ow, self.oc)
+    def y_shape(self) -> tuple[int, ...]:
+        return self._image((self.od, self.oh, self.ow), self.oc)
 
     @property
-    def w_shape(self) -> tuple[int, int, int, int]:
+    def w_shape(self) -> tuple[int, ...]:
+        taps = (self.kd, self.kh, self.kw)[3 - self.rank :]
+        into, out = (self.c, self.ocg) if self.transposed else (self.icg, self.oc)
         match self.weight_layout:
             case WeightLayout.HWIO:
-                return self.kh, self.kw, self.icg, self.oc
+                return *taps, into, out
             case WeightLayout.OIHW:
-                return self.oc, self.icg, self.kh, self.kw
+                return out, into, *taps
             case WeightLayout.OHWI:
-                return self.oc, self.kh, self.kw, self.icg
+                return out, *taps, into
+            case WeightLayout.IOHW:
+                return into, out, *taps
+            case WeightLayout.HWOI:
+                return *taps, out, into
 
     @property
     def b_shape(self) -> tuple[int] | None:
@@ -188,17 +248,21 @@ class ConvSpec:
 
     @property
     def params(self) -> int:
-        return self.kh * self.kw * self.icg * self.oc + (self.oc if self.bias else 0)
+        return self.taps * self.icg * self.oc + (self.oc if self.bias else 0)
 
     @property
     def macs(self) -> int:
-        """Multiply-adds of one call, taps in the padding included (the usual convention)."""
-        return self.batch * self.oh * self.ow * self.oc * self.kh * self.kw * self.icg
+        """Multiply-adds of one call, taps in the padding included (the usual convention): every
+        output times every tap, of a transposed convolution every input times every tap."""
+        if self.transposed:
+            return self.batch * self.d * self.h * self.w * self.c * self.taps * self.ocg
+        return self.batch * self.od * self.oh * self.ow * self.oc * self.taps * self.icg
 
-    def _image(self, h: int, w: int, c: int) -> tuple[int, int, int, int]:
+    def _image(self, sizes: tuple[int, int, int], channels: int) -> tuple[int, ...]:
+        sizes_here = sizes[3 - self.rank :]
         if self.layout is Layout.NHWC:
-            return self.batch, h, w, c
-        return self.batch, c, h, w
+            return self.batch, *sizes_here, channels
+        return self.batch, channels, *sizes_here
 
 
 @dataclass(frozen=True)

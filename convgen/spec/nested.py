@@ -14,12 +14,13 @@ from pydantic_core import PydanticCustomError
 from convgen.spec.forms import (
     MAX_SEED,
     MAX_STEP,
+    Sizes,
     choice,
     file_path,
     mistake,
     mistakes,
     number,
-    pair,
+    sizes,
     whole,
 )
 from convgen.spec.model import (
@@ -85,6 +86,10 @@ _OTHER_NAMES = {
     "swish": "silu",
 }
 _SIDES = "{top: 1, left: 1, bottom: 1, right: 1}"
+_BARE = {
+    4: ("four", _SIDES),
+    6: ("six", "{front: 1, top: 1, left: 1, back: 1, bottom: 1, right: 1}"),
+}
 _NPZ = "write one .npz file, or {w: w.npy, b: b.npy}, or {init: truncated_normal, stddev: 0.1}"
 
 
@@ -100,9 +105,11 @@ class _PaddingMap(_Strict):
     left: _Side = 0
     bottom: _Side = 0
     right: _Side = 0
+    front: _Side = 0
+    back: _Side = 0
 
 
-def padding(value: object) -> Padding | PadMode:
+def padding(value: object) -> Padding | PadMode | Sizes:
     """``2``, ``[h, w]``, ``{top, left, bottom, right}`` (0 where left out), or a mode's name."""
     match value:
         case str() if value[:1].isalpha() and not disputed(value):
@@ -111,12 +118,14 @@ def padding(value: object) -> Padding | PadMode:
             raise mistake("E119", f"an empty map; write {_SIDES}, or less of it")
         case dict():
             sides = _PaddingMap.model_validate(value)
-            return Padding(sides.top, sides.left, sides.bottom, sides.right)
-        case list() if len(value) == 4:
-            text = "four numbers in a row mean different sides in ONNX, TensorFlow and PyTorch"
-            raise mistake("E118", f"{text}; name them: {_SIDES}")
-    height, width = pair(value, 0)
-    return Padding(height, width, height, width)
+            return Padding(
+                sides.top, sides.left, sides.bottom, sides.right, sides.front, sides.back
+            )
+        case list() if len(value) in _BARE:
+            text = "numbers in a row mean different sides in ONNX, TensorFlow and PyTorch"
+            word, sides_form = _BARE[len(value)]
+            raise mistake("E118", f"{word} {text}; name them: {sides_form}")
+    return sizes(value, 0)
 
 
 def _act_kind(value: object) -> ActKind:

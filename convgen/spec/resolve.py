@@ -10,7 +10,13 @@ from typing import Any
 
 from convgen.spec.fields import REQUIRED, Block, RawLayer, read_block
 from convgen.spec.fixes import advised
-from convgen.spec.geometry import Geometry, group_problems, size_problems, solve
+from convgen.spec.geometry import (
+    Geometry,
+    group_problems,
+    output_problems,
+    size_problems,
+    solve,
+)
 from convgen.spec.model import (
     ArrayWeights,
     ConvSpec,
@@ -20,7 +26,6 @@ from convgen.spec.model import (
     Layout,
     NpyWeights,
     NpzWeights,
-    Padding,
     Place,
 )
 from convgen.spec.names import refuse_name
@@ -33,6 +38,7 @@ from convgen.spec.quant_rules import (
     quant_of,
     quant_problems,
 )
+from convgen.spec.ranks import KEYS, image_of, rank_of, rank_problems, spread
 from convgen.spec.scalars import show
 from convgen.spec.tree import Report, Tree, Unread
 
@@ -136,8 +142,9 @@ class _Sheet:
         return self.tree.spot(home.at(key)).place() if home else Place()
 
 
-_GEOMETRY_KEYS = ("input", "kernel", "stride", "padding", "dilation", "remainder")
-_REACH_KEYS = ("input", "kernel", "padding", "dilation")
+_REACH_KEYS = ("input", "kernel", "padding", "dilation", "transposed")
+_GEOMETRY_KEYS = (*_REACH_KEYS, "stride", "output_padding", "remainder")
+_OUTPUT_KEYS = ("input", "transposed", "output_padding", "stride", "dilation", "padding")
 _QUANT_KEYS = ("dtype", "quant", "quantize", "filters", "activation", "weights")
 _SIZE_KEYS = ("input", "filters", "kernel", "groups", "batch")
 
@@ -157,7 +164,7 @@ def _layer(sheet: _Sheet) -> tuple[Layer, ...]:
     refused = sheet.own.bad or (sheet.defaults and sheet.defaults.bad)
     if problems or refused or missing or geometry is None or name is None:
         return ()
-    spec = _spec(raw, name, geometry.padding)
+    spec = _spec(raw, name, geometry)
     return (
         Layer(
             spec,
@@ -182,9 +189,11 @@ def _swapped_note(sheet: _Sheet, raw: RawLayer) -> str:
     are those of an image: alike, or many times the first.
     """
     home = sheet.home("input")
-    if home is None or raw.input is None or raw.layout is not Layout.NCHW:
+    if home is None or raw.input is None or raw.layout.value is not Layout.NCHW:
         return ""
     if sheet.bad("input", "layout") or isinstance(sheet.tree.at(home.at("input")), dict):
+        return ""
+    if len(raw.input) != 3:
         return ""
     h, w, c = raw.input
     image = w == c > h or (1 < h <= 4 and min(w, c) >= 8 * h)
@@ -201,23 +210,33 @@ def _geometry(
 ) -> tuple[Geometry | None, list[Problem]]:
     geometry = None
     problems: list[Problem] = []
-    if not missing & {"input", "kernel"} and not sheet.bad(*_GEOMETRY_KEYS):
+    if not missing & {"input"} and not sheet.bad("input"):
+        keys = (*KEYS, "layout", "weight_layout")
+        unread = frozenset(key for key in keys if sheet.bad(key)) | missing
+        problems += rank_problems(raw, unread)
+    odd = {problem.key for problem in problems}  # they speak of other axes
+
+    def bad(*keys: str) -> bool:
+        return sheet.bad(*keys) or not odd.isdisjoint(keys)
+
+    if not missing & {"input", "kernel"} and not bad(*_GEOMETRY_KEYS):
         solved = solve(raw)
         if isinstance(solved, Problem):
             problems.append(advised(raw, solved))
         else:
             geometry = solved
-    elif not missing & {"input", "kernel"} and not sheet.bad(*_REACH_KEYS):
-        # Whether a window fits does not hang on the stride.
-        plain = raw.model_copy(update={"stride": (1, 1)})
+    elif not missing & {"input", "kernel"} and not bad(*_REACH_KEYS) and not raw.transposed:
+        # Whether a window fits does not depend on the stride.
+        plain = raw.model_copy(update={"stride": 1})
         unstrided = solve(plain)
         if isinstance(unstrided, Problem) and unstrided.code == "E201":
             problems.append(advised(plain, unstrided))
+    if "input" not in missing and not bad(*_OUTPUT_KEYS):
+        problems += output_problems(raw)
     if not missing & {"input", "filters"} and not sheet.bad("input", "filters", "groups"):
         problems += [advised(raw, problem) for problem in group_problems(raw)]
-    if not missing and not sheet.bad(*_SIZE_KEYS):
-        axes = (geometry.height, geometry.width) if geometry else None
-        problems += size_problems(raw, axes)
+    if not missing and not bad(*_SIZE_KEYS):
+        problems += size_problems(raw, geometry.axes if geometry else None)
         if not sheet.bad("weights"):
             problems += _baked_problems(raw)
     if not sheet.bad("weights", "bias"):
@@ -272,8 +291,9 @@ def _bias_problems(raw: RawLayer) -> list[Problem]:
 
 def _baked_problems(raw: RawLayer) -> list[Problem]:
     assert raw.input and raw.filters and raw.kernel
-    groups = raw.input[2] if raw.groups is None else raw.groups
-    count = prod(raw.kernel) * (raw.input[2] // groups) * raw.filters
+    channels = raw.input[-1]
+    groups = channels if raw.groups is None else raw.groups
+    count = prod(spread(raw.kernel, rank_of(raw), 1)) * (channels // groups) * raw.filters
     if raw.weights is None or count <= MAX_BAKED:
         return []
     text = f"{count:,} weights are too many to write into C, the limit is {MAX_BAKED:,}"
@@ -318,29 +338,40 @@ def _meaning(raw: RawLayer) -> Meaning:
     return Meaning(raw.dtype, raw.filters, raw.activation)
 
 
-def _spec(raw: RawLayer, name: str, padding: Padding) -> ConvSpec:
+def _spec(raw: RawLayer, name: str, geometry: Geometry) -> ConvSpec:
     assert raw.input and raw.filters and raw.kernel
+    rank, (d, h, w, c) = rank_of(raw), image_of(raw)
+    kd, kh, kw = spread(raw.kernel, rank, 1)
+    sd, sh, sw = spread(raw.stride, rank, 1)
+    dd, dh, dw = spread(raw.dilation, rank, 1)
     return ConvSpec(
         name=name,
-        h=raw.input[0],
-        w=raw.input[1],
-        c=raw.input[2],
+        h=h,
+        w=w,
+        c=c,
         oc=raw.filters,
-        kh=raw.kernel[0],
-        kw=raw.kernel[1],
-        sh=raw.stride[0],
-        sw=raw.stride[1],
-        dh=raw.dilation[0],
-        dw=raw.dilation[1],
-        padding=padding,
-        groups=raw.input[2] if raw.groups is None else raw.groups,
+        kh=kh,
+        kw=kw,
+        sh=sh,
+        sw=sw,
+        dh=dh,
+        dw=dw,
+        padding=geometry.padding,
+        groups=c if raw.groups is None else raw.groups,
         batch=1 if raw.batch is None else raw.batch,
         batch_any=raw.batch is None,
         bias=raw.bias,
         activation=raw.activation,
         dtype=raw.dtype,
-        layout=raw.layout,
-        weight_layout=raw.weight_layout,
+        layout=raw.layout.value,
+        weight_layout=raw.weight_layout.value,
         accuracy=raw.accuracy,
         quant=quant_of(raw.quant, _meaning(raw)) if raw.quant and is_settled(raw.quant) else None,
+        rank=rank,
+        d=d,
+        kd=kd,
+        sd=sd,
+        dd=dd,
+        transposed=raw.transposed,
+        extra=geometry.extra,
     )

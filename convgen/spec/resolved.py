@@ -19,6 +19,7 @@ from convgen.spec.model import (
     WeightSource,
 )
 from convgen.spec.quant import Affine, Quant
+from convgen.spec.ranks import SIDES
 
 
 def resolved_mapping(layer: Layer) -> dict[str, Any]:
@@ -29,21 +30,19 @@ def resolved_mapping(layer: Layer) -> dict[str, Any]:
     layer's windows leave some of the padded input over, which a map cannot say otherwise.
     """
     s = layer.spec
-    p = s.padding
-    left = (
-        (s.h + p.top + p.bottom - s.receptive_field[0]) % s.sh
-        or (s.w + p.left + p.right - s.receptive_field[1]) % s.sw
-    )  # fmt: skip
+    axes = s.axes[3 - s.rank :]
+    left = any(axis.left for axis in axes)
+    pads = zip(SIDES[s.rank], _sides(layer), strict=True)
     data: dict[str, Any] = {
         "version": 1,
         "name": s.name,
-        "input": [s.h, s.w, s.c],
+        "input": [*(axis.size for axis in axes), s.c],
         "batch": "any" if s.batch_any else s.batch,
         "filters": s.oc,
-        "kernel": [s.kh, s.kw],
-        "stride": [s.sh, s.sw],
-        "padding": {"top": p.top, "left": p.left, "bottom": p.bottom, "right": p.right},
-        "dilation": [s.dh, s.dw],
+        "kernel": [axis.taps for axis in axes],
+        "stride": [axis.stride for axis in axes],
+        "padding": dict(pads),
+        "dilation": [axis.dilation for axis in axes],
         "groups": s.groups,
         "bias": s.bias,
         "activation": _activation(s.activation),
@@ -54,6 +53,9 @@ def resolved_mapping(layer: Layer) -> dict[str, Any]:
         "accuracy": str(s.accuracy),
         "schedule": layer.schedule.to_mapping() if layer.schedule else "auto",
     }
+    if s.transposed:
+        data["transposed"] = True
+        data["output_padding"] = [axis.extra for axis in axes]
     if layer.weights is not None:
         data["weights"] = _weights(layer.weights)
     match layer.quant:
@@ -65,6 +67,12 @@ def resolved_mapping(layer: Layer) -> dict[str, Any]:
         case _ if s.quant is not None:
             data["quant"] = quant_mapping(s.quant)
     return data
+
+
+def _sides(layer: Layer) -> list[int]:
+    """The paddings in the order of ``SIDES``: every side before, then every side after."""
+    axes = layer.spec.axes[3 - layer.spec.rank :]
+    return [axis.before for axis in axes] + [axis.after for axis in axes]
 
 
 def quant_mapping(quant: Quant) -> dict[str, Any]:

@@ -12,10 +12,11 @@ from itertools import combinations
 from typing import Any
 
 from convgen.spec.fields import ALIASES, REQUIRED, RawLayer, Remainder
-from convgen.spec.forms import FLOAT32_MAX, MAX_SEED, MAX_SIZE, MAX_STEP
-from convgen.spec.model import Accuracy, DType, Layout, WeightLayout
+from convgen.spec.forms import FLOAT32_MAX, MAX_RANK, MAX_SEED, MAX_SIZE, MAX_STEP
+from convgen.spec.model import Accuracy, DType
 from convgen.spec.nested import ActKind, PadMode
 from convgen.spec.quant import Rounding
+from convgen.spec.ranks import LAYOUTS, WEIGHT_LAYOUTS
 from convgen.spec.schedule import Family
 
 Schema = dict[str, Any]
@@ -92,8 +93,8 @@ def _enum(kind: type[StrEnum]) -> Schema:
     return {"enum": [str(member) for member in kind]}
 
 
-def _list(items: Schema, length: int) -> Schema:
-    return {"type": "array", "items": items, "minItems": length, "maxItems": length}
+def _list(items: Schema, least: int, most: int = 0) -> Schema:
+    return {"type": "array", "items": items, "minItems": least, "maxItems": most or least}
 
 
 def _map(properties: Schema, required: Iterable[str] = ()) -> Schema:
@@ -110,28 +111,32 @@ def _any(*forms: Schema, **more: Any) -> Schema:
     return {"anyOf": list(forms), **more}
 
 
-def _pair(low: int) -> list[Schema]:
+def _sizes_from(low: int) -> list[Schema]:
+    """One number, or one for each axis."""
     size = _int(low, MAX_STEP)
-    return [size, _list(size, 2)]
+    return [size, _list(size, 1, MAX_RANK)]
 
 
-def _shape(length: int) -> Schema:
-    return {"type": "string", "pattern": f"^[1-9][0-9]*(x[1-9][0-9]*){{{length - 1}}}$"}
+def _shape(least: int, most: int) -> Schema:
+    return {"type": "string", "pattern": f"^[1-9][0-9]*(x[1-9][0-9]*){{{least - 1},{most - 1}}}$"}
 
 
 def _sizes() -> Schema:
     side = {"default": 0, **_int(0, MAX_STEP)}
-    named = _map(dict.fromkeys("hwc", _int(1, MAX_SIZE)), "hwc")
-    examples = ["32x32x3", [224, 224, 3], {"c": 3, "h": 32, "w": 32}]
-    sides = _map(dict.fromkeys(("top", "left", "bottom", "right"), side))
+    named = _map(dict.fromkeys("dhwc", _int(1, MAX_SIZE)), "wc")
+    examples = ["32x32x3", [224, 224, 3], {"c": 3, "h": 32, "w": 32}, "16x32x32x3"]
+    sides = _map(dict.fromkeys(("top", "left", "bottom", "right", "front", "back"), side))
+    numbers = _list(_int(1, MAX_SIZE), 2, MAX_RANK + 1)
     return {
-        "input": _any(_shape(3), _list(_int(1, MAX_SIZE), 3), named, examples=examples),
+        "input": _any(_shape(2, MAX_RANK + 1), numbers, named, examples=examples),
         "batch": _any(_int(1, MAX_SIZE), {"const": "any"}, default=1),
         "filters": {**_int(1, MAX_SIZE), "examples": [10]},
-        "kernel": _any(*_pair(1), _shape(2), examples=[3, [5, 3], "5x3"]),
-        "stride": _any(*_pair(1), default=1),
-        "padding": _any(*_pair(0), sides, _enum(PadMode), default=0),
-        "dilation": _any(*_pair(1), default=1),
+        "kernel": _any(*_sizes_from(1), _shape(2, MAX_RANK), examples=[3, [5, 3], "5x3"]),
+        "stride": _any(*_sizes_from(1), default=1),
+        "padding": _any(*_sizes_from(0), sides, _enum(PadMode), default=0),
+        "dilation": _any(*_sizes_from(1), default=1),
+        "transposed": {"type": "boolean", "default": False},
+        "output_padding": _any(*_sizes_from(0), default=0),
         "groups": _any(_int(1, MAX_SIZE), {"const": "depthwise"}, default=1),
         "remainder": {**_enum(Remainder), "default": "error"},
     }
@@ -154,8 +159,8 @@ def _meaning() -> Schema:
         "bias": {"type": "boolean", "default": True},
         "activation": activation,
         "dtype": {**_enum(DType), "default": "float32"},
-        "layout": {**_enum(Layout), "default": "NHWC"},
-        "weight_layout": {**_enum(WeightLayout), "default": "HWIO"},
+        "layout": {"enum": list(LAYOUTS), "default": "NHWC"},
+        "weight_layout": {"enum": list(WEIGHT_LAYOUTS), "default": "HWIO"},
         "accuracy": {**_enum(Accuracy), "default": "fast"},
     }
 

@@ -28,6 +28,7 @@ from typing import IO, TYPE_CHECKING, Any
 from convgen.errors import Diagnostic, SpecError
 from convgen.spec.codes import CODES
 from convgen.spec.elements import ELEMENTS, Element, arrays_of, numpy_dtype, stored, widened
+from convgen.spec.layouts import weights_in_layout
 from convgen.spec.model import (
     ArrayWeights,
     Calibration,
@@ -37,7 +38,6 @@ from convgen.spec.model import (
     Layer,
     NpyWeights,
     NpzWeights,
-    WeightLayout,
 )
 
 if TYPE_CHECKING:
@@ -45,11 +45,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _TERMS = 24
-_AXES = {
-    WeightLayout.HWIO: (0, 1, 2, 3),
-    WeightLayout.OIHW: (3, 2, 0, 1),
-    WeightLayout.OHWI: (3, 0, 1, 2),
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,12 +90,12 @@ def initial_weights(spec: ConvSpec, stddev: float, seed: int) -> Weights:
     """Weights from a normal of ``stddev`` cut at two of them, and zeros as bias."""
     import numpy as np
 
-    shape = (spec.kh, spec.kw, spec.icg, spec.oc)
+    shape = (spec.kd * spec.kh, spec.kw, spec.icg, spec.oc)
     count = spec.kh * spec.kw * spec.icg * spec.oc
     real = (truncated_normal(count, seed) * stddev).reshape(shape)
     arrays = arrays_of(spec)
     hwio = stored(real, arrays.w) if arrays.w.is_float else _as_int8(spec, real)
-    w = np.ascontiguousarray(hwio.transpose(_AXES[spec.weight_layout]))
+    w = weights_in_layout(spec, hwio)
     b = np.zeros(spec.oc, numpy_dtype(arrays.b)) if spec.bias else None
     return _frozen(w, b)
 
@@ -254,8 +249,10 @@ def read_array(path: Path, key: str, want: Want) -> NDArray[Any]:
 
 
 def _axes(spec: ConvSpec) -> str:
-    order = {"H": "KH", "W": "KW", "I": "C/G", "O": "OC"}
-    return f"{spec.weight_layout}: {', '.join(order[a] for a in spec.weight_layout)}"
+    into, out = ("C", "OC/G") if spec.transposed else ("C/G", "OC")
+    order = {"D": "KD", "H": "KH", "W": "KW", "I": into, "O": out}
+    letters = str(spec.weight_layout).replace("HW", "DHW"[3 - spec.rank :])
+    return f"{letters}: {', '.join(order[a] for a in letters)}"
 
 
 @contextmanager
@@ -293,9 +290,7 @@ def _check_header(file: IO[bytes], where: str, want: Want) -> bool:
     return fortran
 
 
-def _check(
-    dtype: np.dtype[Any], found: tuple[int, ...], where: str, want: Want, verb: str
-) -> None:
+def _check(dtype: np.dtype[Any], found: tuple[int, ...], where: str, want: Want, verb: str) -> None:
     """Type and shape; ``verb``: what is to be done with a right array."""
     name, wanted = want.element.name, numpy_dtype(want.element)
     if dtype.hasobject:

@@ -43,7 +43,7 @@ def turns_of(task: Task, say: Callable[[Any], None]) -> list[Turn]:
     """
     rng = np.random.default_rng(7)
     spec, spare = task.spec, _Memory(task.number)
-    scale = (spec.kh * spec.kw * spec.icg) ** -0.5
+    scale = (spec.taps * spec.icg) ** -0.5
     of = arrays_of(spec)
     x = spare.array(spec.x_shape, of.x)
     x[...] = _random(rng, 1.0, spec.x_shape, of.x)

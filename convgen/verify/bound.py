@@ -20,14 +20,13 @@ from convgen.oracle.floats import (
     flush_bound,
     gamma_tiny,
     held,
-    image_nhwc,
     sum_bound,
     through_activation,
     values,
-    weights_hwio,
     wide,
 )
 from convgen.oracle.integers import outputs_at, sums_at
+from convgen.spec.layouts import image_nhwc, weights_hwio
 from convgen.spec.model import ConvSpec
 from convgen.verify.fills import Fill
 from convgen.verify.tiling import NO_LEEWAY, Leeway, Tiling
@@ -212,12 +211,15 @@ def _verdict(
     error: float,
     ratio: float,
 ) -> Verdict:
-    count, total = int(wrong.sum()), spec.batch * spec.oh * spec.ow * spec.oc
+    count, total = int(wrong.sum()), spec.batch * spec.od * spec.oh * spec.ow * spec.oc
     share = f"{wrong.size} outputs" if wrong.size == total else f"{wrong.size} of {total} outputs"
     if not count:
         return Verdict(wrong.size, 0, error, ratio, share)
     n, oh, ow, oc = (int(i[0]) for i in np.nonzero(wrong))
-    place = f"n={points.n[n]} oh={points.oh[oh]} ow={points.ow[ow]} oc={points.channels(spec)[oc]}"
+    deep, high = divmod(int(points.rows(spec)[oh]), spec.oh)
+    plane = f"od={deep} " if spec.rank == 3 else ""
+    columns, channels = points.ow, points.channels(spec)
+    place = f"n={points.n[n]} {plane}oh={high} ow={columns[ow]} oc={channels[oc]}"
     first = f"got {got[n, oh, ow, oc]:.9g}, expected {want[n, oh, ow, oc]:.9g}"
     detail = f"{count} of {share} wrong, the first at {place}: {first}"
     return Verdict(wrong.size, count, error, ratio, detail)

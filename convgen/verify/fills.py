@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle.floats import image_nhwc, values, weights_hwio
+from convgen.oracle.floats import values
+from convgen.plan.range import Range
 from convgen.spec.elements import ELEMENTS, arrays_of, numpy_dtype, stored
-from convgen.spec.model import Act, ConvSpec, DType, Layout
+from convgen.spec.layouts import image_nhwc, weights_hwio, weights_in_layout
+from convgen.spec.model import Act, ConvSpec, DType
 from convgen.verify.integers import extreme_weights, random_integers
 
 Array = NDArray[Any]
@@ -37,7 +40,7 @@ def exact_fill(spec: ConvSpec, seed: int) -> Fill:
     if spec.quantized:
         return integer_fill(spec, seed)
     rng = np.random.default_rng([seed, 1])
-    taps = spec.kh * spec.kw * spec.icg
+    taps = spec.taps * spec.icg
     room = 2 ** (min(MANTISSA[spec.dtype], 24) - 2)
     top = max(1, min(31, math.isqrt(room // taps)))
     x = rng.integers(-top, top + 1, spec.x_shape, np.int8)
@@ -77,7 +80,7 @@ def bounded_fill(spec: ConvSpec, seed: int) -> Fill:
     if spec.quantized:
         return integer_fill(spec, seed + 1)
     rng = np.random.default_rng([seed, 2])
-    taps = spec.kh * spec.kw * spec.icg
+    taps = spec.taps * spec.icg
     x = rng.standard_normal(spec.x_shape, np.float32)
     w = rng.standard_normal(spec.w_shape, np.float32) / math.sqrt(taps)
     return _fill(spec, x, w, rng.standard_normal(spec.oc))
@@ -96,13 +99,42 @@ def wide_fill(spec: ConvSpec, seed: int) -> Fill:
     base = bounded_fill(spec, seed + 1)
     kind = ELEMENTS[spec.dtype].compute
     small = -6 if spec.dtype is DType.FLOAT16 else -60
-    rows = _scales(rng, (spec.batch, spec.h, 1, 1), small).astype(kind)
+    rows = _scales(rng, (spec.batch, spec.d * spec.h, 1, 1), small).astype(kind)
     channels = _scales(rng, (spec.oc,), small).astype(kind)
-    if spec.layout is Layout.NCHW:
-        rows = rows.transpose(0, 3, 1, 2)
-    x, w = values(spec, base.x) * rows, values(spec, base.w).astype(kind)
-    weights_hwio(spec, w)[...] *= channels
+    x = values(spec, base.x).copy()
+    image_nhwc(spec, x)[...] *= rows
+    w = weights_hwio(spec, values(spec, base.w).astype(kind)) * channels
+    w = weights_in_layout(spec, w)
     return _fill(spec, x, w, rng.standard_normal(spec.oc) * channels)
+
+
+def edge_fills(spec: ConvSpec, seed: int, limits: Range, w: Array | None = None) -> Iterator[Fill]:
+    """Fills at the edge of the range that a Winograd kernel states: inputs of one size and every
+    pattern of signs, which is what its transforms add up; large inputs, then large filters.
+
+    ``w``: baked weights, which leave only the inputs to choose.
+    """
+    rng = np.random.default_rng([seed, 10])
+    signs = rng.choice([-1.0, 1.0], spec.x_shape)
+    image = image_nhwc(spec, signs)
+    n, h, width, c = np.ogrid[tuple(map(slice, image.shape))]
+    waves = (-1.0) ** (h * (c % 2) + width * (c % 3) + n)
+    image[...] = np.where(c % 3 == 2, image, waves)
+    edge = 1 - 2.0**-12  # rounded to the layer's type, weights may add up to a little more
+    if w is not None:
+        size = float(np.abs(weights_hwio(spec, w).astype(np.float64)).sum((0, 1, 2)).max())
+        top = min(2.0**limits.x, 2.0**limits.product / max(size, 2.0**-126)) * edge
+        if size <= 2.0**limits.w:
+            yield _fill(spec, signs * top, w, rng.standard_normal(spec.oc))
+        return
+    drawn = rng.standard_normal(spec.w_shape)
+    sums = np.abs(weights_hwio(spec, drawn)).sum((0, 1, 2))
+    b = rng.uniform(-1, 1, spec.oc) * 2.0**limits.bias
+    x, product = limits.x, limits.product
+    for most, size in ((x, product - x), (product - limits.w, limits.w)):
+        filters = drawn.copy()
+        weights_hwio(spec, filters)[...] *= 2.0**size * edge / sums
+        yield _fill(spec, signs * 2.0**most, filters, b)
 
 
 def integer_fill(spec: ConvSpec, seed: int) -> Fill:
@@ -137,9 +169,13 @@ def impulse_fill(spec: ConvSpec, w: Array, b: Array | None, seed: int) -> Fill:
     rng = np.random.default_rng([seed, 4])
     x = np.zeros(spec.x_shape, numpy_dtype(arrays_of(spec).x))
     image = image_nhwc(spec, x)
-    high, wide = spec.receptive_field
-    rows = np.arange(rng.integers(min(high, spec.h)), spec.h, high)
-    columns = np.arange(rng.integers(min(wide, spec.w)), spec.w, wide)
+    depth, height, width = spec.axes
+    planes = np.arange(0, spec.d, depth.reach) if spec.rank == 3 else np.arange(1)
+    rows, columns = (
+        np.arange(rng.integers(min(axis.reach, axis.size)), axis.size, axis.reach)
+        for axis in (height, width)
+    )
+    rows = (planes[:, None] * spec.h + rows).reshape(-1)
     for group in range(spec.groups):
         channel = rng.integers(spec.icg, size=(spec.batch, len(rows), len(columns)))
         at = np.ix_(np.arange(spec.batch), rows, columns)

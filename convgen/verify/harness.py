@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from enum import StrEnum
 
-from convgen.plan.kernel import Body, KernelPlan
-from convgen.spec.elements import ELEMENTS, Sections, arrays_of
+from convgen.plan.kernel import KernelPlan
+from convgen.spec.elements import ELEMENTS, arrays_of
 from convgen.spec.quant import SUM_LIMIT, farthest
 from convgen.spec.requantize import input_reach
 
@@ -70,11 +70,13 @@ int main(void)
 def _hints(plan: KernelPlan) -> str:
     """How often the loops over taps go round at most, where the C counts up to a variable: sums of
     8-bit layers grow with it, and EVA's widening only stops at numbers that it was told."""
-    if not plan.spec.quantized or not isinstance(plan.body, Body):
+    if not plan.spec.quantized:
         return ""
     taps = [region.area for body in plan.bodies for region in body.regions]
     wide = max(area.kw_taps for area in taps)
     rounds = {max(area.kh_taps for area in taps), wide, wide * plan.packing.ic}
+    assert plan.sections is not None
+    rounds |= plan.sections.rounds(plan.spec)
     return f'  //@ widen_hints global:"all", {", ".join(map(str, sorted(rounds)))};\n'
 
 
@@ -124,7 +126,7 @@ def bias_limit(plan: KernelPlan) -> int | None:
     A multiple of 2^24, so that the highest byte of a bias tells. None where no such limit is, or
     where the packed biases are not bytes.
     """
-    if not isinstance(plan.sections, Sections) or plan.sections.bias != "int8_t":
+    if plan.sections is None or not plan.sections.biases:
         return None
     steps = min((SUM_LIMIT - largest_products(plan)) // TOP, 127)
     return steps * TOP if steps > 0 else None

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle.floats import weights_hwio
 from convgen.oracle.integers import largest_sums
 from convgen.spec.elements import arrays_of, numpy_dtype
+from convgen.spec.layouts import weights_hwio, weights_in_layout
 from convgen.spec.model import ConvSpec
 from convgen.spec.quant import SUM_LIMIT, ratios
 from convgen.spec.requantize import single_product, weight_room
@@ -24,14 +24,13 @@ def random_integers(spec: ConvSpec, rng: np.random.Generator) -> tuple[Array, Ar
     low, high = x_type.limits
     x = rng.integers(low, high + 1, spec.x_shape).astype(numpy_dtype(x_type))
     wanted = _wanted_sum(spec)
-    taps = spec.kh * spec.kw * spec.icg
+    taps = spec.taps * spec.icg
     reach = np.clip(3**0.5 * wanted / (DEVIATION * taps**0.5), 1, 127)
     zeros = _zeros(spec)
-    w = np.zeros(spec.w_shape, np.int8)
-    filters = weights_hwio(spec, w)
-    spread = np.rint(rng.uniform(-reach, reach, filters.shape)) + zeros
-    filters[...] = np.clip(spread, -128, 127)
-    _thin(spec, w, rng)
+    shape = (spec.kd * spec.kh, spec.kw, spec.icg, spec.oc)
+    spread = np.rint(rng.uniform(-reach, reach, shape)) + zeros
+    filters = np.clip(spread, -128, 127).astype(np.int8)
+    w = weights_in_layout(spec, _thin(spec, filters, rng))
     return x, w, _bias(spec, w, rng, wanted)
 
 
@@ -40,7 +39,7 @@ def extreme_weights(spec: ConvSpec, rng: np.random.Generator) -> tuple[Array, Ar
     w = rng.choice([-128, 127], spec.w_shape).astype(np.int8)
     filters = weights_hwio(spec, w)
     filters[..., ::5], filters[..., 1::5] = -128, 127
-    _thin(spec, w, rng)
+    w = weights_in_layout(spec, _thin(spec, filters, rng))
     return w, _bias(spec, w, rng, np.full(spec.oc, float(SUM_LIMIT)))
 
 
@@ -60,15 +59,16 @@ def _zeros(spec: ConvSpec) -> Array:
     return np.array(spec.quant.w_zeros(spec.oc), np.int64)
 
 
-def _thin(spec: ConvSpec, w: Array, rng: np.random.Generator) -> None:
-    """Put weights at their zero point until no channel's sums can leave half of int32."""
-    filters = weights_hwio(spec, w)
+def _thin(spec: ConvSpec, filters: Array, rng: np.random.Generator) -> Array:
+    """Weights [kd*kh, kw, c/g, oc] put at their zero point until no channel's sums can leave half
+    of int32."""
     zeros = _zeros(spec)
     sizes = np.abs(filters.astype(np.int64) - zeros).sum(axis=(0, 1, 2))
     share = (weight_room(spec) // 2) / max(1, int(sizes.max()))
     if share < 1:
         gone = rng.random(filters.shape) >= 0.9 * share
-        filters[...] = np.where(gone, zeros, filters)
+        return np.where(gone, zeros, filters).astype(np.int8)
+    return filters
 
 
 def _bias(

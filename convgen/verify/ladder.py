@@ -21,6 +21,7 @@ from convgen.verify.bound import Verdict, judge_bounded, judge_exact, judge_sing
 from convgen.verify.fills import (
     Fill,
     bounded_fill,
+    edge_fills,
     exact_fill,
     impulse_fill,
     wide_fill,
@@ -194,8 +195,23 @@ def _check_bounded(state: Climb) -> Found:
     extreme = judge_bounded(state.spec, wide, y, points, state.leeway)
     if not extreme.passed:
         return False, f"extreme scales: {extreme.detail}"
+    for at_edge in _at_the_edge(state, points):
+        if not at_edge.passed:
+            return False, f"at the edge of the stated range: {at_edge.detail}"
     ratio = f"largest error/bound {verdict.ratio:.2f}, extreme scales {extreme.ratio:.2f}"
     return True, f"{verdict.detail}, {ratio}{_beside_direct(state.measure)}"
+
+
+def _at_the_edge(state: Climb, points: Points) -> Iterator[Verdict]:
+    """Of a kernel that states in which range none of its steps overflows: the outputs there."""
+    tiling = state.leeway.tiling
+    if tiling is None or tiling.range is None:
+        return
+    given = state.weights[0] if state.weights is not None else None
+    for edge in edge_fills(state.spec, state.seed, tiling.range, given):
+        fill, packed = state.prepared(edge)
+        y = state.call(fill.x, packed, Placement.END).y
+        yield judge_bounded(state.spec, fill, y, points, state.leeway)
 
 
 def _direct_error(state: Climb, fill: Fill, points: Points) -> float | None:

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from convgen.oracle.floats import Indices, Points, image_nhwc, weights_hwio
+from convgen.oracle.floats import Indices, Points
 from convgen.oracle.points import oracle_cost
 from convgen.spec.elements import ELEMENTS, stored
+from convgen.spec.layouts import image_nhwc, weights_hwio, weights_in_layout
 from convgen.spec.model import ConvSpec
+from convgen.spec.window import Axis
 from convgen.verify.bound import Verdict, judge_special
 from convgen.verify.fills import Fill
 from convgen.verify.tiling import Tiling, tiles_over
@@ -23,7 +25,8 @@ BUDGET = 5e6  # element operations of the oracle for one spoiled element
 
 @dataclass(frozen=True)
 class Spoiled:
-    """A fill with a few elements replaced, and what they reach: a mask in y's [n, oh, ow, oc]."""
+    """A fill with a few elements replaced, and what they reach: a mask in y's
+    [n, od*oh, ow, oc]."""
 
     fill: Fill
     reached: NDArray[np.bool_]
@@ -35,13 +38,14 @@ def spoil_input(spec: ConvSpec, fill: Fill, seed: int, tiling: Tiling | None = N
     rng = np.random.default_rng([seed, 6])
     x = fill.x.copy()
     image = image_nhwc(spec, x)
-    any_row, any_column = int(rng.integers(spec.h)), int(rng.integers(spec.w))
+    rows_in = spec.d * spec.h  # of all planes
+    any_row, any_column = int(rng.integers(rows_in)), int(rng.integers(spec.w))
     places = (
         (np.nan, 0, 0, 0),
-        (np.inf, spec.h - 1, any_column, spec.c - 1),
+        (np.inf, rows_in - 1, any_column, spec.c - 1),
         (-np.inf, any_row, spec.w - 1, int(rng.integers(spec.c))),
     )
-    reached = np.zeros((spec.batch, spec.oh, spec.ow, spec.oc), np.bool_)
+    reached = _nothing(spec)
     regions = []
     for value, row, column, channel in places:
         n = int(rng.integers(spec.batch))
@@ -49,7 +53,7 @@ def spoil_input(spec: ConvSpec, fill: Fill, seed: int, tiling: Tiling | None = N
         region = reach(spec, n, row, column)
         group = channel // spec.icg
         channels = slice(group * spec.ocg, (group + 1) * spec.ocg)
-        rows, columns = region.oh[:, None], region.ow
+        rows, columns = region.rows(spec)[:, None], region.ow
         if tiling is not None:
             rows, columns = _tiles_over(spec, row, column, tiling)
         reached[n, rows, columns, channels] = True
@@ -66,17 +70,24 @@ def spoil_weights(spec: ConvSpec, fill: Fill, seed: int, tiling: Tiling | None =
     rng = np.random.default_rng([seed, 7])
     w = fill.w.copy()
     filters = weights_hwio(spec, w)
-    reached = np.zeros((spec.batch, spec.oh, spec.ow, spec.oc), np.bool_)
-    for value, kh, kw in ((np.inf, 0, 0), (np.nan, spec.kh - 1, spec.kw - 1)):
+    reached = _nothing(spec)
+    for value, last in ((np.inf, False), (np.nan, True)):
         channel = int(rng.integers(spec.oc))
-        filters[kh, kw, int(rng.integers(spec.icg)), channel] = _held(spec, value)
-        rows = _live(spec.oh, spec.sh, kh * spec.dh - spec.padding.top, spec.h)
-        columns = _live(spec.ow, spec.sw, kw * spec.dw - spec.padding.left, spec.w)
+        tap = tuple(axis.taps - 1 if last else 0 for axis in spec.axes)
+        at = (tap[0] * spec.kh + tap[1], tap[2], int(rng.integers(spec.icg)), channel)
+        filters[at] = _held(spec, value)
         if tiling is None:
+            depths, rows, columns = map(_live, spec.axes, tap)
+            rows = (depths[:, None] * spec.oh + rows).reshape(-1)
             reached[:, rows[:, None], columns, channel] = True
         else:
             reached[..., channel] = True  # the transformed filter holds nothing else
-    return Spoiled(replace(fill, w=w), reached, ())
+    return Spoiled(replace(fill, w=weights_in_layout(spec, filters)), reached, ())
+
+
+def _nothing(spec: ConvSpec) -> NDArray[np.bool_]:
+    """A mask of outputs, [n, od*oh, ow, oc], none of them set."""
+    return np.zeros((spec.batch, spec.od * spec.oh, spec.ow, spec.oc), np.bool_)
 
 
 def _held(spec: ConvSpec, value: float) -> Any:
@@ -85,14 +96,11 @@ def _held(spec: ConvSpec, value: float) -> Any:
 
 
 def reach(spec: ConvSpec, n: int, row: int, column: int) -> Points:
-    """The output positions whose window has a tap on one input pixel, all channels."""
-    p = spec.padding
-    return Points(
-        np.array([n]),
-        _users(row, spec.oh, spec.sh, p.top, spec.kh, spec.dh),
-        _users(column, spec.ow, spec.sw, p.left, spec.kw, spec.dw),
-        np.arange(spec.ocg),
-    )
+    """The output positions whose window has a tap on one input pixel, all channels; ``row`` counts
+    through all planes."""
+    places = (*divmod(row, spec.h), column)
+    od, oh, ow = map(_users, spec.axes, places)
+    return Points(np.array([n]), oh, ow, np.arange(spec.ocg), od)
 
 
 def judge_spoiled(
@@ -126,7 +134,7 @@ def judge_spoiled(
 def _judge_region(
     spec: ConvSpec, fill: Fill, y: Array, region: Points, tiling: Tiling | None
 ) -> Verdict | None:
-    if len(region.oh) == 0 or len(region.ow) == 0:
+    if min(map(len, (region.od, region.oh, region.ow))) == 0:
         return None
     while oracle_cost(spec, region) > BUDGET and max(map(len, (region.oc, region.oh))) > 1:
         longest = "oc" if len(region.oc) >= len(region.oh) else "oh"
@@ -142,14 +150,22 @@ def _tiles_over(spec: ConvSpec, row: int, column: int, tiling: Tiling) -> tuple[
     return np.array(rows, dtype=np.intp)[:, None], np.array(columns, dtype=np.intp)
 
 
-def _users(place: int, size: int, stride: int, before: int, taps: int, dilation: int) -> Indices:
-    """Which outputs have a tap k with out*stride - before + k*dilation == place."""
-    starts = place + before - np.arange(taps) * dilation
-    outputs = starts[starts % stride == 0] // stride
-    return np.unique(outputs[(outputs >= 0) & (outputs < size)])
+def _users(axis: Axis, place: int) -> Indices:
+    """Which outputs have a tap on this input."""
+    taps = np.arange(axis.taps) * axis.dilation
+    if axis.transposed:
+        outputs = place * axis.stride - axis.before + taps
+    else:
+        starts = place + axis.before - taps
+        outputs = starts[starts % axis.stride == 0] // axis.stride
+    return np.unique(outputs[(outputs >= 0) & (outputs < axis.out)])
 
 
-def _live(size: int, stride: int, offset: int, image: int) -> Indices:
+def _live(axis: Axis, tap: int) -> Indices:
     """Which outputs have this tap inside the image."""
-    places = np.arange(size) * stride + offset
-    return np.flatnonzero((places >= 0) & (places < image))
+    shift = tap * axis.dilation - axis.before
+    if axis.transposed:
+        outputs = np.arange(axis.size) * axis.stride + shift
+        return outputs[(outputs >= 0) & (outputs < axis.out)]
+    places = np.arange(axis.out) * axis.stride + shift
+    return np.flatnonzero((places >= 0) & (places < axis.size))

@@ -49,4 +49,4 @@ def written_twice(kernel: Kernel, x: Array, packed: Bytes, parts: int) -> int:
 
 
 def _places(spec: ConvSpec) -> int:
-    return spec.batch * spec.oh * spec.ow
+    return spec.batch * spec.od * spec.oh * spec.ow

@@ -18,9 +18,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from convgen.errors import ToolchainError
-from convgen.kernels.dots.body import DotBody
-from convgen.kernels.winograd.body import WinogradBody
-from convgen.plan.kernel import Body, KernelPlan
+from convgen.plan.kernel import KernelPlan
 from convgen.toolchain.command import Processes, shell_line
 from convgen.verify.harness import FILL, Content, driver
 
@@ -164,27 +162,26 @@ def _kept_apart(plan: KernelPlan, tag: str) -> tuple[str, ...]:
     Tiled: the rows of the table of regions; everything inside a region is an interval. Winograd:
     none, places in the image and in the workspace are intervals that its tests cut to size.
     """
-    if isinstance(plan.body, WinogradBody):
+    if not plan.body.table_in:
         return ()
     bodies = (body for part in (plan, *plan.narrower) for body in part.bodies)
     rounds = SPARE + max(len(body.regions) for body in bodies)
-    own = plan.sections is None or isinstance(plan.body, DotBody)
-    entry = f"body{tag}" if own else "run_part"
+    entry = plan.body.table_in
+    entry += tag if entry == "body" else ""
     return "-eva-slevel-function", f"{plan.spec.name}_{entry}:{rounds}"
 
 
 def _sums(plan: KernelPlan, content: Content) -> tuple[str, ...]:
     """What bounds an 8-bit layer's sums: few steps one by one, or many by how often the loop goes
     round (gauges). Nothing where the content lets them be anything."""
-    if content is Content.ANY or not isinstance(plan.body, Body):
+    if content is Content.ANY or plan.body.wraps:
         return ()
     channels = plan.spec.oc + SPARE  # each of a bias's four bytes is a cell of its own
     levels = [f"{FILL}:{channels}"] if content is Content.BOUNDED else []
     grown: tuple[str, ...] = ("-eva-domains", "gauges")
     if plan.packing.depth <= STEPS:
         steps = 2 * plan.packing.depth + SPARE
-        bodies = (body for body in plan.bodies if isinstance(body, Body))
-        tiles = dict.fromkeys(tile.name for body in bodies for tile in body.tiles)
+        tiles = dict.fromkeys(r.tile.name for body in plan.bodies for r in body.regions)
         levels += [f"{plan.spec.name}_tile_{tile}:{steps}" for tile in tiles]
         grown = ()
     kept = ("-eva-slevel-function", ",".join(levels)) if levels else ()

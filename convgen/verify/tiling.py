@@ -1,39 +1,11 @@
-"""What kernels may do beyond rounding each sum by itself: Winograd's tiles, numbers taken for 0."""
+"""How far outputs of a plan may be off beyond the rounding of each sum, and what a tile reads."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.leeway import NO_LEEWAY, Leeway, Tiling
 
-if TYPE_CHECKING:
-    from convgen.plan.kernel import KernelPlan
-
-
-@dataclass(frozen=True)
-class Tiling:
-    """Outputs made in tiles of ``rows`` x ``cols``, the first at output (0, 0); stride 1.
-
-    A tile reads the ``rows + KH - 1`` rows and ``cols + KW - 1`` columns under it; with dilation
-    d both its outputs and its inputs lie d apart. Its sums may be
-    off by ``factor`` * gamma_{K+2} * (sum over c of max|x_c| in the tile * sum|w_c| + |b|), plus
-    64 (K+1) underflows; ``factor`` is the published c_F. Non-finite values may spread over it.
-    """
-
-    rows: int
-    cols: int
-    factor: float
-
-
-@dataclass(frozen=True)
-class Leeway:
-    """``tiling``: how the outputs of a Winograd kernel hang together, None where each one stands
-    for itself. ``flushes``: numbers below 2^-126 may count as 0 in x, w, b, sums and outputs."""
-
-    tiling: Tiling | None = None
-    flushes: bool = False
-
-
-NO_LEEWAY = Leeway()
+__all__ = ["NO_LEEWAY", "Leeway", "Tiling", "leeway_of", "tiles_over", "tiling_of"]
 
 
 def leeway_of(plan: KernelPlan) -> Leeway:
@@ -43,12 +15,7 @@ def leeway_of(plan: KernelPlan) -> Leeway:
 
 def tiling_of(plan: KernelPlan) -> Tiling | None:
     """How this plan's outputs hang together; None where each one stands for itself."""
-    from convgen.kernels.winograd.body import WinogradBody
-
-    body = plan.body
-    if not isinstance(body, WinogradBody):
-        return None
-    return Tiling(body.high.m, body.wide.m, body.error_factor)
+    return plan.body.tiling
 
 
 def tiles_over(size: int, place: int, before: int, taps: int, out: int, dilation: int) -> range:

@@ -9,8 +9,9 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from convgen.bench.measure import Call, measure
-from convgen.spec.model import Act, ConvSpec, DType, out_size
+from convgen.spec.model import Act, ConvSpec, DType
 from convgen.spec.quant import Affine, Quant
+from convgen.spec.window import out_size
 
 TRIAL_ROUNDS = 5
 
@@ -128,6 +129,9 @@ def check_common(spec: ConvSpec) -> None:
 
     Raises ``CannotPrepare``.
     """
+    if spec.transposed or spec.rank == 3:
+        kind = "transposed" if spec.transposed else "3-D"
+        raise CannotPrepare(f"peers are timed on convolutions of 1 and 2 axes, this is {kind}")
     if spec.dtype in (DType.FLOAT64, DType.FLOAT16):
         raise CannotPrepare(
             f"peers are timed on float32, bfloat16 and 8-bit layers, this is {spec.dtype}"

@@ -88,13 +88,14 @@ def cost(plan: KernelPlan) -> Cost:
     loops, cycles = _loops(plan), 0.0
     for region in plan.regions:
         mr, nv, area = region.tile.pixels, region.tile.vectors, region.area
-        rows, run = area.kh_taps, area.kw_taps * plan.packing.ic
+        rows = area.kd_taps * area.kh_taps
+        run = area.kw_taps * plan.packing.ic
         if loops and loops[-1].var == "ic":  # a run is what one pixel holds
-            rows, run = area.kh_taps * area.kw_taps, plan.packing.ic
+            rows, run = area.taps, plan.packing.ic
         tile = _TILE + mr * nv * _OUTPUT + rows * (2 * _LOOP + _steps(plan, mr, nv, run))
         sums = 0 if plan.step is None or plan.step.centred else rows * (run / plan.step.depth + 2)
         row = _TILE + nv * (12 + 4 * sums) + region.col_tiles * tile
-        cycles += row * region.row_tiles * region.blocks
+        cycles += row * region.row_tiles * area.planes * region.blocks
     return Cost(cycles * plan.view.groups * plan.spec.batch, "instructions")
 
 

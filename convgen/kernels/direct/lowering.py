@@ -6,7 +6,6 @@ lanes and tiles here. A 1x1 layer with stride 1 is walked as rows of pixels of a
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
@@ -16,21 +15,22 @@ from convgen.kernels.core import lowering as core
 from convgen.kernels.dots import lowering as dots
 from convgen.kernels.face import Cost, isas_of, view_of
 from convgen.kernels.pairs import lowering as bf16
+from convgen.kernels.scalar.body import ScalarBody
 from convgen.kernels.tiled import lowering as tiled
-from convgen.kernels.tiled.lowering import packing_of, peel, tiled_plan
+from convgen.kernels.tiled.lowering import outer_loops, packing_of, runs_on, tiled_plan
 from convgen.kernels.tiled.step import latency, most_vectors
 from convgen.kernels.tiled.step import limits as step_limits
+from convgen.kernels.tiled.walk import turned, walk
 from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
-from convgen.plan.kernel import Body, KernelPlan, Loop, Packing, Rectangle, View
+from convgen.plan.kernel import Body, KernelPlan, Loop, Packing, View
 from convgen.spec.elements import Sections, arrays_of
-from convgen.spec.model import ConvSpec, Layout, Padding
+from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target, VectorIsa
 from convgen.target.arm.core import CoreStep
 
 name = Family.DIRECT
-_READS = 2  # of an input, from which on a copy of it pays
 _BYTES = Sections("int8_t", 4, "int8_t", 1)  # a bias takes four of them
 
 
@@ -75,17 +75,6 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     return _turning(tiled_plan(spec, schedule, target, walk, _reduce))
 
 
-def turned(spec: ConvSpec, schedule: Schedule) -> bool:
-    """Whether planes are copied first, so that a row of taps is one run of memory: inputs that lie
-    pages apart cost more than the copy, if tiles read them a few times. Plain C does without, and
-    needs no room."""
-    if spec.layout is Layout.NHWC or spec.quantized or spec.c == 1 or schedule.lanes == 1:
-        return False
-    blocks = -(-spec.ocg // (schedule.lanes * schedule.vectors))
-    reads = spec.oh * spec.ow * spec.kh * spec.kw * blocks
-    return reads >= _READS * spec.h * spec.w
-
-
 def _turning(plan: KernelPlan) -> KernelPlan:
     """The plan with the copy that its walk goes over, if it does."""
     spec = plan.spec
@@ -95,7 +84,7 @@ def _turning(plan: KernelPlan) -> KernelPlan:
     for body in plan.bodies:
         assert isinstance(body, Body)
         operations = {*body.operations} | ({"transpose"} if squares(spec, body.isa) else set())
-        count = spec.batch * spec.h * spec.w * spec.c
+        count = spec.batch * spec.d * spec.h * spec.w * spec.c
         bodies.append(replace(body, operations=tuple(sorted(operations)), turned=count))
     room = bodies[0].turned * arrays_of(spec).x.size
     return replace(plan, bodies=tuple(bodies), workspace_bytes=room)
@@ -103,7 +92,7 @@ def _turning(plan: KernelPlan) -> KernelPlan:
 
 def squares(spec: ConvSpec, isa: VectorIsa) -> bool:
     """Whether vectors transpose the image, square by square."""
-    return isa.has("transpose") and isa.lanes <= min(spec.h * spec.w, spec.c)
+    return isa.has("transpose") and isa.lanes <= min(spec.d * spec.h * spec.w, spec.c)
 
 
 def scalar_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
@@ -111,12 +100,17 @@ def scalar_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPla
     if schedule.lanes != 1:
         raise ScheduleError(f"schedule: kernels of {spec.dtype} are plain C, with lanes: 1")
     if not core.serves(spec, target):
-        plan = tiled_plan(spec, schedule, target, walk, _reduce)
-        return replace(plan, sections=_BYTES)
+        return _scalar(tiled_plan(spec, schedule, target, walk, _reduce))
     step = _step(spec, target)
     most = partial(core.most, step)
     plan = tiled_plan(spec, schedule, core.narrowed(target), walk, _reduce, most)
-    return replace(plan, target=target, sections=_BYTES, step=step)
+    return replace(_scalar(plan), target=target, step=step)
+
+
+def _scalar(plan: KernelPlan) -> KernelPlan:
+    """The tiled plan as one of integers."""
+    bodies = tuple(ScalarBody(**vars(body)) for body in plan.bodies)
+    return replace(plan, bodies=bodies, sections=_BYTES)
 
 
 def _step(spec: ConvSpec, target: Target) -> CoreStep | None:
@@ -149,14 +143,14 @@ def cost(plan: KernelPlan) -> Cost:
         step += 0.25 * max(0.0, 1.5 * latency(target, isa) - limits[bound])
         if weights * depth > target.l1:  # they come from the second cache, over and over
             step += 0.1 * weights / 64
-        taps = region.area.kh_taps * region.area.kw_taps
+        taps = region.area.taps
         # Biases, activation or scaling, stores, and the loops' own cost.
         start = 12 + (dots.END if plan.spec.quantized and isa.lanes > 1 else 1.5) * mr * nv
         if plan.view.y_channel > 1 and isa.lanes > 1:  # lane by lane, into as many planes
             start += _scatter(plan) * mr * region.tile.channels
         tile = taps * -(-plan.packing.ic // isa.depth) * step + start
         row = 12 + region.col_tiles * tile
-        spent = row * region.row_tiles * region.blocks
+        spent = row * region.row_tiles * region.area.planes * region.blocks
         bounds[bound] = bounds.get(bound, 0.0) + spent
     repeats = plan.view.groups * plan.spec.batch
     copied = 0.0
@@ -171,36 +165,15 @@ def _scatter(plan: KernelPlan) -> float:
     return 8.0 if apart % 4096 == 0 else 2.5
 
 
-def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
-    """Strides and rectangles; a pointwise image is cut into rows of whole tiles, and a rest."""
-    view = view_of(spec)
-    if turned(spec, schedule):  # x lies as in NHWC
-        view = replace(view, x_row=spec.w * spec.c, x_pixel=spec.c, x_channel=1, x_group=spec.icg)
-    if (spec.kh, spec.kw, spec.sh, spec.sw) != (1, 1, 1, 1) or spec.padding != Padding():
-        return view, peel(spec)
-    pixels = spec.h * spec.w
-    tile = schedule.tile_h * schedule.tile_w
-    # As many tiles in a row as there are rows: little overhead, and rows to deal out to threads.
-    width = min(pixels, max(1, math.isqrt(pixels // tile)) * tile)
-    rows, rest = divmod(pixels, width)
-    areas = [Rectangle(0, rows, 0, width, 0, 1, 0, 1)]
-    if rest:
-        areas.append(Rectangle(rows, 1, 0, rest, 0, 1, 0, 1))
-    flat = replace(view, x_row=width * view.x_pixel, y_row=width * view.y_pixel)
-    return flat, areas
-
-
 def _reduce(spec: ConvSpec, view: View, packing: Packing, some_empty: bool) -> tuple[Loop, ...]:
     """The reduction. A row of taps is one run of memory when its channels lie side by side."""
     lanes = packing.lanes
-    loops = []
-    if spec.kh > 1 or some_empty:
-        loops.append(Loop("kh", "kh_taps", spec.dh * view.x_row, spec.kw * packing.ic * lanes))
-    if spec.kw > 1 and spec.groups == 1 and spec.dw == 1 and view.x_channel == 1:
+    loops = outer_loops(spec, view, spec.kw * packing.ic * lanes, some_empty)
+    if runs_on(spec, view, packing.ic):
         count = f"kw_taps * {packing.ic}" if packing.ic > 1 else "kw_taps"
         return (*loops, Loop("k", count, 1, lanes))
     if spec.kw > 1:
-        loops.append(Loop("kw", "kw_taps", spec.dw * view.x_pixel, packing.ic * lanes))
+        loops.append(Loop("kw", "kw_taps", view.dw * view.x_pixel, packing.ic * lanes))
     if packing.ic > 1:
         loops.append(Loop("ic", str(packing.ic), view.x_channel, lanes))
     return tuple(loops)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convgen.plan.kernel import Body
+from convgen.spec.model import ConvSpec
 
 SLACK = 64  # bytes after a staged image, which the last steps of a row of taps may read
 
@@ -95,6 +96,15 @@ class DotPacking:
     def block_stride(self) -> int:
         return self.weights_at + self.runs * self.run * self.lanes
 
+    @property
+    def biases(self) -> int:
+        """None stands as it is: each is less by what the zero point adds."""
+        return 0
+
+    def rounds(self, spec: ConvSpec) -> frozenset[int]:
+        """None beside the taps."""
+        return frozenset()
+
     def size(self, filters: int, depth: int) -> int:
         """Bytes of all; the arguments are those of ``Sections.size``."""
         return self.groups * self.blocks * self.block_stride
@@ -104,19 +114,22 @@ class DotPacking:
 class Stage:
     """The image copied before it is read: padded with the zero point, channels side by side.
 
-    ``h`` x ``w`` pixels; the image itself stands at row ``top``, column ``left``.
+    ``d`` planes of ``h`` x ``w`` pixels; the image itself stands at plane ``front``, row ``top``,
+    column ``left``.
     """
 
+    d: int
     h: int
     w: int
     c: int
+    front: int
     top: int
     left: int
     zero: int
 
     @property
     def bytes(self) -> int:
-        return -(-(self.h * self.w * self.c + SLACK) // 64) * 64
+        return -(-(self.d * self.h * self.w * self.c + SLACK) // 64) * 64
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,16 @@ from dataclasses import dataclass, replace
 from convgen.errors import ScheduleError
 from convgen.kernels.dots.body import DotBody, DotPacking, Pattern, Stage, quads_of
 from convgen.kernels.face import view_of
-from convgen.kernels.tiled.lowering import PLAIN_TILE, packing_of, peel, regions_of
+from convgen.kernels.tiled.lowering import (
+    PLAIN_TILE,
+    outer_loops,
+    packing_of,
+    regions_of,
+    runs_on,
+)
+from convgen.kernels.tiled.walk import walk
 from convgen.plan.kernel import KernelPlan, Loop, Rectangle, Region, Tile, View
+from convgen.plan.problem import peel
 from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import Act, ConvSpec, Layout, Padding
 from convgen.spec.quant import Rounding
@@ -75,30 +83,34 @@ def staged(spec: ConvSpec, depth: int) -> bool:
 
 
 def stage_of(spec: ConvSpec) -> Stage:
-    p = spec.padding
+    """The copy is padded where the image is; a transposed layer has no padding but holes."""
+    p = Padding() if spec.transposed else spec.padding
     assert spec.quant is not None
+    d = spec.d + p.front + p.back
     h, w = spec.h + p.top + p.bottom, spec.w + p.left + p.right
-    return Stage(h, w, spec.c, p.top, p.left, spec.quant.x_zero)
+    return Stage(d, h, w, spec.c, p.front, p.top, p.left, spec.quant.x_zero)
 
 
 def seen_through(spec: ConvSpec, stage: Stage) -> ConvSpec:
-    """What tiles see: the padded copy."""
-    return replace(spec, h=stage.h, w=stage.w, padding=Padding(), layout=Layout.NHWC)
+    """What tiles see: the padded copy, or that of a transposed layer's whole input."""
+    pads = spec.padding if spec.transposed else Padding()
+    return replace(
+        spec, d=stage.d, h=stage.h, w=stage.w, padding=pads, layout=Layout.NHWC,
+        x_pixel=0, y_pixel=0,
+    )  # fmt: skip
 
 
 def stored_as(view: View, spec: ConvSpec) -> View:
     """The same walk, its outputs where the layer itself has them."""
     outer = view_of(spec)
     return replace(
-        view, y_image=outer.y_image, y_row=outer.y_row, y_pixel=outer.y_pixel,
-        y_channel=outer.y_channel, y_group=outer.y_group,
+        view, y_image=outer.y_image, y_plane=outer.y_plane, y_row=outer.y_row,
+        y_pixel=outer.y_pixel, y_channel=outer.y_channel, y_group=outer.y_group,
     )  # fmt: skip
 
 
 def direct_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """Dense and grouped layers. Raises ScheduleError where the tile does not fit."""
-    from convgen.kernels.direct.lowering import walk
-
     isa = isa_of(spec, schedule, target)
     _check(isa, schedule, most_pixels(isa, schedule.vectors))
     stage = stage_of(spec) if staged(spec, isa.depth) else None
@@ -108,10 +120,12 @@ def direct_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPla
         view, areas = stored_as(view_of(seen), spec), peel(seen)
     else:
         view, areas = walk(spec, schedule)
-    flat = stage is not None and spec.groups == 1 and spec.dw == 1
+    # In a padded copy every output meets every tap.
+    whole = stage is not None and not spec.transposed
+    flat = whole and spec.groups == 1 and spec.dw == 1
     width = spec.kw * spec.icg if flat else spec.icg
     run = -(-width // isa.depth) * isa.depth
-    packing = _packing(spec, view, isa, run, flat, isa.depth, stage is not None)
+    packing = _packing(spec, view, isa, run, flat, isa.depth, whole)
     loops = _loops(spec, view, packing, any(not a.kh_taps for a in areas), stage is not None)
     return _plan(spec, seen, schedule, target, isa, view, areas, packing, loops, stage)
 
@@ -133,7 +147,8 @@ def depthwise_plan(
     seen = spec if stage is None else seen_through(spec, stage)
     if tall(spec, isa, view) and all(area.kh_taps for area in areas):
         return _tall_plan(spec, seen, schedule, target, isa, most, view, areas, stage)
-    packing = _packing(spec, view, isa, 1, False, 1, stage is not None)
+    whole = stage is not None and not spec.transposed
+    packing = _packing(spec, view, isa, 1, False, 1, whole)
     return _plan(spec, seen, schedule, target, isa, view, areas, packing, loops, stage, most)
 
 
@@ -144,9 +159,9 @@ def tall(spec: ConvSpec, isa: VectorIsa, view: View) -> bool:
 
 def tall_cycles(plan: KernelPlan, region: Region) -> float:
     """Of a tile whose inputs come four rows at a time: all its instructions share the core."""
-    spec, tile, area = plan.spec, region.tile, region.area
-    quads, patterns = quads_of(tile.h, area.kh_taps, spec.sh, spec.dh)
-    reach = {c * spec.sw + k * spec.dw for c in range(tile.w) for k in range(area.kw_taps)}
+    view, tile, area = plan.view, region.tile, region.area
+    quads, patterns = quads_of(tile.h, area.kh_taps, view.sh, view.dh)
+    reach = {c * view.sw + k * view.dw for c in range(tile.w) for k in range(area.kw_taps)}
     products = sum(len(quad.uses) for quad in quads) * tile.w * area.kw_taps
     alone = tile.pixels % 4 if tile.full and "narrow4" in plan.body.operations else tile.pixels
     weights = len(patterns) * area.kw_taps
@@ -167,7 +182,8 @@ def _tall_plan(
     stage: Stage | None,
 ) -> KernelPlan:
     """Weights are packed in the patterns that tiles meet; a region's first tap says which."""
-    packing = _packing(spec, view, isa, 4, False, 4, stage is not None)
+    whole = stage is not None and not spec.transposed
+    packing = _packing(spec, view, isa, 4, False, 4, whole)
     places = replace(packing_of(spec, view, isa.lanes), ic=4)
     regions = regions_of(
         seen, view, places, schedule, areas, isa, lambda isa, vectors: most, small=MOST_OUTPUTS
@@ -176,13 +192,14 @@ def _tall_plan(
     placed = []
     for region in regions:
         area = region.area
-        _, wanted = quads_of(region.tile.h, area.kh_taps, spec.sh, spec.dh)
-        run = [tuple(k + area.kh if k >= 0 else k for k in pattern) for pattern in wanted]
+        _, kh, kw = area.packed
+        _, wanted = quads_of(region.tile.h, area.kh_taps, view.sh, view.dh)
+        run = [tuple(k + kh if k >= 0 else k for k in pattern) for pattern in wanted]
         starts = range(len(patterns) - len(run) + 1)
         at = next((i for i in starts if patterns[i : i + len(run)] == run), len(patterns))
         if at == len(patterns):
             patterns += run  # type: ignore[arg-type]
-        placed.append(replace(region, w0=(at * spec.kw + area.kw) * 4 * isa.lanes))
+        placed.append(replace(region, w0=(at * spec.kw + kw) * 4 * isa.lanes))
     packing = replace(
         packing, runs=len(patterns) * spec.kw, patterns=tuple(patterns), taps=spec.kh * spec.kw
     )
@@ -209,7 +226,8 @@ def _packing(
 ) -> DotPacking:
     assert spec.quant is not None
     zero = spec.quant.x_zero + (isa.offset if depth > 1 else 0)
-    runs = spec.kh if flat else spec.kh * spec.kw
+    rows = spec.kd * spec.kh
+    runs = rows if flat else rows * spec.kw
     return DotPacking(
         isa.lanes, depth, view.groups, view.oc, runs, run, flat, zero,
         summed=zero != 0 and not whole,
@@ -223,16 +241,14 @@ def _loops(
     lanes, run, depth = packing.lanes, packing.run, packing.depth
     steps, step = run // depth, depth * lanes
     row = run * lanes if packing.flat else spec.kw * run * lanes
-    loops = []
-    if spec.kh > 1 or some_empty:
-        loops.append(Loop("kh", "kh_taps", spec.dh * view.x_row, row))
+    loops = outer_loops(spec, view, row, some_empty)
     if packing.flat:
         return (*loops, Loop("k", str(steps), depth, step)) if steps > 1 else tuple(loops)
-    if spec.kw > 1 and spec.groups == 1 and spec.dw == 1 and not whole:
+    if runs_on(spec, view, run) and not whole:
         count = f"kw_taps * {steps}" if steps > 1 else "kw_taps"
         return (*loops, Loop("k", count, depth, step))
     if spec.kw > 1:
-        loops.append(Loop("kw", "kw_taps", spec.dw * view.x_pixel, run * lanes))
+        loops.append(Loop("kw", "kw_taps", view.dw * view.x_pixel, run * lanes))
     if steps > 1:
         loops.append(Loop("k", str(steps), depth, step))
     return tuple(loops)

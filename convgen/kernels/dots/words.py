@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
 from convgen.ctext.activations import float_literal
-from convgen.ctext.body import BodyText, common, plus, times
+from convgen.ctext.body import BodyText, common, plane_of, plus, times, weight_at
 from convgen.kernels.dots.body import DotBody, DotPacking
 from convgen.kernels.dots.lowering import Scaling, scaling
-from convgen.kernels.lanewise.words import WindowText, batched, lanewise_text
 from convgen.kernels.scalar.words import RequantText, requant_text
+from convgen.kernels.tiled.slides import WindowText, batched, lanewise_text
 from convgen.kernels.tiled.tile import TileText, loop_text, tap_params, tile_text
 from convgen.plan.kernel import KernelPlan, Region, Tile
 from convgen.spec.elements import ELEMENTS, arrays_of
 from convgen.spec.model import ConvSpec, Layout
 from convgen.spec.quant import Requantization, Rounding
 from convgen.spec.requantize import input_reach, requantization
+from convgen.spec.strides import x_strides, y_strides
 
 T = TypeVar("T")
 # How vectors scale sums, and the types and names of the numbers that it takes, one of each a lane.
@@ -53,7 +53,6 @@ class DotText(BodyText):
     x_unit: str
     y_unit: str
     block: str
-    first_tap: str
     kind: str
     how: Scaling
     requant: RequantText
@@ -109,7 +108,6 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
         **_units(plan, images),
         block=(f"{times('group', packed.blocks)} + " if groups > 1 else "")
         + f"oc / {packed.lanes}",
-        first_tap=f"a->kh * {spec.kw} + a->kw",
         kind=kind,
         how=how,
         requant=requant,
@@ -134,9 +132,11 @@ def _units(plan: KernelPlan, images: int) -> dict[str, Any]:
         "images": images,
         "x_unit": (f" + {times('image', view.x_image)}" if images > 1 else "")
         + (f" + {times('group', view.x_group)}" if groups > 1 else "")
+        + plane_of(plan.spec, view.sd * view.x_plane)
         + (" + oc" if view.x_lane else ""),
         "y_unit": (f" + {times('image', view.y_image)}" if images > 1 else "")
         + (f" + {times('group', view.y_group)}" if groups > 1 else "")
+        + plane_of(plan.spec, view.y_plane)
         + f" + {times('oc', view.y_channel)}",
     }
 
@@ -251,12 +251,15 @@ def _stage(spec: ConvSpec, body: DotBody) -> SimpleNamespace | None:
     stage = body.stage
     if stage is None:
         return None
+    x, y = x_strides(spec), y_strides(spec)
+    row = stage.w * stage.c
     return SimpleNamespace(
-        **vars(stage), bytes=stage.bytes, row=stage.w * stage.c, image=spec.h * spec.w * spec.c,
-        batch=spec.batch, y_image=math.prod(spec.y_shape[1:]),
-        at=(stage.top * stage.w + stage.left) * stage.c, ih=spec.h, iw=spec.w,
-        planes=spec.layout is not Layout.NHWC,
-        padded=(stage.h, stage.w) != (spec.h, spec.w),
+        **vars(stage), bytes=stage.bytes, row=row, plane=stage.h * row, image=x.image,
+        batch=spec.batch, y_image=y.image,
+        at=((stage.front * stage.h + stage.top) * stage.w + stage.left) * stage.c,
+        id=spec.d, ih=spec.h, iw=spec.w, x=x,
+        planes=spec.layout is not Layout.NHWC, close=x.pixel == spec.c,
+        padded=(stage.d, stage.h, stage.w) != (spec.d, spec.h, spec.w),
     )  # fmt: skip
 
 
@@ -264,12 +267,9 @@ def _caller_weights(plan: KernelPlan) -> SimpleNamespace:
     """Where <name>_pack finds a weight, and where in its run it goes."""
     p, packed = plan.packing, plan.sections
     assert isinstance(packed, DotPacking)
-    at = " + ".join(
-        times(var, step)
-        for var, step in (("kh", p.w_kh), ("kw", p.w_kw), ("ic", p.w_ic), ("channel", p.w_oc))
-    )
     if packed.flat:
         run, k = "kh", f"{times('kw', p.ic)} + ic" if p.ic > 1 else "kw"
     else:
         run, k = f"{times('kh', p.kw)} + kw", "ic"
+    at = weight_at(plan.spec, p, "kh", "kw", "channel")
     return SimpleNamespace(at=at, run=run, k=k, kh=p.kh, kw=p.kw, ic=p.ic)

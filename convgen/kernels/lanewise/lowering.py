@@ -15,10 +15,11 @@ from convgen.errors import ScheduleError
 from convgen.kernels.dots import lowering as dots
 from convgen.kernels.dots.body import DotPacking
 from convgen.kernels.face import Cost, isas_of, view_of
-from convgen.kernels.tiled.lowering import check_lanes, packing_of, peel, tiled_plan
+from convgen.kernels.tiled.lowering import check_lanes, outer_loops, packing_of, tiled_plan
 from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, Region, Tile, View
+from convgen.plan.problem import peel
 from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import ConvSpec, Layout
 from convgen.spec.schedule import Family, Schedule
@@ -55,6 +56,8 @@ class Lanewise:
             and spec.icg == spec.ocg
             and spec.icg in self.sizes
             and (spec.layout is Layout.NHWC or spec.quantized)
+            # Weights of transposed groups lie apart: no one stride finds those of every channel.
+            and (spec.icg == 1 or not spec.transposed)
         )
 
     def candidates(self, spec: ConvSpec, target: Target) -> Iterator[Schedule]:
@@ -81,7 +84,7 @@ class Lanewise:
     def _windowed(self, spec: ConvSpec, isa: VectorIsa) -> Iterator[Schedule]:
         """Tiles whose accumulators in flight, with the weights, fit the registers."""
         taps = spec.kh * spec.kw
-        alive = -(-((spec.kw - 1) * spec.dw + 1) // spec.sw)
+        alive = -(-spec.axes[2].extent // spec.sw)
         free = isa.registers - 2 - min(taps, isa.registers // 2)
         for height in range(1, min(spec.oh, max(1, free // alive), 8) + 1):
             most = max(1, min(spec.ow, _MOST_PRODUCTS // (height * taps), 16))
@@ -131,8 +134,7 @@ class Lanewise:
         cycles = 0.0
         for region in plan.regions:
             work = _window_cycles if region.tile.tap_rows else _row_cycles
-            tiles = region.col_tiles * region.row_tiles * region.blocks
-            cycles += tiles * work(plan, region)
+            cycles += region.tiles * work(plan, region)
         return Cost(cycles * spec.batch, "loads" if spec.icg == 1 else "FMA")
 
     def _carries(self, isa: VectorIsa, spec: ConvSpec) -> bool:
@@ -153,7 +155,7 @@ def _slides(spec: ConvSpec, vectors: int) -> bool:
 
 def _windows(spec: ConvSpec, isa: VectorIsa, vectors: int) -> bool:
     """Whether whole windows are unrolled: depthwise, few taps, one vector at a time."""
-    few = spec.kh * spec.kw <= _MOST_WINDOW
+    few = spec.kh * spec.kw <= _MOST_WINDOW and spec.kd == 1
     return spec.icg == 1 and few and vectors == 1 and isa.lanes > 1
 
 
@@ -182,7 +184,7 @@ def _row_cycles(plan: KernelPlan, region: Region) -> float:
     products = tile.pixels * tile.vectors * area.kw_taps * spec.icg
     columns = tile.pixels * area.kw_taps
     if tile.taps:
-        columns = (tile.w - 1) * spec.sw + (tile.taps - 1) * spec.dw + 1
+        columns = (tile.w - 1) * plan.view.sw + (tile.taps - 1) * plan.view.dw + 1
     inputs = columns * tile.vectors
     spreads = inputs * (spec.icg if spec.icg > 1 else 0)
     weights = area.kw_taps * spec.icg * tile.vectors
@@ -192,17 +194,18 @@ def _row_cycles(plan: KernelPlan, region: Region) -> float:
     seen = min(1.0, area.kh_taps * products / (_AHEAD * target.issue))
     chain = seen * area.kw_taps * spec.icg * target.fma_latency
     lines = max(_reread(plan, region), _evicted(plan, region))
-    core = max(area.kh_taps * max(row, chain), lines)
+    lines_of_taps = area.kd_taps * area.kh_taps
+    core = max(lines_of_taps * max(row, chain), lines)
     if spec.quantized:
-        core += dots.END * tile.pixels * tile.vectors + 0.25 * area.kh_taps * inputs  # widened
+        core += dots.END * tile.pixels * tile.vectors + 0.25 * lines_of_taps * inputs  # widened
     return core + 20 + 0.2 * tile.pixels * tile.vectors + _fetching(plan, region, _FAR_ROWS)
 
 
 def _inputs(plan: KernelPlan, region: Region) -> int:
     """Pixels that the windows of a tile lie on, those between its rows and columns included."""
-    spec, tile, area = plan.spec, region.tile, region.area
-    rows = (tile.h - 1) * spec.sh + (area.kh_taps - 1) * spec.dh + 1
-    columns = (tile.w - 1) * spec.sw + (area.kw_taps - 1) * spec.dw + 1
+    view, tile, area = plan.view, region.tile, region.area
+    rows = (tile.h - 1) * view.sh + (area.kh_taps - 1) * view.dh + 1
+    columns = (tile.w - 1) * view.sw + (area.kw_taps - 1) * view.dw + 1
     return max(0, rows) * max(0, columns)
 
 
@@ -237,9 +240,10 @@ def _evicted(plan: KernelPlan, region: Region) -> float:
 def _reread(plan: KernelPlan, region: Region) -> float:
     """Cycles for the inputs of a tile that the row of tiles above it met too, when the first cache
     does not hold them until then: all of them once they are half as many again as it holds."""
-    spec, tile, area = plan.spec, region.tile, region.area
-    rows = (tile.h - 1) * spec.sh + (area.kh_taps - 1) * spec.dh + 1
-    columns = min(spec.w, (spec.ow - 1) * spec.sw + (spec.kw - 1) * spec.dw + 1)
+    view, tile, area = plan.view, region.tile, region.area
+    rows = (tile.h - 1) * view.sh + (area.kh_taps - 1) * view.dh + 1
+    side = area.sides[-1]
+    columns = min(side.size, (side.out - 1) * view.sw + (side.taps - 1) * view.dw + 1)
     over = rows * columns / _room(plan, plan.target.l1, _PAGE) - 1
     gone = min(1.0, max(0.0, 2 * over))
     lines = max(1.0, _item(plan) * tile.lanes * tile.vectors / _LINE)
@@ -274,16 +278,15 @@ def _most_pixels(spec: ConvSpec, isa: VectorIsa, vectors: int) -> int:
 def _walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
     """Channels count over all groups; full rows of taps are unrolled where they are short."""
     view = replace(view_of(spec), groups=1, oc=spec.oc, x_lane=1)
-    windows = spec.icg == 1 and spec.kh * spec.kw <= _MOST_WINDOW and schedule.vectors == 1
+    few = spec.kh * spec.kw <= _MOST_WINDOW and spec.kd == 1
+    windows = spec.icg == 1 and few and schedule.vectors == 1
     unrolled = spec.kw if _slides(spec, schedule.vectors) else 0
     return replace(view, unrolled=unrolled, windows=windows), peel(spec)
 
 
 def _reduce(spec: ConvSpec, view: View, packing: Packing, some_empty: bool) -> tuple[Loop, ...]:
     step = packing.ic * packing.lanes
-    loops = []
-    if spec.kh > 1 or some_empty:
-        loops.append(Loop("kh", "kh_taps", spec.dh * view.x_row, spec.kw * step))
+    loops = outer_loops(spec, view, spec.kw * step, some_empty)
     if spec.kw > 1:
-        loops.append(Loop("kw", "kw_taps", spec.dw * view.x_pixel, step))
+        loops.append(Loop("kw", "kw_taps", view.dw * view.x_pixel, step))
     return tuple(loops)

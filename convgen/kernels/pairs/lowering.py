@@ -9,13 +9,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from convgen.kernels.pairs.body import PairedBody
 from convgen.kernels.tiled.lowering import (
     check_pixels,
     most_pixels,
     operations_of,
+    outer_loops,
     packing_of,
     plain_schedule,
     regions_of,
+    runs_on,
 )
 from convgen.plan.kernel import Body, KernelPlan, Loop, Packing, Rectangle, Rest, View
 from convgen.spec.model import Accuracy, ConvSpec, DType
@@ -60,7 +63,7 @@ def paired_plan(
         operations = operations_of(spec, view, regions, isa)
         if rest is not None and isa.has("single"):
             operations = tuple(sorted((*operations, "single")))
-        return Body(isa, how.family, regions, tuple(loops), operations, rest)
+        return PairedBody(isa, how.family, regions, tuple(loops), operations, rest)
 
     plain = body(PLAIN_BF16, plain_schedule(schedule, isa.lanes), (*loops, _EACH))
     bodies = (body(isa, schedule, loops), plain)
@@ -70,14 +73,12 @@ def paired_plan(
 def _reduce(spec: ConvSpec, view: View, packing: Packing, some_empty: bool) -> tuple[Loop, ...]:
     """Over rows of taps, and the pairs of a row: one run of memory but for groups or dilation."""
     step, pairs = packing.row, packing.ic // SIDE
-    loops = []
-    if spec.kh > 1 or some_empty:
-        loops.append(Loop("kh", "kh_taps", spec.dh * view.x_row, spec.kw * packing.tap))
-    if spec.kw > 1 and spec.groups == 1 and spec.dw == 1 and packing.ic % SIDE == 0:
+    loops = outer_loops(spec, view, spec.kw * packing.tap, some_empty)
+    if runs_on(spec, view, packing.ic) and packing.ic % SIDE == 0:
         count = f"kw_taps * {pairs}" if pairs > 1 else "kw_taps"
         return (*loops, Loop("k", count, SIDE, step))
     if spec.kw > 1:
-        loops.append(Loop("kw", "kw_taps", spec.dw * view.x_pixel, packing.tap))
+        loops.append(Loop("kw", "kw_taps", view.dw * view.x_pixel, packing.tap))
     if pairs > 1:
         loops.append(Loop("k", str(pairs), SIDE, step))
     return tuple(loops)

@@ -34,6 +34,11 @@ class PlanarTile:
     def pixels(self) -> int:
         return self.stored
 
+    @property
+    def multiply_adds(self) -> int:
+        """Written out in the C of this tile."""
+        return len(self.vectors) * self.channels
+
 
 @dataclass(frozen=True)
 class Run:
@@ -118,6 +123,19 @@ class PlanarBody:
         """Channels of the tiles that a group of ``oc`` is cut into."""
         whole, rest = divmod(oc, self.channels)
         return (*((self.channels,) if whole else ()), *((rest,) if rest else ()))
+
+    @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
+    def table_in(self) -> str:
+        return "body"
+
+    @property
+    def tiling(self) -> None:
+        """Each output stands for itself."""
+        return None
 
     @property
     def tiles(self) -> tuple[PlanarTile, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from convgen.errors import ScheduleError
-from convgen.kernels.face import Cost, activation_operations, view_of
+from convgen.kernels.face import Cost, activation_operations, flat_2d, view_of
 from convgen.kernels.planar.body import PlanarBody, Run, Segment, Split, Strip
 from convgen.kernels.planar.shuffle import interleaved, picks_per_vector, taken_apart
 from convgen.kernels.tiled.lowering import check_lanes, packing_of
@@ -34,6 +34,7 @@ _MOST_SIZE = 1 << 20  # elements of a band's planes
 def fits(spec: ConvSpec) -> bool:
     return (
         spec.dtype is DType.FLOAT32
+        and flat_2d(spec)
         and spec.oc <= _MOST_CHANNELS
         and spec.kh * spec.kw * spec.icg <= _MOST_STEPS
         and _row_pitch(spec, 1) * _in_rows(spec, 1) <= _MOST_SIZE

@@ -32,6 +32,11 @@ class PlanesTile:
         """Of one channel."""
         return self.rows * len(self.places)
 
+    @property
+    def multiply_adds(self) -> int:
+        """Written out in the C of this tile."""
+        return self.vectors * self.channels
+
 
 @dataclass(frozen=True)
 class Columns:
@@ -83,6 +88,19 @@ class PlanesBody:
     taps: tuple[int, ...]
     inner: int
     windows: bool
+
+    @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
+    def table_in(self) -> str:
+        return "body"
+
+    @property
+    def tiling(self) -> None:
+        """Each output stands for itself."""
+        return None
 
     @property
     def tiles(self) -> tuple[PlanesTile, ...]:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convgen.errors import ScheduleError
-from convgen.kernels.face import Cost, activation_operations, isas_of, view_of
+from convgen.kernels.face import Cost, activation_operations, flat_2d, isas_of, view_of
 from convgen.kernels.planes.body import Columns, PlanesBody
 from convgen.kernels.tiled.lowering import check_lanes, packing_of
 from convgen.plan.kernel import KernelPlan, Packing
@@ -36,6 +36,7 @@ _BLOCKS = 4  # of channels that read a pixel: from here on a copy of a tile's pi
 def fits(spec: ConvSpec) -> bool:
     return (
         spec.layout is Layout.NCHW
+        and flat_2d(spec)
         and not spec.quantized
         and spec.kh * spec.kw <= _MOST_TAPS
         and _staged_row(spec, 16)[0] * _rows_under(spec, 1) <= _MOST_ROW

@@ -264,9 +264,7 @@ def _window(plan: KernelPlan, body: PlanesBody, tile: PlanesTile) -> list[Simple
     return steps
 
 
-def _strip(
-    body: PlanesBody, channels: int, names: dict[PlanesTile, str]
-) -> SimpleNamespace:
+def _strip(body: PlanesBody, channels: int, names: dict[PlanesTile, str]) -> SimpleNamespace:
     runs, before = [], 0
     for columns in body.columns:
         first, more = columns.first, ""

@@ -15,6 +15,11 @@ class ReductionTile:
     channels: int
     pixels: int = 1
 
+    @property
+    def multiply_adds(self) -> int:
+        """Written out in the C of this tile."""
+        return self.channels
+
 
 @dataclass(frozen=True)
 class ReductionBody:
@@ -33,6 +38,19 @@ class ReductionBody:
     run: int
     joined: bool
     whole: bool
+
+    @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
+    def table_in(self) -> str:
+        return "body"
+
+    @property
+    def tiling(self) -> None:
+        """Each output stands for itself."""
+        return None
 
     @property
     def tiles(self) -> tuple[ReductionTile, ...]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convgen.errors import ScheduleError
-from convgen.kernels.face import Cost, activation_operations, isas_of, view_of
+from convgen.kernels.face import Cost, activation_operations, flat_2d, isas_of, view_of
 from convgen.kernels.reduction.body import ReductionBody
 from convgen.kernels.tiled.lowering import check_lanes, packing_of
 from convgen.plan.kernel import KernelPlan, Packing
@@ -25,7 +25,8 @@ _MOST_OUTPUTS = 1 << 16  # beyond them pixels or channels fill vectors in other 
 
 def fits(spec: ConvSpec) -> bool:
     few = spec.batch * spec.oh * spec.ow * spec.oc <= _MOST_OUTPUTS
-    return few and not spec.quantized and (spec.layout is Layout.NHWC or whole(spec))
+    runs = spec.layout is Layout.NHWC or whole(spec)
+    return few and runs and flat_2d(spec) and not spec.quantized
 
 
 def whole(spec: ConvSpec) -> bool:

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from convgen.ctext.activations import float_literal
-from convgen.ctext.body import plus, times
+from convgen.ctext.body import plane_of, plus, times, weight_at
 from convgen.kernels.core.lowering import serves
 from convgen.kernels.core.words import StepText, step_sum_zero, step_text
 from convgen.kernels.tiled.tile import TileText, counted, loop_text, tap_params, tile_text
@@ -155,20 +155,14 @@ def scalar_text(plan: KernelPlan, body: Body) -> ScalarText:
         bias_step=" * 4",
         weights_at=f"{4 * spec.oc}",
         x_unit=(f" + {times('image', view.x_image)}" if images > 1 else "")
-        + (f" + {times('group', view.x_group)}" if groups > 1 else ""),
+        + (f" + {times('group', view.x_group)}" if groups > 1 else "")
+        + plane_of(spec, view.sd * view.x_plane),
         y_unit=(f" + {times('image', view.y_image)}" if images > 1 else "")
         + (f" + {times('group', view.y_group)}" if groups > 1 else "")
+        + plane_of(spec, view.y_plane)
         + f" + {times('oc', view.y_channel)}",
         packed_words=f"First every bias, then each filter's {depth} weights in the order of taps.",
-        w_tap=" + ".join(
-            times(var, step)
-            for var, step in (
-                ("kh", plan.packing.w_kh),
-                ("kw", plan.packing.w_kw),
-                ("ic", plan.packing.w_ic),
-                ("oc", plan.packing.w_oc),
-            )
-        ),
+        w_tap=weight_at(spec, plan.packing, "kh", "kw", "oc"),
         packed_tap=f"{times('oc', depth)} + {times(f'({rows} + kw)', plan.packing.ic)} + ic",
     )
 

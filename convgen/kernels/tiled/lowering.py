@@ -8,7 +8,7 @@ from functools import lru_cache
 
 from convgen.errors import ScheduleError
 from convgen.kernels.face import activation_operations, isas_of
-from convgen.plan.cover import Piece, cover, rectangles, stretches
+from convgen.plan.cover import Piece, cover
 from convgen.plan.kernel import (
     Body,
     KernelPlan,
@@ -19,8 +19,10 @@ from convgen.plan.kernel import (
     Tile,
     View,
 )
-from convgen.spec.model import ConvSpec, DType, WeightLayout
+from convgen.plan.problem import tap_order
+from convgen.spec.model import ConvSpec, DType
 from convgen.spec.schedule import Schedule
+from convgen.spec.strides import w_strides
 from convgen.target import Target, VectorIsa
 
 Walk = Callable[[ConvSpec, Schedule], tuple[View, list[Rectangle]]]
@@ -129,14 +131,6 @@ def check_blocks(packing: Packing, schedule: Schedule) -> None:
         )
 
 
-def peel(spec: ConvSpec) -> list[Rectangle]:
-    """The output cut into rectangles whose windows all meet the same taps: borders peeled."""
-    p = spec.padding
-    rows = stretches(spec.h, spec.oh, p.top, spec.kh, spec.dh, spec.sh)
-    cols = stretches(spec.w, spec.ow, p.left, spec.kw, spec.dw, spec.sw)
-    return rectangles(rows, cols)
-
-
 def channel_runs(oc: int, lanes: int, vectors: int) -> list[tuple[int, int, int, int]]:
     """Cut a group's channels into (first channel, blocks, vectors, tail) runs of equal blocks."""
     width = lanes * vectors
@@ -196,18 +190,38 @@ def _unrolled(view: View, area: Rectangle, height: int, width: int) -> tuple[int
 
 def packing_of(spec: ConvSpec, view: View, lanes: int) -> Packing:
     """Packed order for vectors of ``lanes`` channels; strides are those of the spec's weights."""
-    kh, kw, icg, oc = spec.kh, spec.kw, spec.icg, spec.oc
-    match spec.weight_layout:
-        case WeightLayout.HWIO:
-            w_kh, w_kw, w_ic, w_oc = kw * icg * oc, icg * oc, oc, 1
-        case WeightLayout.OIHW:
-            w_kh, w_kw, w_ic, w_oc = kw, 1, kh * kw, icg * kh * kw
-        case WeightLayout.OHWI:
-            w_kh, w_kw, w_ic, w_oc = kw * icg, icg, 1, kh * kw * icg
+    w, (rows, columns) = w_strides(spec), tap_order(spec)
+    # Where a view takes all groups for one, its channels are the groups' only ones.
+    w_oc = w.group if view.groups < spec.groups and spec.transposed else w.oc
     return Packing(
-        lanes=lanes, groups=view.groups, oc=view.oc, kh=kh, kw=kw, ic=view.ic,
-        w_kh=w_kh, w_kw=w_kw, w_ic=w_ic, w_oc=w_oc,
+        lanes=lanes, groups=view.groups, oc=view.oc, kh=spec.kd * spec.kh, kw=spec.kw, ic=view.ic,
+        w_kh=w.kh, w_kw=w.kw, w_ic=w.ic, w_oc=w_oc, w_group=w.group, rows=rows, columns=columns,
     )  # fmt: skip
+
+
+def outer_loops(spec: ConvSpec, view: View, row: int, some_empty: bool) -> list[Loop]:
+    """The reduction's loops over planes and rows of taps; ``row``: packed numbers of a row of taps.
+
+    ``some_empty``: there are outputs without any tap, so even one row of taps needs a counted loop.
+    """
+    loops = []
+    if spec.kd > 1:
+        loops.append(Loop("kd", "kd_taps", view.dd * view.x_plane, spec.kh * row))
+    if spec.kh > 1 or some_empty:
+        loops.append(Loop("kh", "kh_taps", view.dh * view.x_row, row))
+    return loops
+
+
+def runs_on(spec: ConvSpec, view: View, run: int) -> bool:
+    """Whether a row of taps is one run of memory, in x as among the packed weights: ``run`` inputs
+    of each tap lie side by side, and the next tap's behind them."""
+    return (
+        spec.kw > 1
+        and spec.groups == 1
+        and view.dw == 1
+        and view.x_channel == 1
+        and view.x_pixel == run
+    )
 
 
 def operations_of(
@@ -261,18 +275,23 @@ def _region(
     oc: int,
     blocks: int,
 ) -> Region:
-    taps = area.kh_taps * area.kw_taps
-    ih = area.oh * spec.sh - spec.padding.top + area.kh * spec.dh
-    iw = area.ow * spec.sw - spec.padding.left + area.kw * spec.dw
+    taps = area.kd_taps * area.kh_taps * area.kw_taps
+    depth, height, width = area.sides
+    kd, kh, kw = area.packed
+    first = depth.input(area.od, area.kd) * view.x_plane
+    first += height.input(area.oh, area.kh) * view.x_row
+    first += width.input(area.ow, area.kw) * view.x_pixel
+    y_steps = (view.y_plane, view.y_row, view.y_pixel)
+    origins = [s.origin * (y // s.every) for s, y in zip(area.sides, y_steps, strict=True)]
     return Region(
         tile=tile,
         area=area,
         oc=oc,
         blocks=blocks,
         # Without taps nothing is read: the pointer stays on the array's first element.
-        x0=ih * view.x_row + iw * view.x_pixel if taps else 0,
-        x_row=tile.h * spec.sh * view.x_row if taps else 0,
-        x_col=tile.w * spec.sw * view.x_pixel if taps else 0,
-        w0=(area.kh * packing.kw + area.kw) * packing.tap,
-        y0=area.oh * view.y_row + area.ow * view.y_pixel,
+        x0=first if taps else 0,
+        x_row=tile.h * view.sh * view.x_row if taps else 0,
+        x_col=tile.w * view.sw * view.x_pixel if taps else 0,
+        w0=((kd * spec.kh + kh) * packing.kw + kw) * packing.tap,
+        y0=area.od * view.y_plane + area.oh * view.y_row + area.ow * view.y_pixel + sum(origins),
     )

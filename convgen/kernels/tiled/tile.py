@@ -68,7 +68,7 @@ def loop_text(loops: tuple[Loop, ...]) -> dict[str, Any]:
 
 
 def counted(loops: tuple[Loop, ...]) -> list[str]:
-    names = ("kh_taps", "kw_taps")
+    names = ("kd_taps", "kh_taps", "kw_taps")
     return [name for name in names if any(x.count.startswith(name) for x in loops)]
 
 
@@ -81,7 +81,7 @@ def tap_args(loops: tuple[Loop, ...]) -> str:
 
 
 def tile_text(plan: KernelPlan, body: Body, tile: Tile) -> TileText:
-    spec, view = plan.spec, plan.view
+    view = plan.view
     stored = "1 channel" if tile.channels == 1 else f"{tile.channels} channels"
     shape = f"{tile.h}x{tile.w} pixels" if tile.pixels > 1 else "1 pixel"
     accumulators = tile.pixels * tile.vectors
@@ -89,7 +89,7 @@ def tile_text(plan: KernelPlan, body: Body, tile: Tile) -> TileText:
     pixels, v = [], body.isa.prefix
     for index in range(tile.pixels):
         row, col = tile.pixel(index)
-        x = row * spec.sh * view.x_row + col * spec.sw * view.x_pixel
+        x = row * view.sh * view.x_row + col * view.sw * view.x_pixel
         y = row * view.y_row + col * view.y_pixel
         read = f"{v}_set1(s[{x}])"
         for name in ("repeat", "pair"):

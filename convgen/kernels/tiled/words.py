@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from convgen.ctext.body import BodyText, block_of, common, times
-from convgen.kernels.lanewise.words import lanewise_text
+from convgen.ctext.body import BodyText, block_of, common, plane_of, times
+from convgen.kernels.tiled.slides import lanewise_text
 from convgen.kernels.tiled.tile import TileText, loop_text, rest_text, tap_params, tile_text
 from convgen.plan.kernel import Body, KernelPlan, Packing, Region
 
@@ -60,11 +60,13 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
         unit_factor=f"{groups * images} * " if groups * images > 1 else "",
         x_unit=(f" + {times('image', view.x_image)}" if images > 1 else "")
         + (f" + {times('group', view.x_group)}" if groups > 1 else "")
+        + plane_of(plan.spec, view.sd * view.x_plane)
         + _lane_offset(plan, body),
         b_unit=(f"group * {packing.group_stride} + " if groups > 1 else "")
         + _block(packing, isa.lanes),
         y_unit=(f" + {times('image', view.y_image)}" if images > 1 else "")
         + (f" + {times('group', view.y_group)}" if groups > 1 else "")
+        + plane_of(plan.spec, view.y_plane)
         + f" + {times('oc', view.y_channel)}",
     )
 

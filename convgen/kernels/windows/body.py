@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convgen.plan.kernel import Body
+from convgen.spec.model import ConvSpec
 from convgen.target.arm.windows import WindowKernel
 
 
@@ -46,6 +47,16 @@ class WindowPacking:
         """The first filter of a block."""
         return min(block * self.filters, self.oc - self.filters)
 
+    @property
+    def biases(self) -> int:
+        """None stands as it is: each is less by what the zero point adds."""
+        return 0
+
+    def rounds(self, spec: ConvSpec) -> frozenset[int]:
+        """Those over the list of the taps that a window meets."""
+        far = spec.c * (spec.h * spec.w - 1)
+        return frozenset({self.taps, self.filters * (self.taps - 1), far})
+
     def size(self, filters: int, depth: int) -> int:
         """Bytes of all; the arguments are those of ``Sections.size``."""
         return self.weights_at + self.groups * self.blocks * self.block_stride
@@ -62,3 +73,11 @@ class WindowBody(Body):
     direct: bool
     staged: bool
     scratch: int
+
+    @property
+    def wraps(self) -> bool:
+        return True
+
+    @property
+    def table_in(self) -> str:
+        return "run_part"

@@ -11,10 +11,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convgen.errors import ScheduleError
-from convgen.kernels.face import Cost, is_depthwise, view_of
+from convgen.kernels.face import Cost, flat_2d, is_depthwise, view_of
 from convgen.kernels.tiled.lowering import packing_of
 from convgen.kernels.windows.body import WindowBody, WindowPacking
 from convgen.plan.kernel import KernelPlan, Rectangle, Region, Tile
+from convgen.plan.problem import problems_of
 from convgen.spec.model import ConvSpec, DType, Layout, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target
@@ -30,6 +31,8 @@ _OUTPUT, _BLOCK, _WINDOW, _ROW = 6, 14, 30, 12
 def serves(spec: ConvSpec, target: Target) -> bool:
     """NHWC layers whose weights count from 0, with filters enough for a tile."""
     if not spec.quantized or not target.windows or spec.layout is not Layout.NHWC:
+        return False
+    if not flat_2d(spec):
         return False
     assert spec.quant is not None
     return not any(spec.quant.weight.zero_point)
@@ -105,7 +108,9 @@ def _body(spec: ConvSpec, kernel: WindowKernel, packed: WindowPacking, pixels: i
     scratch = 0
     if not depthwise and not direct:
         scratch = pixels * packed.padded * kernel.item_size + packed.padded * staged
-    area = Rectangle(0, spec.oh, 0, spec.ow, 0, spec.kh, 0, spec.kw)
+    area = Rectangle(
+        0, spec.oh, 0, spec.ow, 0, spec.kh, 0, spec.kw, sides=problems_of(spec)[0].axes
+    )
     tile = Tile(1, 1 if depthwise else pixels, 1 if depthwise else packed.filters,
                 packed.filters if depthwise else 1, packed.filters if depthwise else 1)  # fmt: skip
     region = Region(tile, area, 0, packed.blocks, 0, 0, 0, 0, 0)

@@ -67,7 +67,8 @@ class WindowText:
 
 
 def window_text(plan: KernelPlan, body: WindowBody) -> WindowText:
-    spec, packed, kernel = plan.spec, plan.sections, body.kernel
+    spec, packed = plan.spec, plan.sections
+    kernel = replace(body.kernel, prefix=f"{spec.name}_{body.kernel.prefix}")
     assert isinstance(packed, WindowPacking)
     assert spec.quant is not None
     pixels, filters = plan.schedule.tile_w, packed.filters
@@ -154,7 +155,7 @@ def _names(
     scaled = ["scaled"] if requant.kind == "steps" and not ends else []
     if body.depthwise:
         taps = ["tap", *(["window"] if whole else [])]
-        return ["start", *taps, *(["out_lanes"] if ends else ["spill", *scaled])]
+        return ["number", "start", *taps, *(["out_lanes"] if ends else ["spill", *scaled])]
     names = ["number"]
     if not body.direct:
         names += ["take", *(["fill"] if _filled(spec, body) else [])]
@@ -163,9 +164,12 @@ def _names(
 
 
 def _of_simd(names: list[str], kernel: WindowKernel, spec: ConvSpec) -> list[str]:
-    """Less a tap that only whole windows would call, where those are one piece."""
+    """Less a tap that only whole windows would call, where those are one piece, and numbers that
+    start a lane."""
     idle = kernel.looped and "window" in names and spec.padding == Padding()
-    return [name for name in names if not (idle and name == "tap")]
+    left_out = {"tap"} if idle else set()
+    left_out |= {"number"} if "start" in names else set()
+    return [name for name in names if name not in left_out]
 
 
 def _filled(spec: ConvSpec, body: WindowBody) -> bool:

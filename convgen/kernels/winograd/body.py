@@ -14,6 +14,8 @@ from fractions import Fraction
 from functools import cache
 
 from convgen.plan.kernel import Tile
+from convgen.plan.leeway import Tiling
+from convgen.plan.range import Range
 from convgen.spec.schedule import Family
 from convgen.target import VectorIsa
 
@@ -171,6 +173,19 @@ class WinogradBody:
     band: int = 0
 
     @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
+    def table_in(self) -> str:
+        """Nowhere: places in the image are intervals that its tests cut to size."""
+        return ""
+
+    @property
+    def tiling(self) -> Tiling:
+        return Tiling(self.high.m, self.wide.m, self.error_factor, self.range)
+
+    @property
     def flat(self) -> bool:
         """Whether the filter has one row or one column: one pass makes a transform."""
         return IDENTITY in (self.high, self.wide)
@@ -196,6 +211,13 @@ class WinogradBody:
         """c_F, see ``ERROR_FACTORS``."""
         factors = FLAT_ERROR_FACTORS if self.flat else ERROR_FACTORS
         return factors[self.along.m, self.along.r]
+
+    @property
+    def range(self) -> Range:
+        """For which x, w and b no step overflows."""
+        from convgen.kernels.winograd.range import range_of
+
+        return range_of(self.high, self.wide)
 
     @property
     def tiles(self) -> tuple[Tile, ...]:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convgen.errors import ScheduleError
-from convgen.kernels.face import Cost, activation_operations, view_of
+from convgen.kernels.face import Cost, activation_operations, flat_2d, view_of
 from convgen.kernels.tiled.lowering import (
     PLAIN_TILE,
     check_blocks,
@@ -55,7 +55,8 @@ def fits(spec: ConvSpec) -> bool:
     phases = spec.dh == spec.dw and spec.padding.top % spec.dh == spec.padding.left % spec.dw == 0
     filled = spec.dh <= min(spec.h, spec.w, spec.oh, spec.ow)  # no phase without a pixel
     return (
-        (spec.kh, spec.kw) in _OUTPUTS
+        flat_2d(spec)
+        and (spec.kh, spec.kw) in _OUTPUTS
         and (spec.sh, spec.sw, spec.groups) == (1, 1, 1)
         and phases
         and filled

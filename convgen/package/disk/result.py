@@ -70,7 +70,7 @@ class BuildResult:
     target: str
     isa: str
     macs: int
-    output_shape: tuple[int, int, int, int]
+    output_shape: tuple[int, ...]
     notes: tuple[str, ...] = ()
     sqnr: Sqnr | None = None
     dtype: DType = DType.FLOAT32

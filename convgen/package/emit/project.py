@@ -11,6 +11,7 @@ from convgen.plan.kernel import KernelPlan
 from convgen.render import environment
 from convgen.render.head import story
 from convgen.spec.elements import Element, arrays_of
+from convgen.spec.layouts import image_letters, weight_letters
 from convgen.spec.model import ConvSpec
 
 PLATFORMIO_NAME = 50  # characters at most, lower-case letters, digits and single dashes
@@ -85,7 +86,10 @@ def project_files(text: ProjectText) -> dict[str, str]:
 
 
 def _sizes(spec: ConvSpec) -> str:
-    return f"{spec.h}x{spec.w}x{spec.c} to {spec.oh}x{spec.ow}x{spec.oc}"
+    axes = spec.axes[3 - spec.rank :]
+    image = "x".join(str(axis.size) for axis in axes)
+    out = "x".join(str(axis.out) for axis in axes)
+    return f"{image}x{spec.c} to {out}x{spec.oc}"
 
 
 def _figures(plan: KernelPlan, baked: bool) -> tuple[tuple[str, str], ...]:
@@ -97,9 +101,9 @@ def _figures(plan: KernelPlan, baked: bool) -> tuple[tuple[str, str], ...]:
 
     where = "constant, inside the C" if baked else f"written by `{spec.name}_pack`"
     return (
-        ("input x", array(spec.x_shape, spec.layout, of.x)),
-        ("output y", array(spec.y_shape, spec.layout, of.y)),
-        ("weights w", array(spec.w_shape, spec.weight_layout, of.w)),
+        ("input x", array(spec.x_shape, image_letters(spec), of.x)),
+        ("output y", array(spec.y_shape, image_letters(spec), of.y)),
+        ("weights w", array(spec.w_shape, weight_letters(spec), of.w)),
         ("packed weights", f"{plan.packed_bytes:,} bytes, {where}"),
         ("workspace", f"{plan.workspace_bytes:,} bytes for each running part"),
         ("multiply-adds", f"{spec.macs:,} a call"),

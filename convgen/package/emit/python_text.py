@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from convgen import __version__
-from convgen.kernels.winograd.body import WinogradBody
+from convgen.kernels import kind_of
 from convgen.plan.kernel import KernelPlan
 from convgen.render import environment
 from convgen.spec.elements import Element, arrays_of
+from convgen.spec.layouts import image_letters, weight_letters
 from convgen.spec.model import Act, Calibration, ConvSpec, InitWeights, Layer, WeightLayout
+from convgen.spec.ranks import SIDES
 from convgen.spec.requantize import input_reach
 from convgen.spec.resolved import quant_mapping, resolved_mapping
 
@@ -59,6 +62,7 @@ class PackageText:
     batch_any: bool
     input_shape: str
     image_shape: str
+    image_axes: int
     weight_shape: str
     bias_shape: str
     reach: int
@@ -100,7 +104,7 @@ def glue_files(plan: KernelPlan) -> dict[str, str]:
         x_bytes=_count(spec.x_shape) * arrays.x.size,
         y_bytes=_count(spec.y_shape) * arrays.y.size,
         batch_any=spec.batch_any,
-        strips=plan.body.strips if isinstance(plan.body, WinogradBody) else 0,
+        strips=kind_of(plan.body).strips(plan),
     )
     env = environment()
     return {
@@ -141,6 +145,7 @@ def package_text(layer: Layer, plan: KernelPlan, extension: str) -> PackageText:
         batch_any=spec.batch_any,
         input_shape=repr(x_shape),
         image_shape=repr(x_shape[1:]),
+        image_axes=len(x_shape) - 1,
         weight_shape=repr(spec.w_shape),
         bias_shape=repr(spec.b_shape),
         reach=input_reach(spec) if spec.quantized else 0,
@@ -158,10 +163,10 @@ def package_text(layer: Layer, plan: KernelPlan, extension: str) -> PackageText:
         spec=_spec_lines(layer),
         conv_params="x" if baked else "x, w, b=None",
         run_params="x" if baked else "x, packed",
-        input_words=_words(arrays.x, x_shape, spec.layout),
-        weight_words=_words(arrays.w, spec.w_shape, spec.weight_layout),
+        input_words=_words(arrays.x, x_shape, image_letters(spec)),
+        weight_words=_words(arrays.w, spec.w_shape, weight_letters(spec)),
         bias_words=f"{arrays.b.name} {spec.oc}",
-        output_words=_words(arrays.y, y_shape, spec.layout),
+        output_words=_words(arrays.y, y_shape, image_letters(spec)),
         input_types=_types(x_shape),
         weight_types=_types(spec.w_shape),
         bias_type=f"tuple[{_types(spec.b_shape)}]" if spec.b_shape else "None",
@@ -172,15 +177,23 @@ def package_text(layer: Layer, plan: KernelPlan, extension: str) -> PackageText:
 
 def _story(spec: ConvSpec) -> tuple[str, ...]:
     act = "" if spec.activation.kind is Act.NONE else f", {spec.activation.kind}"
-    p = spec.padding
+    axes = spec.axes[3 - spec.rank :]
+    sides = [axis.before for axis in axes] + [axis.after for axis in axes]
+    more = f", output padding {_sizes(a.extra for a in axes)}" if spec.transposed else ""
     return (
-        f"a convolution of {spec.h}x{spec.w}x{spec.c} to {spec.oh}x{spec.ow}x{spec.oc}.",
-        f"{spec.oc} filters {spec.kh}x{spec.kw}x{spec.icg}, stride {spec.sh}x{spec.sw}, padding "
-        f"{p.top} {p.left} {p.bottom} {p.right} (top left bottom right),",
-        f"dilation {spec.dh}x{spec.dw}, groups {spec.groups}, "
-        f"{'bias' if spec.bias else 'no bias'}{act}; {spec.dtype}, {spec.layout}, weights "
-        f"{spec.weight_layout}.",
+        f"a {'transposed ' if spec.transposed else ''}convolution of "
+        f"{_sizes(a.size for a in axes)}x{spec.c} to {_sizes(a.out for a in axes)}x{spec.oc}.",
+        f"{spec.oc} filters {_sizes(a.taps for a in axes)}x{spec.icg}, stride "
+        f"{_sizes(a.stride for a in axes)}, padding "
+        f"{' '.join(map(str, sides))} ({' '.join(SIDES[spec.rank])}){more},",
+        f"dilation {_sizes(a.dilation for a in axes)}, groups {spec.groups}, "
+        f"{'bias' if spec.bias else 'no bias'}{act}; {spec.dtype}, {image_letters(spec)}, weights "
+        f"{weight_letters(spec)}.",
     )
+
+
+def _sizes(values: Iterable[int]) -> str:
+    return "x".join(map(str, values))
 
 
 def _public(baked: bool) -> tuple[str, ...]:
@@ -202,7 +215,7 @@ def _spec_lines(layer: Layer) -> tuple[str, ...]:
     return tuple(f"{key!r}: {value!r},".replace("'", '"') for key, value in data.items())
 
 
-def _batched(spec: ConvSpec, shape: tuple[int, int, int, int]) -> tuple[int | None, ...]:
+def _batched(spec: ConvSpec, shape: tuple[int, ...]) -> tuple[int | None, ...]:
     return (None, *shape[1:]) if spec.batch_any else shape
 
 

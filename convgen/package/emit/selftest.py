@@ -9,7 +9,7 @@ be wrong together. Baked weights are no integers: there the samples count, withi
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING, Any
@@ -27,12 +27,13 @@ from convgen.oracle.floats import (
     activation,
     sum_bound,
     through_activation,
-    weights_hwio,
 )
 from convgen.plan.kernel import KernelPlan
 from convgen.render import environment
 from convgen.spec.elements import ELEMENTS
-from convgen.spec.model import Act, ConvSpec, DType, Layout, WeightLayout
+from convgen.spec.layouts import weights_hwio
+from convgen.spec.model import Act, ConvSpec, DType, Layout
+from convgen.spec.strides import WeightStrides, w_strides, x_strides, y_strides
 from convgen.verify.tiling import tiling_of
 
 if TYPE_CHECKING:
@@ -79,6 +80,21 @@ LOWEST = {DType.FLOAT16: "0xfbffu", DType.BFLOAT16: "0xff7fu"}
 
 
 @dataclass(frozen=True)
+class LoopText:
+    """An axis of the plain loop: the letter of its macros, the macro of its padding, the names of
+    its output, input and tap, and their strides in y, x and w."""
+
+    name: str
+    pad: str
+    o: str
+    i: str
+    k: str
+    y: int
+    x: int
+    w: int
+
+
+@dataclass(frozen=True)
 class SelftestText:
     """What the template prints. Strides count elements; ``act_*``: see ``oracle.ActError``."""
 
@@ -94,8 +110,11 @@ class SelftestText:
     scale: Scale
     seeds: dict[str, int]
     samples: tuple[Sample, ...]
+    axes: tuple[LoopText, ...]
+    transposed: bool
     x: Strides
-    w: Strides
+    w: WeightStrides
+    w_channel: str
     y: Strides
     x_count: int
     w_count: int
@@ -145,9 +164,12 @@ def selftest_text(plan: KernelPlan, weights: Weights | None) -> SelftestText:
         scale=scale,
         seeds=SEEDS,
         samples=samples(plan, scale, weights),
-        x=image_strides(spec.layout, spec.h, spec.w, spec.c),
-        w=_weight_strides(spec),
-        y=image_strides(spec.layout, spec.oh, spec.ow, spec.oc),
+        axes=_loops(spec),
+        transposed=spec.transposed,
+        x=image_strides(spec.layout, spec.d * spec.h, spec.w, spec.c),
+        w=w_strides(spec),
+        w_channel=_channel(spec),
+        y=image_strides(spec.layout, spec.od * spec.oh, spec.ow, spec.oc),
         x_count=math.prod(spec.x_shape),
         w_count=math.prod(spec.w_shape),
         y_count=math.prod(spec.y_shape),
@@ -176,7 +198,7 @@ def tile_error(plan: KernelPlan, x: Any, w: Any, b: Any) -> float:
         return 0.0
     spec = plan.spec
     u = ROUNDING[spec.dtype].unit
-    terms = spec.kh * spec.kw * spec.icg + 2
+    terms = spec.taps * spec.icg + 2
     filters = np.abs(weights_hwio(spec, w)).sum(axis=(0, 1, 2)).max()
     size = np.abs(x).max() * filters + (0.0 if b is None else np.abs(b).max())
     return float(tiling.factor * terms * u / (1 - terms * u) * size)
@@ -189,7 +211,7 @@ def _held(spec: ConvSpec, value: float) -> float:
 
 def choose_scale(spec: ConvSpec) -> Scale:
     """Integers as large as exact sums allow, and sums where the activation shows its shape."""
-    taps = spec.kh * spec.kw * spec.icg
+    taps = spec.taps * spec.icg
     room = 2**22  # of the 2^24 that float32 counts without a gap
     top = max(1, min(15, math.isqrt(room // taps) if taps <= room else 0))
     typical = math.sqrt(taps) * top * (top + 1) / 3
@@ -238,30 +260,45 @@ def samples(plan: KernelPlan, scale: Scale, weights: Weights | None) -> tuple[Sa
     if weights is not None:
         w, b = weights.w, weights.b
     axes = places(spec)
-    n, oh, ow, oc = (np.array(axis) for axis in axes)
-    points = Points(n, oh, ow, np.unique(oc % spec.ocg))
+    points = points_at(spec, axes)
     v = accumulate(spec, x, w, b, points, np.dtype(np.float64))
     value = activation(spec.activation, v, spec.dtype)
     error: Any = 0.0 if weights is None else sum_bound(spec, x, w, b, points)
     error = error + tile_error(plan, x, w, b)
     allowed = np.broadcast_to(np.asarray(through_activation(spec, v, value, error)), v.shape)
-    strides = image_strides(spec.layout, spec.oh, spec.ow, spec.oc)
-    channel = {int(c): i for i, c in enumerate(points.channels(spec))}
-    found = []
-    for place in picked(axes):
-        where = (*(a.index(p) for a, p in zip(axes[:3], place[:3], strict=True)), channel[place[3]])
-        at = sum(p * strides[axis] for axis, p in zip("nhwc", place, strict=True))
-        found.append(Sample(at, float(value[where]), float(allowed[where])))
+    found = [
+        Sample(at, float(value[where]), float(allowed[where]))
+        for at, where in picked_places(spec, axes, points)
+    ]
     return tuple(sorted(found, key=lambda sample: sample.at))
 
 
+def points_at(spec: ConvSpec, axes: tuple[list[int], ...]) -> Points:
+    """Outputs that hold all those of ``places``."""
+    n, rows, ow, oc = (np.array(axis) for axis in axes)
+    od, oh = np.unique(rows // spec.oh), np.unique(rows % spec.oh)
+    return Points(n, oh, ow, np.unique(oc % spec.ocg), od)
+
+
+def picked_places(
+    spec: ConvSpec, axes: tuple[list[int], ...], points: Points
+) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Picked outputs: their index in y, and their place among ``points``."""
+    strides = image_strides(spec.layout, spec.od * spec.oh, spec.ow, spec.oc)
+    among = (points.n, points.rows(spec), points.ow, points.channels(spec))
+    lookup = [{int(place): i for i, place in enumerate(axis)} for axis in among]
+    for place in picked(axes):
+        at = sum(p * strides[axis] for axis, p in zip("nhwc", place, strict=True))
+        yield at, tuple(known[p] for known, p in zip(lookup, place, strict=True))
+
+
 def places(spec: ConvSpec) -> tuple[list[int], list[int], list[int], list[int]]:
-    """Along each axis of y: both ends, and two places between."""
+    """Along each axis of y, rows counted through all planes: both ends, and two places between."""
 
     def along(size: int) -> list[int]:
         return sorted({0, size // 3, size * 2 // 3, size - 1})
 
-    return along(spec.batch), along(spec.oh), along(spec.ow), along(spec.oc)
+    return along(spec.batch), along(spec.od * spec.oh), along(spec.ow), along(spec.oc)
 
 
 def picked(axes: tuple[list[int], ...]) -> list[tuple[int, ...]]:
@@ -285,12 +322,20 @@ def image_strides(layout: Layout, h: int, w: int, c: int) -> Strides:
     return {"n": h * w * c, "h": w, "w": 1, "c": h * w}
 
 
-def _weight_strides(spec: ConvSpec) -> Strides:
-    kh, kw, ic, oc = spec.kh, spec.kw, spec.icg, spec.oc
-    match spec.weight_layout:
-        case WeightLayout.HWIO:
-            return {"kh": kw * ic * oc, "kw": ic * oc, "ic": oc, "oc": 1}
-        case WeightLayout.OIHW:
-            return {"oc": ic * kh * kw, "ic": kh * kw, "kh": kw, "kw": 1}
-        case WeightLayout.OHWI:
-            return {"oc": kh * kw * ic, "kh": kw * ic, "kw": ic, "ic": 1}
+def _loops(spec: ConvSpec) -> tuple[LoopText, ...]:
+    """Rows and columns, and planes of a 3-D layer."""
+    x, y, w = x_strides(spec), y_strides(spec), w_strides(spec)
+    loops = (
+        LoopText("D", "PF", "od", "id", "kd", y.plane, x.plane, spec.kh * w.kh),
+        LoopText("H", "PT", "oh", "ih", "kh", y.row, x.row, w.kh),
+        LoopText("W", "PL", "ow", "iw", "kw", y.pixel, x.pixel, w.kw),
+    )
+    return loops if spec.rank == 3 else loops[1:]
+
+
+def _channel(spec: ConvSpec) -> str:
+    """What an output channel adds to the index of a weight."""
+    w = w_strides(spec)
+    if spec.groups == 1 or w.group == spec.ocg * w.oc:
+        return f"oc * {w.oc}"
+    return f"oc / {spec.ocg} * {w.group} + oc % {spec.ocg} * {w.oc}"

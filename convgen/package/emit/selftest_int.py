@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from convgen import __version__
-from convgen.oracle.floats import Points
 from convgen.oracle.integers import outputs_at, overflowing, reference, sums_at
-from convgen.package.emit.selftest import SEEDS, fill, image_strides, picked, places
+from convgen.package.emit.selftest import SEEDS, fill, picked_places, places, points_at
 from convgen.plan.kernel import KernelPlan
 from convgen.render import environment
 from convgen.spec.elements import arrays_of, numpy_dtype
@@ -91,7 +90,7 @@ def _tops(spec: ConvSpec) -> tuple[int, int]:
     """The largest |w| and |b|: outputs spread over their type, no sum beyond int32."""
     quant = spec.quant
     assert quant is not None
-    taps = spec.kh * spec.kw * spec.icg
+    taps = spec.taps * spec.icg
     target = quant.sum or quant.output
     wanted = 2.0**30
     if target is not None:
@@ -107,16 +106,9 @@ def _tops(spec: ConvSpec) -> tuple[int, int]:
 
 def _samples(spec: ConvSpec, x: Any, w: Any, b: Any) -> tuple[IntegerSample, ...]:
     axes = places(spec)
-    n, oh, ow, oc = (np.array(axis) for axis in axes)
-    points = Points(n, oh, ow, np.unique(oc % spec.ocg))
+    points = points_at(spec, axes)
     y = outputs_at(spec, sums_at(spec, x, w, b, points), points)
-    strides = image_strides(spec.layout, spec.oh, spec.ow, spec.oc)
-    channel = {int(c): i for i, c in enumerate(points.channels(spec))}
-    found = []
-    for place in picked(axes):
-        where = (*(a.index(p) for a, p in zip(axes[:3], place[:3], strict=True)), channel[place[3]])
-        at = sum(p * strides[axis] for axis, p in zip("nhwc", place, strict=True))
-        found.append(IntegerSample(at, int(y[where])))
+    found = [IntegerSample(at, int(y[where])) for at, where in picked_places(spec, axes, points)]
     return tuple(sorted(found, key=lambda sample: sample.at))
 
 

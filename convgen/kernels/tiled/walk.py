@@ -1,0 +1,53 @@
+"""How dense layers are walked: rows of pixels, or one long row where the layer is pointwise."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from convgen.kernels.face import flat_2d, view_of
+from convgen.plan.kernel import Rectangle, View
+from convgen.plan.problem import peel, problems_of
+from convgen.spec.model import ConvSpec, Layout, Padding
+from convgen.spec.schedule import Schedule
+
+_DENSE = (Padding(), 1, 1, 1)  # nothing around the image, every window a pixel further
+
+
+_READS = 2  # of an input, from which on a copy of it pays
+
+
+def turned(spec: ConvSpec, schedule: Schedule) -> bool:
+    """Whether planes are copied first, so that a row of taps is one run of memory: inputs that lie
+    pages apart cost more than the copy, if tiles read them a few times. Plain C does without, and
+    needs no room."""
+    if spec.layout is Layout.NHWC or spec.quantized or spec.c == 1 or schedule.lanes == 1:
+        return False
+    if not flat_2d(spec):
+        return False
+    blocks = -(-spec.ocg // (schedule.lanes * schedule.vectors))
+    reads = spec.od * spec.oh * spec.ow * spec.taps * blocks
+    return reads >= _READS * spec.d * spec.h * spec.w
+
+
+def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
+    """Strides and rectangles; a pointwise image is cut into rows of whole tiles, and a rest."""
+    view = view_of(spec)
+    if turned(spec, schedule):  # x lies as in NHWC
+        view = replace(
+            view, x_plane=spec.h * spec.w * spec.c, x_row=spec.w * spec.c, x_pixel=spec.c,
+            x_channel=1, x_group=spec.icg,
+        )  # fmt: skip
+    if spec.transposed or spec.taps > 1 or (spec.padding, view.sd, view.sh, view.sw) != _DENSE:
+        return view, peel(spec)
+    pixels = spec.d * spec.h * spec.w
+    tile = schedule.tile_h * schedule.tile_w
+    # As many tiles in a row as there are rows: little overhead, and rows to deal out to threads.
+    width = min(pixels, max(1, math.isqrt(pixels // tile)) * tile)
+    rows, rest = divmod(pixels, width)
+    sides = problems_of(spec)[0].axes
+    areas = [Rectangle(0, rows, 0, width, 0, 1, 0, 1, sides=sides)]
+    if rest:
+        areas.append(Rectangle(rows, 1, 0, rest, 0, 1, 0, 1, sides=sides))
+    flat = replace(view, x_row=width * view.x_pixel, y_row=width * view.y_pixel)
+    return flat, areas

@@ -1,0 +1,74 @@
+"""Any number of generated files in one translation unit, in C and in C++: every name at file scope
+begins with its layer's."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from edge_layers import EDGES
+from places import ROOT
+
+from convgen.package.emit.files import decide, kernel_files
+from convgen.spec import parse_file
+from convgen.spec.model import DType, Layer, Layout
+from convgen.target import TARGETS
+
+FLOATS = (DType.FLOAT64, DType.FLOAT16, DType.BFLOAT16)
+STRICT = ("-O0", "-Wall", "-Wextra", "-Werror", "-fsyntax-only")
+COMPILER_OF = {
+    "x86-64-avx512bf16": "gcc",
+    "x86-64-avx2": "gcc",
+    "x86-64": "gcc",
+    "generic": "gcc",
+    "cortex-m4": "arm-none-eabi-gcc",
+    "cortex-m55": "arm-none-eabi-gcc",
+    "aarch64-dotprod": "aarch64-linux-gnu-gcc",
+    "armv7-neon": "arm-linux-gnueabihf-gcc",
+}
+
+
+def layers() -> Iterator[Layer]:
+    """Of every kernel, element type and layout, each under a name of its own."""
+    shipped = [
+        item for path in sorted((ROOT / "specs").glob("*.yaml")) for item in parse_file(path)
+    ]
+    edges = [replace(EDGES[name], dtype=dtype) for name in list(EDGES)[:4] for dtype in FLOATS]
+    planes = [replace(item.spec, layout=Layout.NCHW) for item in shipped[:3]]
+    found = [*shipped, *(Layer(spec, "<edge>") for spec in (*edges, *planes))]
+    for i, item in enumerate(found):
+        yield replace(item, spec=replace(item.spec, name=f"{item.spec.name}_{i}"))
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """For each target a folder with every layer's files, and one that includes them all."""
+    root = tmp_path_factory.mktemp("unity")
+    for target in COMPILER_OF:
+        place, names = root / target, []
+        place.mkdir()
+        for item in layers():
+            for name, text in kernel_files(decide(item, TARGETS[target])).items():
+                (place / name).write_text(text, encoding="utf-8")
+            names.append(item.spec.name)
+        lines = "".join(f'#include "{name}.c"\n#include <stdlib.h>\n' for name in names)
+        (place / "unity.c").write_text(lines, encoding="utf-8")
+        (place / "unity.cc").write_text(lines, encoding="utf-8")
+    return root
+
+
+@pytest.mark.parametrize("target", COMPILER_OF)
+@pytest.mark.parametrize("file", ["unity.c", "unity.cc"])
+def test_all_layers_share_one_translation_unit(folder: Path, target: str, file: str) -> None:
+    gcc = COMPILER_OF[target]
+    compiler = gcc if file == "unity.c" else gcc.replace("gcc", "g++")
+    if shutil.which(compiler) is None:
+        pytest.skip(f"needs {compiler}")
+    standard = "-std=c99" if file == "unity.c" else "-std=c++17"
+    command = [compiler, standard, *STRICT, *TARGETS[target].flags, str(folder / target / file)]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr

@@ -1,0 +1,161 @@
+"""The shape of the tree: imports go downwards, files stay small, templates hold no data."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from places import ROOT
+
+PACKAGE = ROOT / "convgen"
+MODULES = sorted(PACKAGE.rglob("*.py"))
+TEMPLATES = sorted((ROOT / "templates").rglob("*.j2"))
+KERNEL_TEMPLATES = [p for p in TEMPLATES if p.parent.name == "templates" or "kernels" in p.parts]
+C_TEMPLATES = [*KERNEL_TEMPLATES, *(p for p in TEMPLATES if p.parent.name in ("selftest", "bench"))]
+
+# From the bottom up; one line is one layer, whose members do not import each other.
+LAYERS = (
+    ("errors",),
+    ("spec", "toolchain"),
+    ("oracle", "target"),
+    ("numbers", "plan"),
+    ("ctext",),
+    ("kernels",),
+    ("render",),
+    ("choose",),
+    ("verify",),
+    ("bench",),
+    ("package", "tune"),
+    ("api", "cross"),
+    ("cli",),
+    ("__main__",),
+)
+RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
+NO_NAMES = re.compile(
+    r"(?:^|_)(?:utils?|helpers?|managers?|process(?:ors?|ing)?|misc|common)(?:_|$)"
+)
+TALLEST_FILE, LONGEST_FUNCTION = 400, 55
+
+
+def part_of(path: Path) -> str:
+    """The layer's name: the first folder or the module under convgen."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported(tree: ast.AST) -> Iterator[str]:
+    """The parts of convgen that a module imports when it runs, late imports included.
+
+    What stands under ``if TYPE_CHECKING`` is for the type checker alone.
+    """
+    for node in ast.iter_child_nodes(tree):
+        match node:
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                continue
+            case ast.ImportFrom(module="convgen"):
+                yield from (alias.name for alias in node.names if alias.name != "__version__")
+            case ast.ImportFrom(module=str(module)) if module.startswith("convgen."):
+                yield module.split(".")[1]
+            case ast.Import():
+                names = (alias.name.split(".") for alias in node.names)
+                yield from (name[1] for name in names if name[0] == "convgen" and name[1:])
+            case _:
+                yield from imported(node)
+
+
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+each_module = pytest.mark.parametrize(
+    "path", MODULES, ids=[str(path.relative_to(PACKAGE)) for path in MODULES]
+)
+
+
+@each_module
+def test_lower_layers_never_import_upper_ones(path: Path) -> None:
+    me = part_of(path)
+    if me == "__init__":
+        return  # the package's face: it names what users import, and loads it on demand
+    assert me in RANK, f"{me}: give it a layer in this test, and in ARCHITECTURE.md"
+    for other in set(imported(parsed(path))) - {me}:
+        assert RANK[other] < RANK[me], f"{me} imports {other}"
+
+
+def test_the_import_check_can_fail() -> None:
+    late = "def f():\n  from convgen.cli import app\n"
+    text = f"{late}if TYPE_CHECKING:\n  from convgen.api import build\n"
+    assert list(imported(ast.parse(text))) == ["cli"]
+
+
+def test_the_oracle_shares_nothing_with_the_kernels() -> None:
+    """It judges them: only what the layer means is common to both."""
+    for path in (PACKAGE / "oracle").glob("*.py"):
+        assert set(imported(parsed(path))) <= {"spec", "oracle"}
+    judges = {part for path in (PACKAGE / "verify").glob("*.py") for part in imported(parsed(path))}
+    assert judges.isdisjoint({"choose", "render", "ctext"})
+
+
+@pytest.mark.parametrize("name", ["spec", "target", "plan", "ctext", "kernels", "choose", "render"])
+def test_the_pipeline_touches_neither_clock_nor_process(name: str) -> None:
+    """Reading specs, weights and CPU facts is at the edges; lowering and rendering are pure."""
+    edges = {"parse.py", "mapping.py", "weights.py", "host.py"}
+    for path in MODULES:
+        if part_of(path) != name or path.name in edges:
+            continue
+        modules = {
+            alias.name.split(".")[0]
+            for node in ast.walk(parsed(path))
+            if isinstance(node, ast.Import)
+            for alias in node.names
+        } | {
+            (node.module or "").split(".")[0]
+            for node in ast.walk(parsed(path))
+            if isinstance(node, ast.ImportFrom)
+        }
+        assert modules.isdisjoint({"os", "subprocess", "time", "datetime", "random", "tempfile"})
+
+
+@each_module
+def test_files_and_functions_stay_small(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= TALLEST_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = (node.end_lineno or node.lineno) - node.lineno + 1
+            assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+
+
+@each_module
+def test_names_say_what_is_inside(path: Path) -> None:
+    assert not any(
+        NO_NAMES.search(part) for part in path.relative_to(PACKAGE).with_suffix("").parts
+    )
+
+
+@each_module
+def test_every_module_says_what_it_is_for(path: Path) -> None:
+    tree = parsed(path)
+    assert ast.get_docstring(tree)
+    future = [n for n in tree.body if isinstance(n, ast.ImportFrom) and n.module == "__future__"]
+    assert future or len(tree.body) == 1, "annotations are not evaluated anywhere"
+
+
+@pytest.mark.parametrize("path", C_TEMPLATES, ids=lambda path: path.name)
+def test_templates_name_no_instruction_set(path: Path) -> None:
+    """Differences between machines come as data, from convgen/target."""
+    text = path.read_text(encoding="utf-8")
+    found = re.findall(
+        r"avx\w*|\bsse\w*|\bneon\b|_mm\d*_\w+|__m\d+|immintrin|__x86_64__", text, re.I
+    )
+    assert not found
+    assert "-%}" not in text and "{%-" not in text, "white space is written, not cut"
+
+
+@pytest.mark.parametrize("path", KERNEL_TEMPLATES, ids=lambda path: path.name)
+def test_kernel_templates_name_no_dtype_or_layout(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not re.findall(r"\bb?float(?:16|32|64)\b|\bu?int8\b|NHWC|NCHW|HWIO|OIHW|OHWI", text)
+    assert text.startswith("{#"), "a template opens with what it needs"
