@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from edge_layers import EDGES
 from kernels import target_of
-from test_quant_kernels import quantised
+from quant_layers import quantised
 
 from convgen.choose.chooser import choose
 from convgen.kernels.face import isas_of
@@ -40,7 +40,7 @@ def drawn(seed: int) -> ConvSpec:
 
 def of_type(spec: ConvSpec, dtype: DType) -> ConvSpec:
     if dtype in (DType.INT8, DType.UINT8):
-        return replace(quantised(spec, Rounding.ONNX), dtype=dtype)
+        return quantised(spec, Rounding.ONNX, dtype)
     return replace(spec, dtype=dtype)
 
 

@@ -31,6 +31,7 @@ from convgen.bench.peers.base import (
 from convgen.bench.rival import ProcessRival, RivalError
 from convgen.bench.wire import (
     RESULT,
+    in_planes,
     peer_form,
     read_arrays,
     spec_from_mapping,
