@@ -23,9 +23,11 @@ faults:
 campaign:
 	PYTHONPATH=tests/support:. $(PYTHON) -m campaign $(CAMPAIGN)
 
-# Random, damaged and malicious spec files for the front end, within bounds of time and memory.
+# Random, damaged and malicious spec files for the front end, and 50,000 damaged model files for the
+# importers, within bounds of time and memory.
 hostile:
 	PYTHONPATH=tests/support:. $(PYTHON) -m hostile $(HOSTILE)
+	PYTHONPATH=tests/importers:. $(PYTHON) -m damaged
 
 # frama-c on every spec of specs/, for this machine and for one file with every body of x86-64, and
 # on 250 bodies of generated layers; about ten minutes.

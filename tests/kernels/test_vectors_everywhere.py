@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from edge_layers import EDGES
 from kernels import target_of
-from quant_layers import quantised
+from test_quant_kernels import quantised
 
 from convgen.choose.chooser import choose
 from convgen.kernels.face import isas_of
@@ -27,7 +27,14 @@ def drawn(seed: int) -> ConvSpec:
     def some(low: int, high: int) -> int:
         return int(np.exp(rng.uniform(np.log(low), np.log(high + 1))))
 
-    kh, kw, dh, dw, sh, sw = (some(1, most) for most in (5, 5, 2, 2, 3, 3))
+    kh, kw, dh, dw, sh, sw = (
+        some(1, 5),
+        some(1, 5),
+        some(1, 2),
+        some(1, 2),
+        some(1, 3),
+        some(1, 3),
+    )
     h, w = (max(some(1, 60), (k - 1) * d + 1) for k, d in ((kh, dh), (kw, dw)))
     groups = (1, 1, some(1, 8), some(1, 64))[int(rng.integers(4))]
     icg, ocg = (some(1, 300), some(1, 64)) if groups == 1 else (some(1, 8), some(1, 4))
@@ -40,7 +47,7 @@ def drawn(seed: int) -> ConvSpec:
 
 def of_type(spec: ConvSpec, dtype: DType) -> ConvSpec:
     if dtype in (DType.INT8, DType.UINT8):
-        return quantised(spec, Rounding.ONNX, dtype)
+        return replace(quantised(spec, Rounding.ONNX), dtype=dtype)
     return replace(spec, dtype=dtype)
 
 

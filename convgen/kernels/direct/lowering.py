@@ -20,14 +20,14 @@ from convgen.kernels.tiled import lowering as tiled
 from convgen.kernels.tiled.lowering import outer_loops, packing_of, runs_on, tiled_plan
 from convgen.kernels.tiled.step import latency, most_vectors
 from convgen.kernels.tiled.step import limits as step_limits
-from convgen.kernels.tiled.walk import turned, walk
+from convgen.kernels.tiled.walk import squares, turned, walk
 from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import Body, KernelPlan, Loop, Packing, View
 from convgen.spec.elements import Sections, arrays_of
 from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Family, Schedule
-from convgen.target import Target, VectorIsa
+from convgen.target import Target
 from convgen.target.arm.core import CoreStep
 
 name = Family.DIRECT
@@ -84,15 +84,10 @@ def _turning(plan: KernelPlan) -> KernelPlan:
     for body in plan.bodies:
         assert isinstance(body, Body)
         operations = {*body.operations} | ({"transpose"} if squares(spec, body.isa) else set())
-        count = spec.batch * spec.d * spec.h * spec.w * spec.c
+        count = spec.batch * spec.h * spec.w * spec.c
         bodies.append(replace(body, operations=tuple(sorted(operations)), turned=count))
     room = bodies[0].turned * arrays_of(spec).x.size
     return replace(plan, bodies=tuple(bodies), workspace_bytes=room)
-
-
-def squares(spec: ConvSpec, isa: VectorIsa) -> bool:
-    """Whether vectors transpose the image, square by square."""
-    return isa.has("transpose") and isa.lanes <= min(spec.d * spec.h * spec.w, spec.c)
 
 
 def scalar_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:

@@ -6,12 +6,10 @@ from convgen.kernels.kind import Kind
 from convgen.kernels.planes.picture import tile_and_bands
 from convgen.kernels.planes.words import planes_text
 from convgen.kernels.planes.work import planes_work
-from convgen.spec.elements import arrays_of
 
 KIND = Kind(
     "kernels/planes/planes.j2",
     planes_text,
     work=planes_work,
     picture=tile_and_bands,
-    scratch=lambda plan: arrays_of(plan.spec).x.c,
 )

@@ -1,4 +1,4 @@
-"""A kernel over planes in text: its tile, and how the outputs are cut."""
+"""Kernels over planes in text: their tiles, and how the work is cut."""
 
 from __future__ import annotations
 

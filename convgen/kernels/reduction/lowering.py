@@ -25,8 +25,9 @@ _MOST_OUTPUTS = 1 << 16  # beyond them pixels or channels fill vectors in other 
 
 def fits(spec: ConvSpec) -> bool:
     few = spec.batch * spec.oh * spec.ow * spec.oc <= _MOST_OUTPUTS
-    runs = spec.layout is Layout.NHWC or whole(spec)
-    return few and runs and flat_2d(spec) and not spec.quantized
+    if spec.quantized or not flat_2d(spec):
+        return False
+    return few and (spec.layout is Layout.NHWC or whole(spec))
 
 
 def whole(spec: ConvSpec) -> bool:
@@ -132,5 +133,3 @@ def _body(spec: ConvSpec, isa: VectorIsa, channels: int, strands: int) -> Reduct
     return ReductionBody(
         isa, name, tuple(sorted(used)), channels, strands, run, joined, whole(spec)
     )
-
-

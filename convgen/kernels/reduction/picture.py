@@ -1,4 +1,4 @@
-"""A kernel with lanes along the reduction in text."""
+"""Kernels with lanes along the reduction in text."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ def reduction_lines(plan: KernelPlan, body: ReductionBody) -> list[str]:
 
 
 def sums(plan: KernelPlan, everything: bool) -> list[Section]:
-    """What ``explain`` shows of it."""
+    """What ``explain`` shows of such a kernel."""
     assert isinstance(plan.body, ReductionBody)
     return [Section("Sums", tuple(reduction_lines(plan, plan.body)))]

@@ -6,7 +6,6 @@ from convgen.kernels.kind import Kind
 from convgen.kernels.tiled.picture import tile_and_regions
 from convgen.kernels.tiled.words import tiled_text
 from convgen.kernels.tiled.work import tiled_work
-from convgen.spec.elements import arrays_of
 
 KIND = Kind(
     "kernels/tiled/tiled.j2",
@@ -14,5 +13,4 @@ KIND = Kind(
     work=tiled_work,
     picture=tile_and_regions,
     scattered=True,
-    scratch=lambda plan: arrays_of(plan.spec).x.c,
 )

@@ -235,7 +235,7 @@ class WinogradBody:
     @property
     def scratch(self) -> int:
         """Elements of workspace: v, m, and a patch of alpha x alpha vectors; between two passes of
-        a transform a second one; of planes a band, and a tile's outputs, channel by channel."""
+        a transform a second one; of planes a band, and a tile's outputs channel by channel."""
         patches = (1 if self.flat else 2) * self.isa.lanes
         turned = self.band + self.outputs * self.isa.lanes if self.band else 0
         return self.planes * (self.v_plane + self.m_plane + patches) + turned
