@@ -47,7 +47,11 @@ class Runner:
         self.kind = kind
         command = [python, str(CHILD), kind, str(path), str(threads)]
         self.child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         self.version = str(self._answer()["version"])
 
@@ -162,6 +166,8 @@ def _apart(
 
     if len(own) != len(other) or any(a.shape != b.shape for a, b in zip(own, other, strict=True)):
         return None, None
-    apart = [np.abs(a.astype(float) - b.astype(float)).max() for a, b in zip(own, other, strict=True)]
+    apart = [
+        np.abs(a.astype(float) - b.astype(float)).max() for a, b in zip(own, other, strict=True)
+    ]
     sizes = [np.abs(a.astype(float)).max() for a in own]
     return float(max(apart)), float(max(sizes))

@@ -226,9 +226,7 @@ def test_kernels_of_floats_hold_their_bounds(
     ("target", "flags"), [*TURNS[:2], ("x86-64", ()), ("x86-64-avx512", ("-DNET_MODEL",)),
                           ("cortex-m4", ())]
 )  # fmt: skip
-def test_kernels_of_integers_are_exact(
-    target: str, flags: tuple[str, ...], tmp_path: Path
-) -> None:
+def test_kernels_of_integers_are_exact(target: str, flags: tuple[str, ...], tmp_path: Path) -> None:
     assert judged(INTEGERS, target, flags, tmp_path) == []
 
 
