@@ -17,11 +17,12 @@ from convgen.cli.options import (
     Isa,
     Json,
     NetName,
-    QuietNotes,
+    Quiet,
     Shapes,
     Specs,
     TargetName,
     Verbose,
+    peers_so_far,
 )
 from convgen.cli.output import Output, is_terminal, session
 from convgen.errors import RegressionError, UsageError
@@ -38,7 +39,7 @@ ROUNDS = 15
 Against = Annotated[
     str | None,
     typer.Option(
-        "--against", metavar="A,B,...", show_default=False,
+        "--against", metavar="A,B,...", show_default=False, autocompletion=peers_so_far,
         help="Time these too: onnxruntime, openvino, torch, litert, ncnn, mnn, naive; or all.",
     ),
 ]  # fmt: skip
@@ -90,7 +91,7 @@ def bench(
     name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
-    quiet: QuietNotes = False,
+    quiet: Quiet = False,
 ) -> None:
     """Time layers and networks, beside this machine's limits and other runtimes.
 

@@ -68,9 +68,7 @@ def _bench(
     with tempfile.TemporaryDirectory(prefix="convgen-bench-") as folder:
         out.detail(f"{graph.name}: building")
         built = build_network(graph, BuildOptions(Path(folder), plan.target, cc=cc))
-        found = measure(
-            graph, built.path, model, chosen, plan.threads, plan.rounds, pythons
-        )
+        found = measure(graph, built.path, model, chosen, plan.threads, plan.rounds, pythons)
     return graph.name, found
 
 
