@@ -13,10 +13,11 @@ import time
 class Convgen:
     def __init__(self, path, threads):
         import importlib
-        import os
+        import pathlib
 
-        sys.path.insert(0, os.path.dirname(os.path.abspath(path)))
-        self.net = importlib.import_module(os.path.basename(path))
+        folder = pathlib.Path(path).resolve()
+        sys.path.insert(0, str(folder.parent))
+        self.net = importlib.import_module(folder.name)
         self.threads = threads
         self.version = self.net.__version__
 
