@@ -1,6 +1,6 @@
 PYTHON ?= python
 
-.PHONY: test lint deep faults prove mutants campaign hostile bench bench8 bench16 golden golden-full clean
+.PHONY: test lint deep faults prove mutants campaign hostile bench bench-nchw bench8 bench16 golden golden-full clean
 
 # Every test of a push, on two cores.
 test:
@@ -23,9 +23,11 @@ faults:
 campaign:
 	PYTHONPATH=tests/support:. $(PYTHON) -m campaign $(CAMPAIGN)
 
-# Random, damaged and malicious spec files for the front end, within bounds of time and memory.
+# Random, damaged and malicious spec files for the front end, and 50,000 damaged model files for the
+# importers, within bounds of time and memory.
 hostile:
 	PYTHONPATH=tests/support:. $(PYTHON) -m hostile $(HOSTILE)
+	PYTHONPATH=tests/importers:. $(PYTHON) -m damaged
 
 # frama-c on every spec of specs/, for this machine and for one file with every body of x86-64, and
 # on 250 bodies of generated layers; about ten minutes.
@@ -41,10 +43,15 @@ mutants:
 
 # The README's table and what a call from Python costs; wants a quiet machine. Peers that live in
 # another environment: make bench BENCH="--peer-python torch=PATH".
-bench:
+bench: bench-nchw
 	$(PYTHON) -m convgen bench benchmarks/layers.yaml --against all --save benchmarks/results.json $(BENCH)
 	$(PYTHON) benchmarks/publish.py
 	$(PYTHON) benchmarks/call_overhead.py
+
+# The same layers in NCHW, beside peers that get NCHW images.
+bench-nchw:
+	$(PYTHON) -m convgen bench benchmarks/layers_nchw.yaml --against all --save benchmarks/results_nchw.json $(BENCH)
+	$(PYTHON) benchmarks/publish.py
 
 # The same layers in int8, and what each rounding costs.
 bench8:
@@ -62,8 +69,8 @@ bench16:
 golden:
 	$(PYTHON) -m pytest -q --update-golden
 
-# Digests of the C of every target, layer and element type, written anew; ten minutes of two cores.
-# Whoever moved code and meant no change: python tests/golden_hashes.py --check.
+# Digests of the C of every target and layer, written anew; a few minutes. Whoever moved code and
+# meant no change: python tests/golden_hashes.py --check, or with --all (its head says how).
 golden-full:
 	$(PYTHON) tests/golden_hashes.py --update
 

@@ -3,8 +3,8 @@
     python benchmarks/publish.py
 
 ``benchmarks/results.md`` gets every peer's figures; the README, between its two marks, the best
-peer's of each layer; ``results_int8.json`` its own page and marks, ``results_bf16.json`` a page.
-The last step of ``make bench``, ``bench8`` and ``bench16``; running it again changes nothing.
+peer's of each layer; ``results_int8.json`` its own page and marks, ``results_nchw.json`` and
+``results_bf16.json`` a page. The last step of ``make bench``, ``bench8`` and ``bench16``; running it again changes nothing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from convgen.bench.tables import markdown, markdown_brief
 HERE = Path(__file__).resolve().parent
 README = HERE.parent / "README.md"
 RESULTS, PAGE = HERE / "results.json", HERE / "results.md"
+NCHW_RESULTS, NCHW_PAGE = HERE / "results_nchw.json", HERE / "results_nchw.md"
 INT8_RESULTS, INT8_PAGE = HERE / "results_int8.json", HERE / "results_int8.md"
 BF16_RESULTS, BF16_PAGE = HERE / "results_bf16.json", HERE / "results_bf16.md"
 BEGIN, END = "<!-- benchmark -->", "<!-- end of benchmark -->"
@@ -32,6 +33,12 @@ has every peer's figures.
 def page(report: Report) -> str:
     """The text of results.md."""
     return f"{_title('convgen beside other runtimes', 'make bench')}\n\n{markdown(report)}"
+
+
+def nchw_page(report: Report) -> str:
+    """The text of results_nchw.md."""
+    title = _title("convgen beside other runtimes, NCHW", "make bench-nchw")
+    return f"{title}\n\n{markdown(report)}"
 
 
 def int8_page(report: Report) -> str:
@@ -73,6 +80,8 @@ def main() -> None:
         report = read_report(str(RESULTS))
         PAGE.write_text(page(report), encoding="utf-8")
         readme = with_table(readme, report)
+    if NCHW_RESULTS.exists():
+        NCHW_PAGE.write_text(nchw_page(read_report(str(NCHW_RESULTS))), encoding="utf-8")
     if INT8_RESULTS.exists():
         report = read_report(str(INT8_RESULTS))
         INT8_PAGE.write_text(int8_page(report), encoding="utf-8")

@@ -23,7 +23,7 @@ from typing import IO, Any
 from convgen.bench.measure import Run, timed
 from convgen.bench.peers import CannotPrepare, Problem, peer_module
 from convgen.bench.peers.base import Peer, Prepared, installed_version
-from convgen.bench.wire import RESULT, read_arrays, spec_from_mapping
+from convgen.bench.wire import RESULT, in_planes, read_arrays, spec_from_mapping
 from convgen.spec.elements import arrays_of, numpy_dtype
 
 
@@ -54,7 +54,8 @@ class Answering:
 
         spec, folder = spec_from_mapping(request["spec"]), Path(request["folder"])
         threads, flags = int(request["threads"]), tuple(request["c_flags"])
-        made = self.peer.prepared(Problem(spec, *read_arrays(folder), threads, flags))
+        problem = Problem(spec, *read_arrays(folder), threads, flags, in_planes(folder))
+        made = self.peer.prepared(problem)
         made.call()
         y = np.ascontiguousarray(made.result(), numpy_dtype(arrays_of(spec).y))
         np.save(folder / RESULT, y.reshape(spec.y_shape))

@@ -25,6 +25,7 @@ from convgen.spec.quant import Affine, Quant, Rounding
 
 ARRAYS = ("x", "w", "b")
 RESULT = "y.npy"
+LAYOUT = "layout"  # of the images that the caller has, whatever the form of these files
 
 
 def peer_form(spec: ConvSpec) -> ConvSpec:
@@ -83,6 +84,12 @@ def write_arrays(folder: Path, spec: ConvSpec, x: Any, w: Any, b: Any | None) ->
     arrays = (image_nhwc(spec, x), weights_hwio(spec, w), bias)
     for name, array in zip(ARRAYS, arrays, strict=True):
         np.save(folder / f"{name}.npy", np.ascontiguousarray(array))
+    (folder / LAYOUT).write_text(spec.layout, encoding="utf-8")
+
+
+def in_planes(folder: Path) -> bool:
+    """Whether the caller's images are planes (NCHW), so that peers get them so."""
+    return (folder / LAYOUT).read_text(encoding="utf-8") == Layout.NCHW
 
 
 def read_arrays(folder: Path) -> tuple[Any, Any, Any]:

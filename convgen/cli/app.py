@@ -16,6 +16,7 @@ from convgen.cli import (
     doctor,
     emit,
     explain,
+    imports,
     init,
     prove,
     schema,
@@ -26,6 +27,7 @@ from convgen.cli import (
 
 VERBS = (
     init.init,
+    imports.import_,
     check.check,
     explain.explain,
     build.build,
@@ -74,5 +76,5 @@ def make_app() -> typer.Typer:
     )
     app.callback()(root)
     for verb in VERBS:
-        app.command(verb.__name__)(verb)
+        app.command(verb.__name__.rstrip("_"))(verb)  # import is a word of Python
     return app

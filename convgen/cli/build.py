@@ -13,16 +13,19 @@ from typing import TYPE_CHECKING
 from convgen.cli.options import (
     BuildTuned,
     Compiler,
+    Cut,
     Isa,
     Jobs,
     Json,
     MaxCode,
     MaxRam,
     MaxWorkspace,
+    NetName,
     NoCache,
     NoVerify,
     OutDir,
     Quiet,
+    Shapes,
     Specs,
     TargetName,
     Timeout,
@@ -56,16 +59,20 @@ def build(
     no_cache: NoCache = False,
     tuned: BuildTuned = False,
     tune: TuneFirst = False,
+    shape: Shapes = None,
+    cut: Cut = None,
+    name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Generate, compile and verify layers as packages DIR/<name>.
+    """Generate, compile and verify layers and networks.
 
     \b
     Example:  convgen build layer.yaml
     """
     with session("build", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.cli.networks import build_networks, parted, read_networks, reading
         from convgen.cli.sources import distinct, read_layers
         from convgen.package.disk.build import BuildOptions
         from convgen.target import resolve_target
@@ -87,11 +94,14 @@ def build(
             max_workspace_bytes=max_workspace_bytes,
             max_ram_bytes=max_ram_bytes,
         )
-        layers = distinct(read_layers(specs, out), out)
+        kinds = parted(specs)
+        graphs = read_networks(kinds.networks, reading(shape, cut, name), out)
+        layers = distinct(read_layers(kinds.layers, out), out)
         if layers and (tuned or tune):
             options = replace(options, tuned=_tuned(layers, options, tune, out))
         if layers:
             _build_all(layers, options, jobs, out)
+        build_networks(graphs, options, out)
 
 
 def _tuned(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from convgen.cli.options import Json, QuietNotes, Specs, Verbose
+from convgen.cli.options import Cut, Json, NetName, QuietNotes, Shapes, Specs, Verbose
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError
 from convgen.spec.model import ConvSpec, Layer, Padding
@@ -19,7 +19,13 @@ RIGHT = "llllrrl"
 
 
 def check(
-    specs: Specs, json: Json = False, verbose: Verbose = False, quiet: QuietNotes = False
+    specs: Specs,
+    shape: Shapes = None,
+    cut: Cut = None,
+    name: NetName = None,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: QuietNotes = False,
 ) -> None:
     """Check specs and show their sizes, parameters and cost.
 
@@ -27,15 +33,22 @@ def check(
     Example:  convgen check specs
     """
     with session("check", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.cli.networks import parted, reading
         from convgen.cli.resolved import layer_facts, quant_facts
         from convgen.cli.sources import read_layers
 
-        found = [_settled(layer, out) for layer in read_layers(specs, out)]
+        kinds, how = parted(specs), reading(shape, cut, name)
+        found = [_settled(layer, out) for layer in read_layers(kinds.layers, out)]
         good = [done for done in found if done is not None]
         out.payload["layers"] = [{**layer_facts(d.layer), **quant_facts(d)} for d in good]
         layers = [done.layer for done in good]
         if layers:
             out.table(HEAD, [check_row(layer.spec) for layer in layers], RIGHT)
+        if kinds.networks:
+            from convgen.cli.network_tables import check_networks
+
+            out.payload["networks"] = []
+            check_networks(kinds.networks, how, out)
         wrong = len(out.errors)
         if wrong:
             out.note(f"{count(wrong, 'error')}; {count(len(layers), 'good layer')}")

@@ -7,13 +7,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convgen.cli.options import (
+    Cut,
     Isa,
     Json,
     MaxCode,
     MaxRam,
     MaxWorkspace,
+    NetName,
     OutDir,
     Quiet,
+    Shapes,
     Specs,
     SplitWeights,
     TargetName,
@@ -39,11 +42,14 @@ def emit(
     max_code_bytes: MaxCode = None,
     max_workspace_bytes: MaxWorkspace = None,
     max_ram_bytes: MaxRam = None,
+    shape: Shapes = None,
+    cut: Cut = None,
+    name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Write the C of each layer to DIR/<name>, compiling nothing.
+    """Write the C of layers and networks, compiling nothing.
 
     With -o - the one C file goes to standard output.
 
@@ -52,13 +58,19 @@ def emit(
     """
     with session("emit", json=json, verbose=verbose, quiet=quiet) as out:
         from convgen.choose.limits import SizeLimits
+        from convgen.cli.networks import emit_networks, parted, read_networks, reading
         from convgen.cli.sources import distinct, read_layers
         from convgen.target import resolve_target
 
         out.payload |= {"out": out_dir, "layers": []}
         machine = resolve_target(target, isa)
         limits = SizeLimits(max_code_bytes, max_workspace_bytes, max_ram_bytes)
-        layers = distinct(read_layers(specs, out), out)
+        kinds = parted(specs)
+        graphs = read_networks(kinds.networks, reading(shape, cut, name), out)
+        layers = distinct(read_layers(kinds.layers, out), out)
+        if out_dir == STDOUT and len(layers) + len(graphs) > 1 and graphs:
+            raise UsageError("-o - prints one file: name one layer or network, or a folder")
+        emit_networks(graphs, machine, out_dir, out)
         if out_dir == STDOUT:
             if split_weights:
                 raise UsageError("-o - prints one file, --split-weights makes two: name a folder")

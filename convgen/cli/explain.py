@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 from convgen.cli.options import (
     Compiler,
+    Cut,
     Isa,
     Json,
     MaxCode,
     MaxRam,
     MaxWorkspace,
     MeasureIt,
+    NetName,
     QuietNotes,
+    Shapes,
     Specs,
     TargetName,
     Verbose,
@@ -38,6 +41,9 @@ def explain(
     max_ram_bytes: MaxRam = None,
     measure: MeasureIt = False,
     cc: Compiler = None,
+    shape: Shapes = None,
+    cut: Cut = None,
+    name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: QuietNotes = False,
@@ -50,6 +56,7 @@ def explain(
     with session("explain", json=json, verbose=verbose, quiet=quiet) as out:
         from convgen.choose.limits import SizeLimits
         from convgen.cli import bounds
+        from convgen.cli.networks import parted, reading
         from convgen.cli.sources import distinct, read_layers
         from convgen.package.emit.files import decide
         from convgen.target import resolve_target
@@ -58,7 +65,8 @@ def explain(
         machine = resolve_target(target, isa)
         limits = SizeLimits(max_code_bytes, max_workspace_bytes, max_ram_bytes)
         found = []
-        layers = read_layers(specs, out)
+        kinds, how = parted(specs), reading(shape, cut, name)
+        layers = read_layers(kinds.layers, out)
         for layer in distinct(layers, out) if measure else layers:
             try:
                 found.append(decide(layer, machine, limits=limits))
@@ -69,6 +77,11 @@ def explain(
             took = measured.get(decided.layer.spec.name)
             out.payload["layers"].append(explain_facts(decided, took))
             _print(out, decided, took)
+        if kinds.networks:
+            from convgen.cli.network_tables import explain_networks
+
+            out.payload["networks"] = []
+            explain_networks(kinds.networks, how, machine, out)
 
 
 def _print(out: Output, decided: Decided, measured: Measured | None) -> None:
@@ -146,6 +159,7 @@ def _target_lines(plan: KernelPlan) -> list[str]:
 
 
 def _schedule_lines(decided: Decided) -> list[str]:
+    from convgen.choose.alternatives import alternatives
     from convgen.kernels.core.lowering import step_words
 
     last = "(copy the first line into the spec to pin it)"
@@ -156,6 +170,7 @@ def _schedule_lines(decided: Decided) -> list[str]:
         *(f"on {p.body.isa.name}: {p.schedule}" for p in decided.plan.narrower),
         f"why: {decided.reason}",
         *filter(None, [step_words(decided.plan)]),
+        *map(str, alternatives(decided.plan)),
         last,
     ]
 
@@ -175,6 +190,7 @@ def _kernel_sections(plan: KernelPlan, everything: bool) -> list[tuple[str, list
 
 def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[str, Any]:
     """One layer under --json."""
+    from convgen.choose.alternatives import alternatives
     from convgen.cli.bounds import bound_facts, predicted
     from convgen.cli.derive import byte_steps, cost_steps, size_steps
     from convgen.cli.draw import input_drawing
@@ -206,6 +222,10 @@ def explain_facts(decided: Decided, measured: Measured | None = None) -> dict[st
         "schedule": plan.schedule.to_mapping(),
         "narrower": {p.body.isa.name: p.schedule.to_mapping() for p in plan.narrower},
         "pinned": layer.schedule is not None,
+        "alternatives": [
+            {"spec": a.words, "times": round(a.times, 2), "family": str(a.family)}
+            for a in alternatives(plan)
+        ],
         "reason": decided.reason,
         "bound": predicted(plan)[0].name,
         "roofline": bound_facts(plan, cost(plan).cycles, measured),

@@ -10,7 +10,7 @@ Specs = Annotated[
     list[str],
     typer.Argument(
         metavar="SPEC",
-        help="Spec files, folders of them, or - for standard input.",
+        help="Spec files, model files (ONNX, TFLite), folders of them, or - for standard input.",
         show_default=False,
     ),
 ]
@@ -92,3 +92,24 @@ BuildTuned = Annotated[
     bool, typer.Option("--tuned", help="Use the winners that convgen tune has stored.")
 ]
 TuneFirst = Annotated[bool, typer.Option("--tune", help="Tune first, then build with the winners.")]
+
+Shapes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--shape", metavar="NAME=1x3x224x224", show_default=False,
+        help="Sizes of a model's input that its file leaves open.",
+    ),
+]  # fmt: skip
+Cut = Annotated[
+    str | None,
+    typer.Option(
+        "--cut", metavar="A:B", show_default=False,
+        help="Only the part of a model between these tensors.",
+    ),
+]  # fmt: skip
+NetName = Annotated[
+    str | None,
+    typer.Option(
+        "--name", metavar="NAME", help="What a model's network is called.", show_default=False
+    ),
+]

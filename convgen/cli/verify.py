@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convgen.cli.options import Json, OutDir, Quiet, Specs, Verbose
+from convgen.cli.options import Cut, Json, NetName, OutDir, Quiet, Shapes, Specs, Verbose
 from convgen.cli.output import session
 from convgen.errors import ConvgenError, MismatchError, UsageError
 
@@ -24,36 +26,47 @@ HEAD = ("layer", "check", "result", "detail")
 def verify(
     specs: Specs,
     out_dir: OutDir = OUT,
+    shape: Shapes = None,
+    cut: Cut = None,
+    name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Run every check on built layers again.
+    """Run every check on built layers and networks again.
 
     \b
     Example:  convgen verify layer.yaml
     """
     with session("verify", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.cli.networks import parted, read_networks, reading, verify_network
         from convgen.cli.sources import distinct, read_layers
 
         out.payload |= {"out": out_dir, "layers": []}
         rows: list[tuple[str, ...]] = []
         failures: list[tuple[str, MismatchError]] = []
-        for layer in distinct(read_layers(specs, out), out):
-            name = layer.spec.name
+        kinds = parted(specs)
+        graphs = read_networks(kinds.networks, reading(shape, cut, name), out)
+        layers = distinct(read_layers(kinds.layers, out), out)
+        jobs: list[tuple[str, Callable[[Path], Report]]] = [
+            *((layer.spec.name, partial(verify_layer, layer)) for layer in layers),
+            *((graph.name, partial(verify_network, graph)) for graph in graphs),
+        ]
+        for one, job in jobs:
+            place = Path(out_dir) / one
             try:
-                report = verify_layer(layer, Path(out_dir) / name)
+                report = job(place)
             except ConvgenError as error:
-                out.fail(error, name)
+                out.fail(error, one)
                 continue
-            out.payload["layers"].append(_facts(name, Path(out_dir) / name, report))
-            rows += [(name, c.name, _word(c), c.detail) for c in report.checks]
+            out.payload["layers"].append(_facts(one, place, report))
+            rows += [(one, c.name, _word(c), c.detail) for c in report.checks]
             if not report.passed:
-                failures.append((name, _mismatch(report)))
+                failures.append((one, _mismatch(report)))
         if rows and not out.quiet:
             out.table(HEAD, rows)
-        for name, failure in failures:
-            out.fail(failure, name)
+        for one, failure in failures:
+            out.fail(failure, one)
 
 
 def verify_layer(layer: Layer, place: Path) -> Report:
@@ -124,7 +137,8 @@ def library_of(manifest: Manifest) -> str:
     found = [
         name
         for name in manifest.files
-        if name.removeprefix("lib").lstrip("_").startswith(f"{stem}.") and not name.endswith(".py")
+        if name.removeprefix("lib").lstrip("_").startswith(f"{stem}.")
+        and not name.endswith((".py", ".weights"))
     ]
     assert len(found) == 1, manifest.files
     return found[0]

@@ -18,6 +18,9 @@ from convgen.kernels.planar.kind import KIND as PLANAR
 from convgen.kernels.planes import lowering as planes
 from convgen.kernels.planes.body import PlanesBody
 from convgen.kernels.planes.kind import KIND as PLANES
+from convgen.kernels.reduction import lowering as reduction
+from convgen.kernels.reduction.body import ReductionBody
+from convgen.kernels.reduction.kind import KIND as REDUCTION
 from convgen.kernels.scalar.body import ScalarBody
 from convgen.kernels.scalar.kind import KIND as SCALAR
 from convgen.kernels.tiled.kind import KIND as TILED
@@ -39,6 +42,7 @@ FAMILIES: dict[Family, AlgorithmFamily] = {
     Family.DIRECT: direct,
     Family.PLANAR: planar,
     Family.PLANES: planes,
+    Family.REDUCTION: reduction,
     Family.WINOGRAD: winograd,
 }
 
@@ -50,6 +54,7 @@ KINDS: dict[type, Kind] = {
     WindowBody: WINDOWS,
     PlanarBody: PLANAR,
     PlanesBody: PLANES,
+    ReductionBody: REDUCTION,
     WinogradBody: WINOGRAD,
 }
 
@@ -65,7 +70,7 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     """The plan of a layer under a schedule. Raises ScheduleError where it cannot be carried out."""
     refuse_dtype(spec)
     family = FAMILIES[schedule.family]
-    floats = () if spec.quantized else (Family.GROUPED, Family.PLANES)
+    floats = () if spec.quantized else (Family.GROUPED, Family.PLANES, Family.REDUCTION)
     others = (Family.DIRECT, Family.DEPTHWISE, *floats)
     if spec.dtype is not DType.FLOAT32 and schedule.family not in others:
         text = f"schedule: {spec.dtype} layers have no {schedule.family} kernels, only "

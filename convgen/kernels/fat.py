@@ -18,9 +18,7 @@ from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, Target
 
 # Families whose bodies of any width read the blocks of a wider one.
-SHARING = frozenset(
-    {Family.DIRECT, Family.DEPTHWISE, Family.GROUPED, Family.PLANES, Family.WINOGRAD}
-)
+SHARING = frozenset(set(Family) - {Family.PLANAR})
 
 
 def widest(target: Target) -> Target:

@@ -63,5 +63,4 @@ class Kind:
     facts: Callable[[KernelPlan], Mapping[str, Any] | None] = nothing
     modelled: bool = False
     scattered: bool = False
-    scratch: Callable[[KernelPlan], str] = lambda plan: "float"
     strips: Callable[[KernelPlan], int] = lambda plan: 0

@@ -318,6 +318,8 @@ class Body:
     """The kernel for one instruction set: its tiles, what they walk, and the rectangles.
 
     ``rest``: of a step that takes several inputs, one more for a single input behind its loop.
+    ``turned``: elements of x, where its planes are first copied to the workspace with the channels
+    of a pixel side by side, which tiles then read; else 0.
     """
 
     isa: VectorIsa
@@ -326,6 +328,7 @@ class Body:
     loops: tuple[Loop, ...]
     operations: tuple[str, ...]
     rest: Rest | None = None
+    turned: int = 0
 
     @property
     def wraps(self) -> bool:

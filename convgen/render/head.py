@@ -106,7 +106,6 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         aligned = "any alignment" if kind.modelled else "aligned to a float at least"
         workspace = f"{macro}_WORKSPACE_BYTES bytes, {aligned}; contents void"
     arrays, scattered = arrays_of(spec), plan.view.y_channel
-    scratch = kind.scratch(plan)
     element, double = plan.packed, arrays.x.compute is DType.FLOAT64
     packed = f"what {spec.name}_pack wrote"
     if weights is not None:
@@ -116,8 +115,8 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         macro=macro,
         template=kind.template,
         fat=plan.fat,
-        workspace=f", ({scratch} *)workspace" if plan.workspace_bytes else "",
-        scratch=scratch,
+        workspace=f", ({arrays.x.c} *)workspace" if plan.workspace_bytes else "",
+        scratch=arrays.x.c,
         version=__version__,
         target=plan.target.name,
         story=story(plan),

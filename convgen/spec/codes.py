@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from convgen.spec.code import Code
+from convgen.spec.network_codes import NETWORK
 from convgen.spec.quant_codes import QUANT
 
 _FILE = (
@@ -22,7 +23,7 @@ _FILE = (
     Code(
         "E002",
         "file too large",
-        "A spec is at most 64 KiB (65536 bytes).",
+        "A spec is at most 64 KiB (65536 bytes), a network's at most 1 MiB.",
         "Split the layers over several files.",
     ),
     Code("E003", "not UTF-8", "A spec is UTF-8 text.", "Save the file as UTF-8."),
@@ -413,5 +414,5 @@ _WEIGHTS = (
 )
 
 CODES: Mapping[str, Code] = MappingProxyType(
-    {c.number: c for c in (*_FILE, *_VALUES, *_NAMES, *_GEOMETRY, *_WEIGHTS, *QUANT)}
+    {c.number: c for c in (*_FILE, *_VALUES, *_NAMES, *_GEOMETRY, *_WEIGHTS, *QUANT, *NETWORK)}
 )

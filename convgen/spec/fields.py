@@ -184,7 +184,7 @@ def read_block(mapping: Mapping[str, Any], path: Path, report: Report) -> Block:
             top = str(item["loc"][0])
             bad.add(top)
             spelled = (*path, written[top], *item["loc"][1:])
-            meant |= _tell(item["type"], item["msg"], spelled, len(item["loc"]) == 1, report)
+            meant |= tell(item["type"], item["msg"], spelled, len(item["loc"]) == 1, report)
         model = RawLayer.model_validate({k: v for k, v in given.items() if k not in bad})
     values.update((key, getattr(model, key)) for key in model.model_fields_set)
     return Block(path, written, values, frozenset(bad), frozenset(meant))
@@ -208,7 +208,7 @@ _EXAMPLES: Mapping[str, str] = {
 }
 
 
-def _tell(kind: str, text: str, path: Path, top: bool, report: Report) -> frozenset[str]:
+def tell(kind: str, text: str, path: Path, top: bool, report: Report) -> frozenset[str]:
     """Report one of pydantic's errors. Returns the canonical key that an unknown one may mean."""
     match kind:
         case "missing":

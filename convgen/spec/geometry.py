@@ -125,7 +125,7 @@ def axes(raw: RawLayer) -> tuple[Axis, ...]:
             label=label,
             unit=unit,
             sides=sides,
-        )  # fmt: skip
+        )
         for i, (label, unit, sides) in zip(range(3 - rank, 3), words, strict=True)
     ]
     if _is_same(raw.padding):

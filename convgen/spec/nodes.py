@@ -19,8 +19,10 @@ from convgen.spec.scalars import MAX_DIGITS, TooLongError, read_plain, show
 from convgen.spec.tree import MAX_DEPTH, Path, Report, Spot, Tree, Unread
 
 MAX_BYTES = 64 * 1024
+MAX_NETWORK_BYTES = 1024 * 1024
 MERGE = "<<"
 
+_NETWORK = re.compile(r"^[\"']?network[\"']?[ \t]*:", re.MULTILINE)
 _LONG_SCALES = re.compile(r"scale:\s*(?:\[|-\s)")
 _EMPTY = "the spec is empty: `convgen init` writes a starter"
 _NO_ALIAS = "a few lines of anchors and aliases can describe gigabytes; write the value out"
@@ -41,17 +43,26 @@ def read_yaml(text: str, source: str) -> tuple[Tree, Report]:
     Raises ``SpecError`` when nothing can be made of the text: too large, not YAML, empty, several
     documents, not a map, nested too deep.
     """
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+    most = MAX_NETWORK_BYTES if is_network(text) else MAX_BYTES
+    if len(text.encode("utf-8", "surrogatepass")) > most:
         raise SpecError([_nowhere(source, "E002", too_large(text))])
     return _Reader(source, text).document()
 
 
 def too_large(text: str) -> str:
     """Why ``text`` is refused; long lists of scales are what most often makes a spec so large."""
+    if is_network(text):
+        most = MAX_NETWORK_BYTES
+        return f"the network is over 1 MiB ({most} bytes): keep scales and constants in its .npz"
     how = "split its layers over several files"
     if _LONG_SCALES.search(text):
         how = "keep the scales in a file, `scale: scales.npz#w`, or split its layers"
     return f"the spec is over 64 KiB ({MAX_BYTES} bytes): {how}"
+
+
+def is_network(text: str) -> bool:
+    """Does the text hold a network, with the key ``network`` at its top level?"""
+    return _NETWORK.search(text) is not None
 
 
 def _spot(mark: object) -> Spot:

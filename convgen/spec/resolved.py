@@ -45,7 +45,7 @@ def resolved_mapping(layer: Layer) -> dict[str, Any]:
         "dilation": [axis.dilation for axis in axes],
         "groups": s.groups,
         "bias": s.bias,
-        "activation": _activation(s.activation),
+        "activation": activation_form(s.activation),
         "dtype": str(s.dtype),
         "layout": str(s.layout),
         "weight_layout": str(s.weight_layout),
@@ -109,7 +109,7 @@ def _form(form: QuantForm) -> dict[str, Any]:
     return data if form.rounding is None else data | {"rounding": str(form.rounding)}
 
 
-def _activation(act: Activation) -> str | dict[str, Any]:
+def activation_form(act: Activation) -> str | dict[str, Any]:
     match act.kind:
         case Act.LEAKY_RELU:
             return {"kind": "leaky_relu", "alpha": act.alpha}

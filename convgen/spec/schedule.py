@@ -18,6 +18,7 @@ class Family(StrEnum):
     GROUPED = "grouped"  # small groups, several side by side in lanes
     PLANAR = "planar"  # pixels in lanes, weights broadcast, for few output channels
     PLANES = "planes"  # the same over planes (NCHW), which are read where they lie or copied once
+    REDUCTION = "reduction"  # inputs of a window in lanes, for few outputs of many inputs each
     WINOGRAD = "winograd"  # minimal filtering: fewer products, transforms before and after
 
 
@@ -30,7 +31,8 @@ class Schedule:
     channels (NR = NV * lanes). ``block``: winograd's tiles per block, as rows (MR) times strips
     of the product of a block with one of the transformed filters; [1, 1] elsewhere. Planar turns
     the tile round: ``tile_w`` vectors of pixels times ``vectors`` channels, the pixels counted
-    through strips of ``tile_h`` rows; planes has ``tile_h`` rows of ``tile_w`` such vectors each.
+    through strips of ``tile_h`` rows; planes has ``tile_h`` rows of ``tile_w`` such vectors each;
+    reduction sums one pixel of ``vectors`` channels in ``tile_w`` vectors each.
     """
 
     family: Family

@@ -268,7 +268,8 @@ def _open(path: Path, key: str) -> Iterator[IO[bytes]]:
             if f"{key}.npy" not in names:
                 held = ", ".join(sorted(n.removesuffix(".npy") for n in names)[:8]) or "nothing"
                 text = f"{path} has no array `{key}`; it holds {held[:200]}"
-                raise BadArrayError("E304", f"{text}; save it with np.savez(..., {key}={key})")
+                how = f"{key}={key}" if key.isidentifier() else f"**{{'{key}': ...}}"
+                raise BadArrayError("E304", f"{text}; save it with np.savez(..., {how})")
             with archive.open(f"{key}.npy") as member:
                 yield member
     except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError) as error:

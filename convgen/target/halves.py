@@ -115,7 +115,7 @@ def _shaped(v: str, bodies: Mapping[str, str]) -> tuple[Operation, ...]:
 def _lane_by_lane(isa: VectorIsa, dtype: DType) -> VectorIsa:
     """Through arrays of floats, and the scalar conversions."""
     v, n = isa.prefix, isa.lanes
-    kept = [op for op in isa.operations if op.name not in (*SIXTEEN, "join", "pick", "keep")]
+    kept = [op for op in isa.operations if op.name not in (*SIXTEEN, *_OF_FLOATS)]
     bodies = {"widen": WIDEN[dtype], "narrow": NARROW[dtype]}
     if n == 1:
         bodies |= {
@@ -152,4 +152,5 @@ def _lane_by_lane(isa: VectorIsa, dtype: DType) -> VectorIsa:
     return replace(isa, operations=operations, widening=_SCALAR[dtype])
 
 
+_OF_FLOATS = ("join", "pick", "evens", "odds", "transpose", "keep")  # have no 16-bit form
 _SCALAR = {DType.FLOAT16: 8, DType.BFLOAT16: 2}  # instructions of ``widen``

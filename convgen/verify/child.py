@@ -60,14 +60,14 @@ def events(
 def main() -> None:
     # Python's own handler would wait for the kernel to return, which it may never do.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    _no_core_file()
-    _end_in_time(float(sys.argv[1]))
+    no_core_file()
+    end_in_time(float(sys.argv[1]))
     task = pickle.load(sys.stdin.buffer)
     for event in events(**task):
         print(json.dumps([type(event).__name__, asdict(event)]), flush=True)
 
 
-def _no_core_file() -> None:
+def no_core_file() -> None:
     """A crash is an expected outcome here; it leaves no core file behind."""
     try:
         import resource
@@ -77,7 +77,7 @@ def _no_core_file() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, limit))
 
 
-def _end_in_time(seconds: float) -> None:
+def end_in_time(seconds: float) -> None:
     """A parent that was killed cannot end a kernel that goes on for ever: the system does it."""
     if hasattr(signal, "setitimer"):  # Windows has none
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

@@ -87,7 +87,15 @@ def verify_in_child(
         "leeway": leeway,
         "seed": seed,
     }
-    status, out, err = _run_child(pickle.dumps(task), timeout, processes)
+    return report_of("convgen.verify.child", pickle.dumps(task), timeout, processes)
+
+
+def report_of(module: str, task: bytes, timeout: float, processes: Processes | None) -> Report:
+    """Runs a module of ours with a task on its standard input; what it found, or that it crashed.
+
+    Raises as ``verify_in_child``.
+    """
+    status, out, err = _run_child(module, task, timeout, processes)
     events = list(_read(out))
     if status == 0:
         return assemble(events)
@@ -106,13 +114,13 @@ def verify_in_child(
 
 
 def _run_child(
-    task: bytes, timeout: float, processes: Processes | None
+    module: str, task: bytes, timeout: float, processes: Processes | None
 ) -> tuple[int | None, str, str]:
     """Exit status (None: out of time), stdout and stderr."""
     from convgen.toolchain import Processes
 
     # -P keeps the working folder, where a file may bear any module's name, out of sys.path.
-    command = [sys.executable, "-P", "-m", "convgen.verify.child", str(timeout)]
+    command = [sys.executable, "-P", "-m", module, str(timeout)]
     run = (processes or Processes()).run(
         command, timeout=timeout, env=child_environment(), task=task
     )

@@ -225,11 +225,7 @@ def test_products_of_pairs_are_proved() -> None:
 
 # -- what every push proves, and what `make prove` does -------------------------------------------
 
-SHIPPED = [
-    item
-    for path in sorted(SPECS.glob("*.yaml"))
-    for item in parse_file(str(path))
-]
+SHIPPED = [item for path in sorted(SPECS.glob("*.yaml")) for item in parse_file(str(path))]
 
 
 @needs_frama_c

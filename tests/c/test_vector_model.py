@@ -28,6 +28,7 @@ AT_HOME = [target for target in TARGETS.values() if not is_foreign(target)]
 WIDTHS = {f"{isa.name}x{isa.lanes}": isa for target in AT_HOME for isa in target.isas}
 ARITHMETIC = ("add", "sub", "mul", "div", "max", "min")
 
+
 @pytest.fixture(params=WIDTHS)
 def isa(request: pytest.FixtureRequest) -> VectorIsa:
     found = WIDTHS[request.param]

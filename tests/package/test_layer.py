@@ -235,7 +235,7 @@ def test_threat_stale_cache_after_an_upgrade(
     build(tmp_path, TINY)
     monkeypatch.setattr(session_module, "own_digest", lambda: "another convgen")
     assert build(tmp_path, TINY).state == "built"
-    monkeypatch.setattr(inputs_module, "_cffi_identity", lambda: "another cffi")
+    monkeypatch.setattr(inputs_module, "cffi_identity", lambda: "another cffi")
     assert build(tmp_path, TINY).state == "built"
 
 

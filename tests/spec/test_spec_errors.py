@@ -50,6 +50,7 @@ def test_one_mistake_is_told_once(folder: Path, monkeypatch: pytest.MonkeyPatch)
         "e306_wrong_shape",
         "e307_float_weights_of_int8",
         "e408_scaled_int32",
+        "e503_several_mistakes_in_a_network",
     }
 
 

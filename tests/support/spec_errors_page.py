@@ -12,6 +12,7 @@ import numpy as np
 from places import ROOT
 
 from convgen.errors import SpecError
+from convgen.network.text import is_network, parse_network_file
 from convgen.numbers.settle import settled
 from convgen.spec import CODES, parse_file
 
@@ -102,8 +103,12 @@ def set_up(folder: Path) -> None:
 def message(name: str) -> str:
     """What a user reads for one bad spec of the current folder."""
     try:
-        for layer in parse_file(f"{name}.yaml"):
-            settled(layer)
+        path = Path(f"{name}.yaml")
+        if path.exists() and is_network(path.read_text(encoding="utf-8", errors="replace")):
+            parse_network_file(path).load()
+        else:
+            for layer in parse_file(path):
+                settled(layer)
     except SpecError as error:
         return f"{error}\n"
     raise AssertionError(f"{name} was accepted")

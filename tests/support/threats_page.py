@@ -208,6 +208,54 @@ THREATS: dict[str, tuple[Threat, ...]] = {
             ("test_package::test_threat_cpu_without_the_instructions",),
         ),
     ),
+    "Model files": (
+        Threat(
+            "Truncated and damaged files, files of another kind, pickles",
+            "a typed error; 2,000 damaged files a push, 50,000 by `make hostile`",
+            ("test_import_hostile::test_a_truncated_file",
+             "test_import_hostile::test_a_file_that_is_something_else",
+             "test_import_hostile::test_thousands_of_damaged_files"),
+        ),
+        Threat(
+            "Nodes in a circle, tensors made twice or by nobody",
+            "a typed error that names the nodes",
+            ("test_import_hostile::test_nodes_in_a_circle",
+             "test_import_hostile::test_tensors_that_nobody_makes_or_two_make"),
+        ),
+        Threat(
+            "Absurd shapes, wrong types, attributes of the wrong kind",
+            "each node that cannot be taken is named, with its operator, reason and advice",
+            ("test_import_hostile::test_absurd_sizes", "test_import_hostile::test_wrong_types",
+             "test_import_hostile::test_attributes_of_the_wrong_kind"),
+        ),
+        Threat(
+            "Unknown operators, operator sets and attributes",
+            "all of them at once; never overlooked",
+            ("test_import_hostile::test_unknown_operators_and_operator_sets",
+             "test_import_onnx::test_an_attribute_that_nobody_knows_is_not_overlooked",
+             "test_import_tflite::test_what_cannot_be_taken_is_told_at_once"),
+        ),
+        Threat(
+            "Hostile names: quotes, slashes, control characters, template code",
+            "any text is a name; messages show it escaped and cut",
+            ("test_import_onnx::test_any_text_is_a_name",
+             "test_import_hostile::test_names_are_shown_escaped_and_cut"),
+        ),
+        Threat(
+            "Weights outside the model's folder: `..`, absolute paths, links, pipes",
+            "a typed error; the file is not opened",
+            ("test_import_hostile::test_weights_outside_the_folder_are_not_opened",
+             "test_import_hostile::test_weights_at_the_wrong_place"),
+        ),
+        Threat(
+            "Files made to exhaust or crash their reader",
+            "a process of its own, with bounds of memory and time; its death is a typed error",
+            ("test_import_hostile::test_memory_is_bounded",
+             "test_import_hostile::test_time_is_bounded",
+             "test_import_hostile::test_a_crash_of_the_reader_is_an_error_of_the_file",
+             "test_import_hostile::test_an_answer_that_is_none_is_not_taken"),
+        ),
+    ),
     "Arrays and threads": (
         Threat(
             "Wrong dtype, shape, order, alignment, byte order, size zero, a subclass",

@@ -31,6 +31,7 @@ from convgen.bench.peers.base import (
 from convgen.bench.rival import ProcessRival, RivalError
 from convgen.bench.wire import (
     RESULT,
+    in_planes,
     peer_form,
     read_arrays,
     spec_from_mapping,
@@ -84,7 +85,7 @@ EIGHT_BITS: dict[str, dict[str, Any]] = {
               "quant": QUANT | UNSIGNED},
 }  # fmt: skip
 NO_8_BITS = ("ncnn", "mnn")
-REFUSED = {("torch", "one-sided"), ("ncnn", "batch")}
+REFUSED = {("torch", "one-sided"), ("ncnn", "batch"), ("naive", "nchw"), ("litert", "nchw")}
 
 
 def spec_of(**keys: Any) -> ConvSpec:
@@ -309,7 +310,7 @@ def test_an_installed_peer_computes_the_layer(
     fill = bounded_fill(spec, 1)
     write_arrays(tmp_path, spec, fill.x, fill.w, fill.b)
     if (rival.name, name) in REFUSED:
-        with pytest.raises(RivalError, match=r"pads both ends|one image"):
+        with pytest.raises(RivalError, match=r"pads both ends|one image|NHWC images alone"):
             rival.prepare(peer_form(spec), tmp_path, 1, ())
         return
     rival.prepare(peer_form(spec), tmp_path, 1, ())
@@ -320,6 +321,24 @@ def test_an_installed_peer_computes_the_layer(
     verdict = judge_bounded(form, fill, y, choose_points(form, 1))
     assert verdict.max_error < 1e-2, verdict.detail  # the layer itself; some are rough beyond
     assert rival.run(3) > 0
+
+
+def test_a_user_with_planes_hands_over_planes(tmp_path: Path) -> None:
+    """Conversion counts: a peer may not be handed what its user would have to make first."""
+    spec = spec_of(**LAYERS["nchw"])
+    fill = bounded_fill(spec, 1)
+    write_arrays(tmp_path, spec, fill.x, fill.w, fill.b)
+    assert in_planes(tmp_path)
+    problem = Problem(peer_form(spec), *read_arrays(tmp_path), planes=True)
+    for name in ("naive", "litert"):
+        try:
+            __import__(peer_module(name).packages[0]) if name == "litert" else None
+        except ImportError:
+            continue
+        with pytest.raises(CannotPrepare, match="NHWC images alone"):
+            peer_module(name).prepared(problem)
+    write_arrays(tmp_path, peer_form(spec), *(read_arrays(tmp_path)))
+    assert not in_planes(tmp_path)
 
 
 def test_torch_computes_bfloat16_layers(tmp_path: Path) -> None:

@@ -23,9 +23,7 @@ WASM = ROOT / "examples" / "wasm"
 
 pytestmark = [
     pytest.mark.tools,
-    pytest.mark.skipif(
-        not (WASM / "filter.c").is_file(), reason="examples/ is not beside tests/"
-    ),
+    pytest.mark.skipif(not (WASM / "filter.c").is_file(), reason="examples/ is not beside tests/"),
 ]
 
 

@@ -21,6 +21,7 @@ class Problem:
     """One layer for a peer: ``spec`` in NHWC and HWIO, its arrays, and how many threads to use.
 
     ``c_flags``: what lets a C compiler use the instruction set that convgen's kernel uses.
+    ``planes``: its user has images in NCHW, so a way that wants others has to convert them itself.
     """
 
     spec: ConvSpec
@@ -29,6 +30,7 @@ class Problem:
     b: Any
     threads: int = 1
     c_flags: tuple[str, ...] = ()
+    planes: bool = False
 
     @property
     def relu(self) -> bool:
@@ -101,6 +103,12 @@ class Peer:
 
 class CannotPrepare(Exception):
     """This peer does not take this layer; the message says why."""
+
+
+def pixels_only(problem: Problem) -> None:
+    """Raises ``CannotPrepare`` for a user with planes."""
+    if problem.planes:
+        raise CannotPrepare("it takes NHWC images alone")
 
 
 def installed_version(peer: Peer) -> str:

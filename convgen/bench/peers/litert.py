@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from convgen.bench.peers.base import Peer, Prepared, Problem
+from convgen.bench.peers.base import Peer, Prepared, Problem, pixels_only
 from convgen.bench.peers.tflite_model import tflite_model
 
 
@@ -12,6 +12,7 @@ def prepare(problem: Problem) -> Prepared:
     """The delegate packs weights when tensors are allocated; it is on by default."""
     from ai_edge_litert.interpreter import Interpreter
 
+    pixels_only(problem)
     interpreter = Interpreter(model_content=tflite_model(problem), num_threads=problem.threads)
     interpreter.allocate_tensors()
     x, y = interpreter.get_input_details()[0], interpreter.get_output_details()[0]

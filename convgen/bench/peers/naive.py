@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from convgen.bench.peers.base import CannotPrepare, Peer, Prepared, Problem
+from convgen.bench.peers.base import CannotPrepare, Peer, Prepared, Problem, pixels_only
 
 LOOPS = """
 #include <math.h>
@@ -53,6 +53,7 @@ def prepare(problem: Problem) -> Prepared:
     """Sizes are literals to the compiler; output channels are innermost, so it can vectorise."""
     import numpy as np
 
+    pixels_only(problem)
     types = {"IMAGE": "float", "FILTER": "float", "SUM": "float", "X_ZERO": 0}
     return _loops(problem, LOOPS.replace("STORE", FLOAT), types, np.zeros(1, np.float32))
 
@@ -63,6 +64,7 @@ def prepare_8_bit(problem: Problem) -> Prepared:
 
     from convgen.spec.quant import spread
 
+    pixels_only(problem)
     if any(problem.quant.weight.zero_point):
         raise CannotPrepare("the plain loops have weights without zero points")
     oc, element = problem.spec.oc, f"{problem.spec.dtype}_t"

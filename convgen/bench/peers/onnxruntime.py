@@ -13,7 +13,8 @@ def prepare(problem: Problem) -> Prepared:
 def prepare_8_bit(problem: Problem) -> Prepared:
     """QLinearConv as ONNX has it, and the channels-last one that its optimiser puts into graphs;
     over int8 and over uint8 images."""
-    return quickest(both_kinds([_nchw, _channels_last], problem))
+    ways = [_nchw] if problem.planes else [_nchw, _channels_last]
+    return quickest(both_kinds(ways, problem))
 
 
 def _nchw(problem: Problem) -> Prepared:

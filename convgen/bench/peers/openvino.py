@@ -17,7 +17,8 @@ from convgen.bench.peers.base import (
 
 
 def prepare(problem: Problem) -> Prepared:
-    return quickest([partial(_compiled, problem, layout) for layout in ("NCHW", "NHWC")])
+    layouts = ("NCHW",) if problem.planes else ("NCHW", "NHWC")
+    return quickest([partial(_compiled, problem, layout) for layout in layouts])
 
 
 def prepare_8_bit(problem: Problem) -> Prepared:

@@ -26,7 +26,8 @@ from convgen.spec.quant import spread
 def prepare(problem: Problem) -> Prepared:
     """The quickest of: eager NCHW, eager channels-last, prepacked channels-last with fused ReLU."""
     _set_up(problem)
-    return quickest([partial(way, problem) for way in (_eager, _channels_last, _prepacked)])
+    ways = (_eager, _prepacked) if problem.planes else (_eager, _channels_last, _prepacked)
+    return quickest([partial(way, problem) for way in ways])
 
 
 def prepare_8_bit(problem: Problem) -> Prepared:
@@ -80,7 +81,8 @@ def _prepacked(problem: Problem) -> Prepared:
     def call() -> Any:
         return conv(x, packed, b, padding, strides, dilations, spec.groups, act, [], "")
 
-    return Prepared(call, _result(call), "prepacked channels-last")
+    layout = "NCHW" if problem.planes else "channels-last"
+    return Prepared(call, _result(call), f"prepacked {layout}")
 
 
 def _conv2d(problem: Problem, x: Any, w: Any, b: Any, variant: str) -> Prepared:
@@ -102,7 +104,7 @@ def _conv2d(problem: Problem, x: Any, w: Any, b: Any, variant: str) -> Prepared:
 
 
 def _tensors(problem: Problem) -> tuple[Any, Any, Any]:
-    """x as a channels-last tensor over the NHWC array, w as OIHW, b."""
+    """x as the user has it, a channels-last tensor over the NHWC array or planes; w as OIHW, b."""
     import torch
 
     def tensor(array: Any) -> Any:
@@ -110,7 +112,9 @@ def _tensors(problem: Problem) -> tuple[Any, Any, Any]:
             return torch.from_numpy(array.view("int16")).view(torch.bfloat16)
         return torch.from_numpy(array)
 
-    return tensor(problem.x).permute(0, 3, 1, 2), tensor(oihw(problem.w)), tensor(problem.b)
+    x = tensor(problem.x).permute(0, 3, 1, 2)
+    x = x.contiguous() if problem.planes else x
+    return x, tensor(oihw(problem.w)), tensor(problem.b)
 
 
 def _steps(problem: Problem) -> tuple[list[int], list[int], list[int]]:
@@ -137,6 +141,7 @@ def _pointwise(problem: Problem) -> Prepared:
 
     quant, groups = problem.quant, problem.spec.groups
     x = torch.from_numpy(problem.x).permute(0, 3, 1, 2)
+    x = x.contiguous() if problem.planes else x
     scales, zeros, b = _by_filter(problem)
     strides, dilations, padding = _steps(problem)
     x_scale, y_scale, y_zero = quant.input.scale[0], *_of_output(problem)
@@ -162,6 +167,7 @@ def _quantized(problem: Problem) -> Prepared:
 
     quant = problem.quant
     x = torch.from_numpy(problem.x).permute(0, 3, 1, 2)
+    x = x.contiguous() if problem.planes else x
     scales, zeros, b = _by_filter(problem)
     strides, dilations, padding = _steps(problem)
     w = torch._make_per_channel_quantized_tensor(

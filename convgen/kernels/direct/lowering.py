@@ -20,10 +20,10 @@ from convgen.kernels.tiled import lowering as tiled
 from convgen.kernels.tiled.lowering import outer_loops, packing_of, runs_on, tiled_plan
 from convgen.kernels.tiled.step import latency, most_vectors
 from convgen.kernels.tiled.step import limits as step_limits
-from convgen.kernels.tiled.walk import walk
+from convgen.kernels.tiled.walk import squares, turned, walk
 from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
-from convgen.plan.kernel import KernelPlan, Loop, Packing, View
+from convgen.plan.kernel import Body, KernelPlan, Loop, Packing, View
 from convgen.spec.elements import Sections, arrays_of
 from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Family, Schedule
@@ -49,8 +49,12 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     most_pixels = dots.most_pixels if spec.quantized else tiled.most_pixels
     for isa in isas:
         narrower = any(1 < i.lanes < isa.lanes for i in isas)
-        if isa.lanes > 1 and (spec.ocg == 1 or (narrower and isa.lanes >= 2 * spec.ocg)):
-            continue  # half of every vector would be empty: a narrower one does as well
+        # Half of every vector would be empty: a narrower one does as well. A lane of 8-bit products
+        # sums several of them, which pays for a single channel too.
+        if isa.lanes > 1 and (
+            (spec.ocg == 1 and not spec.quantized) or (narrower and isa.lanes >= 2 * spec.ocg)
+        ):
+            continue
         for vectors in range(1, min(most_vectors(isa), -(-spec.ocg // isa.lanes)) + 1):
             most = most_pixels(isa, vectors)
             for height in (1, 2, 3, 4, 6, 7):
@@ -67,8 +71,23 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     if spec.quantized:
         return scalar_plan(spec, schedule, target)
     if bf16.serves(spec, target) and schedule.lanes == bf16.lanes(target):
-        return bf16.paired_plan(spec, schedule, target, walk(spec, schedule))
-    return tiled_plan(spec, schedule, target, walk, _reduce)
+        return _turning(bf16.paired_plan(spec, schedule, target, walk(spec, schedule)))
+    return _turning(tiled_plan(spec, schedule, target, walk, _reduce))
+
+
+def _turning(plan: KernelPlan) -> KernelPlan:
+    """The plan with the copy that its walk goes over, if it does."""
+    spec = plan.spec
+    if not turned(spec, plan.schedule):
+        return plan
+    bodies = []
+    for body in plan.bodies:
+        assert isinstance(body, Body)
+        operations = {*body.operations} | ({"transpose"} if squares(spec, body.isa) else set())
+        count = spec.batch * spec.h * spec.w * spec.c
+        bodies.append(replace(body, operations=tuple(sorted(operations)), turned=count))
+    room = bodies[0].turned * arrays_of(spec).x.size
+    return replace(plan, bodies=tuple(bodies), workspace_bytes=room)
 
 
 def scalar_plan(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
@@ -129,7 +148,10 @@ def cost(plan: KernelPlan) -> Cost:
         spent = row * region.row_tiles * region.area.planes * region.blocks
         bounds[bound] = bounds.get(bound, 0.0) + spent
     repeats = plan.view.groups * plan.spec.batch
-    return Cost(sum(bounds.values()) * repeats, max(bounds, key=lambda key: bounds[key]))
+    copied = 0.0
+    if isinstance(plan.body, Body) and plan.body.turned:
+        copied = plan.body.turned * (5 / isa.lanes if squares(plan.spec, isa) else 2.0)
+    return Cost(sum(bounds.values()) * repeats + copied, max(bounds, key=lambda key: bounds[key]))
 
 
 def _scatter(plan: KernelPlan) -> float:

@@ -21,7 +21,7 @@ from convgen.kernels.tiled.lowering import (
     runs_on,
 )
 from convgen.plan.kernel import Body, KernelPlan, Loop, Packing, Rectangle, Rest, View
-from convgen.spec.model import Accuracy, ConvSpec, DType, Layout
+from convgen.spec.model import Accuracy, ConvSpec, DType
 from convgen.spec.schedule import Schedule
 from convgen.target import Target, VectorIsa
 from convgen.target.x86.bf16 import PLAIN_BF16, SIDE
@@ -35,7 +35,6 @@ def serves(spec: ConvSpec, target: Target) -> bool:
         target.bf16 is not None
         and spec.dtype is DType.BFLOAT16
         and spec.accuracy is Accuracy.FAST
-        and spec.layout is Layout.NHWC
         and spec.icg >= SIDE
     )
 

@@ -62,7 +62,8 @@ class PlanesBody:
     ``staged``: the rows under a band are copied first, [row][channel][phase of the stride]
     [``pitch``], with their padding; ``rows_in``: at most that many. With ``slot`` the pixels of
     each tile are copied instead, [tile of a band][channel][pixel], ``slot`` elements a tile:
-    channels of an image lie pages apart, and many blocks of channels read them. Else x is read where it lies.
+    channels of an image lie pages apart, and many blocks of channels read them. Else x is read
+    where it lies.
     ``x_row``, ``x_channel``: elements between rows, and channels, of what tiles read. ``taps``:
     where each step of the reduction lies; with ``inner`` > 1 each stands for that many channels.
     ``windows``: the steps are written out, and weights stay in registers.

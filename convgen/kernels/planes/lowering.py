@@ -79,7 +79,8 @@ def flattened(spec: ConvSpec) -> bool:
 
 def _windowed(spec: ConvSpec, channels: int) -> bool:
     """Whether a tile's taps are written out: those of one channel that meets one other."""
-    return spec.icg == 1 and channels == 1 and spec.ocg == 1 and spec.kh * spec.kw <= _MOST_WINDOW
+    single = spec.icg == spec.ocg == channels == 1
+    return single and spec.kh * spec.kw <= _MOST_WINDOW and not flattened(spec)
 
 
 def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
@@ -93,6 +94,11 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     isa = check_lanes(spec, schedule, target)
     channels = min(schedule.vectors, spec.ocg)
     vectors = schedule.tile_h * schedule.tile_w
+    if _windowed(spec, channels) and schedule.tile_w > 1:
+        raise ScheduleError(
+            f"schedule: family {name} writes windows out for one vector of pixels in a row: "
+            "tile[1] is 1"
+        )
     if not _windowed(spec, channels) and vectors > most_vectors(isa, channels):
         raise ScheduleError(
             f"schedule: {vectors} vectors of pixels x {channels} channels do not fit "
@@ -105,7 +111,8 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
         )
     bodies = [_body(spec, packing, isa, schedule, target)]
     if isa.lanes > 1:
-        plain = replace(schedule, lanes=1, tile_h=1, tile_w=max(1, 12 // channels))
+        wide = 1 if _windowed(spec, channels) else max(1, 12 // channels)
+        plain = replace(schedule, lanes=1, tile_h=1, tile_w=wide)
         bodies.append(_body(spec, packing, isas_of(spec, target)[-1], plain, target))
     room = arrays_of(spec).x.size * max(body.scratch for body in bodies)
     return KernelPlan(
@@ -144,10 +151,10 @@ def _staging(plan: KernelPlan, body: PlanesBody) -> float:
         return 0.0
     rows = spec.oh * spec.sh + body.bands * max(0, _rows_under(spec, 1) - spec.sh)
     vectors = -(-body.pitch // isa.lanes)
-    element = vectors * 2.0
+    element = vectors * 1.0
     if spec.sw > 1:
-        element = vectors * 3.0 * spec.sw if isa.has("evens") and spec.sw == 2 else 1.2 * spec.w
-    return rows * spec.icg * (element + 8)
+        element = vectors * 2.0 * spec.sw if isa.has("evens") and spec.sw == 2 else 1.2 * spec.w
+    return rows * spec.icg * (element + 4)
 
 
 def _tile(plan: KernelPlan, body: PlanesBody, vectors: int, channels: int) -> tuple[str, float]:
@@ -160,8 +167,8 @@ def _tile(plan: KernelPlan, body: PlanesBody, vectors: int, channels: int) -> tu
         work = body.rows * steps
         spilled = max(0, steps + body.rows + 2 - isa.registers) * body.rows
         cycles = max(work / target.fma_ports, (loads + spilled) / target.load_ports)
-        cycles = max(cycles, steps * target.fma_latency / 3)
-        return "FMA", cycles * (1 if isa.fused else 2) + 4 + 2 * body.rows
+        cycles = max(cycles, steps * target.fma_latency / 4)
+        return "FMA", cycles * (1 if isa.fused else 2) + 2 + 1.5 * body.rows
     products = channels * vectors * (1 if isa.fused else 2)
     limits = {
         "FMA": products / target.fma_ports,

@@ -155,9 +155,9 @@ def _copy(plan: KernelPlan, body: PlanesBody) -> SimpleNamespace:
             )
         )  # fmt: skip
     zeros, end = [], 0  # places of the row that no column goes to
-    for filled in sorted(phases, key=lambda p: p.to):
-        zeros.append((end, filled.to - end))
-        end = filled.to + filled.count
+    for p in sorted(phases, key=lambda p: p.to):
+        zeros.append((end, p.to - end))
+        end = p.to + p.count
     zeros.append((end, sw * body.pitch - end))
     step = sw * lanes
     whole = used // step * step if by_vector else 0
@@ -177,12 +177,12 @@ def _panels(plan: KernelPlan, body: PlanesBody) -> tuple[SimpleNamespace, ...]:
             part = columns.stored < lanes and j == len(columns.places) - 1
             count = columns.stored if part else lanes
             if body.isa.has("each"):
-                at_rest = plus(j * lanes + count)
-                rest = f"\n        memset(to{at_rest}, 0, sizeof *to * {lanes - count});"
                 lines.append(
                     f"memcpy(to{plus(j * lanes)}, s{plus(at)}, {times('sizeof *to', count)});"
-                    + (rest if part else "")
                 )
+                if part:
+                    empty = times("sizeof *to", lanes - count)
+                    lines.append(f"memset(to{plus(j * lanes + count)}, 0, {empty});")
             else:
                 load = f"{v}_load_part(s{plus(at)}, {count})" if part else f"{v}_load(s{plus(at)})"
                 lines.append(f"{v}_store(to{plus(j * lanes)}, {load});")

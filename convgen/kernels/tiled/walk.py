@@ -5,18 +5,40 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from convgen.kernels.face import view_of
+from convgen.kernels.face import flat_2d, view_of
 from convgen.plan.kernel import Rectangle, View
 from convgen.plan.problem import peel, problems_of
-from convgen.spec.model import ConvSpec, Padding
+from convgen.spec.model import ConvSpec, Layout, Padding
 from convgen.spec.schedule import Schedule
+from convgen.target import VectorIsa
 
+_READS = 2  # of an input, from which on a copy of it pays
 _DENSE = (Padding(), 1, 1, 1)  # nothing around the image, every window a pixel further
+
+
+def turned(spec: ConvSpec, schedule: Schedule) -> bool:
+    """Whether planes are copied first, so that a row of taps is one run of memory: inputs that lie
+    pages apart cost more than the copy, if tiles read them a few times. Plain C does without, and
+    needs no room."""
+    if not flat_2d(spec) or spec.layout is Layout.NHWC:
+        return False
+    if spec.quantized or spec.c == 1 or schedule.lanes == 1:
+        return False
+    blocks = -(-spec.ocg // (schedule.lanes * schedule.vectors))
+    reads = spec.oh * spec.ow * spec.kh * spec.kw * blocks
+    return reads >= _READS * spec.h * spec.w
+
+
+def squares(spec: ConvSpec, isa: VectorIsa) -> bool:
+    """Whether vectors transpose the image, square by square."""
+    return isa.has("transpose") and isa.lanes <= min(spec.h * spec.w, spec.c)
 
 
 def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
     """Strides and rectangles; a pointwise image is cut into rows of whole tiles, and a rest."""
     view = view_of(spec)
+    if turned(spec, schedule):  # x lies as in NHWC
+        view = replace(view, x_row=spec.w * spec.c, x_pixel=spec.c, x_channel=1, x_group=spec.icg)
     if spec.transposed or spec.taps > 1 or (spec.padding, view.sd, view.sh, view.sw) != _DENSE:
         return view, peel(spec)
     pixels = spec.d * spec.h * spec.w

@@ -20,6 +20,7 @@ class TiledText(BodyText):
     runs: tuple[tuple[str, int, int], ...]
     tiles: tuple[TileText, ...]
     x_lane: int
+    turned: SimpleNamespace | None
     loops: tuple[SimpleNamespace, ...]
     inner: str
     w_index: str
@@ -49,6 +50,7 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
             for tile in body.tiles
         ),
         x_lane=view.x_lane,
+        turned=_turned(plan, body),
         **loop_text(body.loops),
         input_words=f"{'two inputs' if isa.has('pair') else 'one input'} of each pixel",
         bias_param=f"const {plan.packed.c} *b, ",
@@ -67,6 +69,17 @@ def tiled_text(plan: KernelPlan, body: Body) -> TiledText:
         + plane_of(plan.spec, view.y_plane)
         + f" + {times('oc', view.y_channel)}",
     )
+
+
+def _turned(plan: KernelPlan, body: Body) -> SimpleNamespace | None:
+    """Sizes of the copy with the channels of a pixel side by side."""
+    spec = plan.spec
+    if not body.turned:
+        return None
+    return SimpleNamespace(
+        images=spec.batch, pixels=spec.h * spec.w, c=spec.c, image=spec.h * spec.w * spec.c,
+        square="transpose" in body.operations, lanes=body.isa.lanes,
+    )  # fmt: skip
 
 
 def _block(packing: Packing, lanes: int) -> str:

@@ -69,7 +69,7 @@ def inputs_digest(
         repr((COMPILE_FLAGS, link_flags())),
         binding,
         repr(python),
-        _cffi_identity(),
+        cffi_identity(),
     )
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -104,7 +104,7 @@ def _weights_content(layer: Layer) -> object:
     return drawn, [hashlib.sha256(path.read_bytes()).hexdigest() for path in weight_files(layer)]
 
 
-def _cffi_identity() -> str:
+def cffi_identity() -> str:
     """Which cffi this is, without importing it: place, size and age of its runtime."""
     found = importlib.util.find_spec("_cffi_backend")
     if found is None or found.origin is None or not Path(found.origin).exists():

@@ -168,6 +168,8 @@ def _fallback_note(decided: Decided, report: Report) -> str:
 
 
 def _manifest(session: Session, done: Made, inputs: str, files: Mapping[str, str]) -> Manifest:
+    from convgen.choose.alternatives import alternatives
+
     plan, made, findings = done.decided.plan, done.library, done.decided.settled.findings
     return Manifest(
         name=plan.spec.name,
@@ -185,7 +187,7 @@ def _manifest(session: Session, done: Made, inputs: str, files: Mapping[str, str
         warnings=made.warnings,
         code_bytes=made.code_bytes,
         limits=session.options.limits.to_mapping(),
-        notes=done.notes,
+        notes=(*done.notes, *map(str, alternatives(plan))),
         report=made.report,
         sqnr=None if findings is None else findings.cost,
     )

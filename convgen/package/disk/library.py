@@ -15,7 +15,7 @@ from convgen.package.disk.commit import Place, keep_failed, writing
 from convgen.package.disk.result import Stage, State
 from convgen.package.disk.session import Session
 from convgen.plan.kernel import KernelPlan
-from convgen.target import is_foreign, lacking
+from convgen.target import Target, is_foreign, lacking
 from convgen.target.host import machine_name
 from convgen.toolchain import COMPILE_FLAGS, Unit, compile_shared, read_stack, stack_flags
 from convgen.verify import Report, tiling_of, verify_plan_in_child
@@ -80,7 +80,7 @@ def make_library(
     Raises ``Oversize``, ``DeepStack`` and ``Inaccurate`` beside what ``build_layer`` raises.
     """
     layer, verify = decided.layer, session.options.verify
-    _refuse_foreign(decided)
+    refuse_foreign_target(decided.plan.target)
     if verify:
         _refuse_unverifiable(decided)
     made = _cached(session, key)
@@ -104,8 +104,8 @@ def make_library(
     return made, state, _stored(session, key, made)
 
 
-def _refuse_foreign(decided: Decided) -> None:
-    target = decided.plan.target
+def refuse_foreign_target(target: Target) -> None:
+    """Raises ``UsageError`` for a target whose code this machine's Python cannot load."""
     if is_foreign(target):
         raise UsageError(
             f"{target.name} is another kind of machine than this {machine_name()}, whose Python "

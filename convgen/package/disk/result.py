@@ -52,7 +52,8 @@ class BuildResult:
     found as it should be. ``report``: None when nothing was verified. ``warnings``: the
     compiler's, and the cache's if it could not be written. ``code_bytes``: machine code of the
     kernel, None where the object format does not tell. ``notes``: how the build came to another
-    kernel than the chooser's first. ``seconds``: of this build. ``sqnr``: what quantising cost, of
+    kernel than the chooser's first, and what else in the spec would be much quicker.
+    ``seconds``: of this build. ``sqnr``: what quantising cost, of
     a calibrated layer; ``dtype``: of its arrays."""
 
     name: str

@@ -1,0 +1,21 @@
+"""Steps of 8-bit integers in plain C: arithmetic in fixed point, tables, reductions, softmax."""
+
+from __future__ import annotations
+
+from convgen.kernels.integer.body import (
+    IntEachBody,
+    IntReduceBody,
+    IntSoftmaxBody,
+    QuantizeBody,
+    Scale,
+    TableBody,
+)
+
+__all__ = [
+    "IntEachBody",
+    "IntReduceBody",
+    "IntSoftmaxBody",
+    "QuantizeBody",
+    "Scale",
+    "TableBody",
+]

@@ -1,0 +1,245 @@
+"""Numbers of the integer kernels; what they compute is TFLite's arithmetic, to the bit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convgen.kernels.nest import Nest
+
+
+@dataclass(frozen=True)
+class Scale:
+    """A multiplier: v * factor * 2^(shift - 31), rounded twice or, with ``once``, once."""
+
+    factor: int
+    shift: int
+    once: bool = False
+
+    @property
+    def function(self) -> str:
+        return "scaled_once" if self.once else "scaled"
+
+    def of(self, value: str) -> str:
+        """The C expression."""
+        if self.once:
+            return f"scaled_once({value}, {self.factor}, {31 - self.shift})"
+        left, right = max(self.shift, 0), max(-self.shift, 0)
+        return f"scaled({value}, {self.factor}, {left}, {right})"
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Loops over one or two inputs and y; see ``elementwise.EachBody``."""
+
+    loops: Nest
+    inputs: int
+
+    CHUNK = 4096
+
+    @property
+    def flat(self) -> int:
+        return self.loops.inner.size if len(self.loops.dims) <= 1 else 0
+
+    @property
+    def units(self) -> int:
+        return -(-self.flat // self.CHUNK) if self.flat else self.loops.units
+
+    @property
+    def run(self) -> int:
+        return min(self.flat, self.CHUNK) if self.flat else self.loops.inner.size
+
+    @property
+    def last(self) -> int:
+        return self.flat - (self.units - 1) * self.CHUNK if self.flat else self.run
+
+    def step(self, operand: int) -> int:
+        return self.loops.inner.steps[operand] if self.loops.dims else 1
+
+    def address(self, operand: int) -> str:
+        if not self.flat:
+            return self.loops.address(operand)
+        step = self.step(operand) * self.run
+        return f" + u * {step if step > 0 else f'({step})'}" if step and self.units > 1 else ""
+
+    def element(self, operand: int, pointer: str) -> str:
+        """The C expression of an operand's i-th element of a run."""
+        step = self.step(operand)
+        index = (
+            "0" if step == 0 else "i" if step == 1 else f"i * {step if step > 0 else f'({step})'}"
+        )
+        return f"{pointer}[{index}]"
+
+
+@dataclass(frozen=True)
+class IntEachBody:
+    """Two 8-bit operands. ``first``, ``second``: their scales before a sum, or prelu's for positive
+    and negative numbers; ``last``: the result's. ``zeros``: zero points of a, b and y."""
+
+    op: str
+    walk: Walk
+    types: tuple[str, str, str]
+    zeros: tuple[int, int, int]
+    first: Scale | None
+    second: Scale | None
+    last: Scale | None
+    low: int
+    high: int
+
+    template = "kernels/integer/each.j2"
+    act = None
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        scales = (self.first, self.second, self.last)
+        return tuple(dict.fromkeys(s.function for s in scales if s is not None))
+
+    def centred(self, operand: int, pointer: str) -> str:
+        zero = self.zeros[operand]
+        shift = f" - {zero}" if zero > 0 else f" + {-zero}" if zero else ""
+        element = self.walk.element(operand, pointer)
+        return f"({element}{shift})" if shift else element
+
+    @property
+    def expression(self) -> str:
+        """The C of one result before its zero point and limits; a_i, b_i: centred operands."""
+        match self.op:
+            case "add" | "sub":
+                sign = "+" if self.op == "add" else "-"
+                assert self.first and self.second and self.last
+                one, two = self.first.of("a_i * 1048576"), self.second.of("b_i * 1048576")
+                return self.last.of(f"{one} {sign} {two}")
+            case "mul":
+                assert self.last
+                return self.last.of("a_i * b_i")
+            case "prelu":
+                assert self.first and self.second
+                return f"a_i >= 0 ? {self.first.of('a_i')} : {self.second.of('a_i * b_i')}"
+            case _:
+                raise AssertionError(self.op)
+
+    @property
+    def words(self) -> str:
+        return f"y = {self.op}(a, b) of quantised numbers"
+
+
+@dataclass(frozen=True)
+class TableBody:
+    """y = table[x]: any function of one 8-bit number."""
+
+    walk: Walk
+    types: tuple[str, str]
+    least: int
+    table: tuple[int, ...]
+
+    template = "kernels/integer/table.j2"
+    act = None
+
+    @property
+    def words(self) -> str:
+        return "y = a table's entry for x"
+
+
+@dataclass(frozen=True)
+class QuantizeBody:
+    """Floats to integers, q = zero + round(x / scale) within ``low`` .. ``high``, or integers to
+    floats, scale * (q - zero). ``scale``: a float32. ``even``: halves go to the even integer."""
+
+    walk: Walk
+    types: tuple[str, str]
+    scale: float
+    zero: int
+    low: int
+    high: int
+    even: bool
+
+    act = None
+
+    @property
+    def template(self) -> str:
+        quantises = self.types[0] == "float"
+        return f"kernels/integer/{'quantize' if quantises else 'dequantize'}.j2"
+
+    @property
+    def literal(self) -> str:
+        from convgen.ctext.activations import float_literal
+
+        return float_literal(self.scale)
+
+    @property
+    def words(self) -> str:
+        if self.types[0] == "float":
+            return f"y = {self.zero} + x / {self.scale:.9g}, rounded"
+        return f"y = {self.scale:.9g} * (x - ({self.zero}))"
+
+
+@dataclass(frozen=True)
+class IntReduceBody:
+    """Sums, scaled, or extremes over some axes. ``kept`` walks x and y, ``folded`` x alone."""
+
+    fn: str
+    kept: Nest
+    folded: Nest
+    types: tuple[str, str]
+    x_zero: int
+    y_zero: int
+    scale: Scale | None
+    count: int
+    low: int
+    high: int
+
+    template = "kernels/integer/reduce.j2"
+    act = None
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        return () if self.scale is None else (self.scale.function,)
+
+    @property
+    def units(self) -> int:
+        return self.kept.units
+
+    @property
+    def words(self) -> str:
+        return f"y = the {self.fn} of {self.count} quantised numbers each"
+
+
+@dataclass(frozen=True)
+class IntSoftmaxBody:
+    """Softmax of rows of 8-bit integers: ``powers[k]`` = e^(-k * scale * beta) as a float32.
+
+    ``y_scale``: the output's; ``loops``: the other axes, of x and y, closed by a loop of one turn.
+    """
+
+    n: int
+    loops: Nest
+    x_step: int
+    y_step: int
+    types: tuple[str, str]
+    powers: tuple[float, ...]
+    y_scale: float
+    y_zero: int
+    low: int
+    high: int
+
+    template = "kernels/integer/softmax.j2"
+    act = None
+
+    @property
+    def units(self) -> int:
+        return self.loops.units
+
+    @property
+    def literals(self) -> tuple[str, ...]:
+        from convgen.ctext.activations import float_literal
+
+        return tuple(float_literal(p) for p in self.powers)
+
+    @property
+    def scale_literal(self) -> str:
+        from convgen.ctext.activations import float_literal
+
+        return float_literal(self.y_scale)
+
+    @property
+    def words(self) -> str:
+        return f"y = softmax(x) over {self.n} quantised numbers"

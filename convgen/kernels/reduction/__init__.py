@@ -1,0 +1,1 @@
+"""Convolution with lanes along the reduction, for few outputs of many inputs each."""

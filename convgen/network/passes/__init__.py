@@ -1,0 +1,1 @@
+"""Rewriting a graph: one module a family of rules, all of them over ``draft.Draft``."""

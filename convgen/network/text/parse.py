@@ -1,0 +1,94 @@
+"""The front door of networks in YAML: text, file or mapping -> graph, every mistake at once."""
+
+from __future__ import annotations
+
+import codecs
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from convgen.errors import Diagnostic, SpecError
+from convgen.network.graph import Graph
+from convgen.network.text.sources import Source, load
+from convgen.spec.mapping import read_mapping
+from convgen.spec.nodes import MAX_NETWORK_BYTES, read_yaml, spot_at, too_large
+from convgen.spec.tree import Report, Tree
+
+
+@dataclass(frozen=True, eq=False)
+class NetworkSpec:
+    """A network as its YAML says it. ``graph``: with zeros for constants that lie in files or are
+    still to be drawn (``sources``) and for those that nothing gives (``missing``).
+    ``source``: the file as the user named it. ``notes``: accepted, but worth knowing.
+    """
+
+    graph: Graph
+    source: str
+    sources: Mapping[str, Source] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def load(self) -> Graph:
+        """The graph with its weights. Raises ``SpecError`` with everything wrong with files."""
+        return load(self.graph, self.sources, self.source)
+
+    def complete(self) -> Graph:
+        """The graph with its weights, all of which must be given. Raises ``SpecError``."""
+        if self.missing:
+            names = ", ".join(self.missing[:6]) + (", ..." if len(self.missing) > 6 else "")
+            text = (
+                f"the network {self.graph.name} has no weights for {names}: add `weights: net.npz` "
+                "with arrays of these names, or `weights: {init: truncated_normal, stddev: 0.1}`"
+            )
+            raise SpecError([Diagnostic(self.source, 0, 0, "E304", text)])
+        return self.load()
+
+
+def parse_network_text(text: str, source: str) -> NetworkSpec:
+    """The network of a YAML text. Raises ``SpecError`` with every mistake, in file order."""
+    return _network(*read_yaml(text, source))
+
+
+def parse_network_file(path: str | os.PathLike[str]) -> NetworkSpec:
+    """The network of a file. Raises ``SpecError``, also when the file cannot be read."""
+    source = os.fspath(path)
+    try:
+        with Path(source).open("rb") as file:
+            data = file.read(MAX_NETWORK_BYTES + 1)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        text = f"cannot read the spec: {why}; check the path"
+        raise SpecError([Diagnostic(source, 0, 0, "E001", text)]) from None
+    return parse_network_bytes(data, source)
+
+
+def parse_network_bytes(data: bytes, source: str) -> NetworkSpec:
+    """The same for the bytes of a file or a stream, which need not even be text."""
+    if len(data) > MAX_NETWORK_BYTES:
+        raise SpecError([Diagnostic(source, 0, 0, "E002", too_large("network:"))])
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = len(data[: error.start].decode("utf-8"))
+        place = spot_at(data.decode("utf-8", "replace"), at).place()
+        why = f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
+        found = Diagnostic(source, place.line, place.col, "E003", why, place.snippet)
+        raise SpecError([found]) from None
+    return parse_network_text(text, source)
+
+
+def parse_network_mapping(data: Mapping[str, Any], source: str = "<dict>") -> NetworkSpec:
+    """The network of a Python mapping with the same keys."""
+    return _network(*read_mapping(data, source))
+
+
+def _network(tree: Tree, report: Report) -> NetworkSpec:
+    from convgen.network.text.derive import derive
+
+    found = derive(tree, report)
+    report.raise_if_any()
+    assert found is not None, "a document without mistakes holds a network"
+    return found

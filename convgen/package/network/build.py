@@ -1,0 +1,307 @@
+"""One network's way to disk: look, decide, compile, verify, commit."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from convgen import __version__
+from convgen.errors import ConvgenError, MismatchError, ToolchainError
+from convgen.network.graph import Graph
+from convgen.package.disk.binding import Bound, bind
+from convgen.package.disk.cache import Entry
+from convgen.package.disk.commit import (
+    Place,
+    commit,
+    forget_failed,
+    keep_failed,
+    locked,
+    refuse_foreign,
+    work_folder,
+    writing,
+)
+from convgen.package.disk.inputs import cffi_identity
+from convgen.package.disk.library import Library, refuse_foreign_target
+from convgen.package.disk.manifest import NAME as MANIFEST
+from convgen.package.disk.manifest import Manifest, digests, intact, read_manifest
+from convgen.package.disk.result import BuildEvent, BuildOptions, BuildResult, OnEvent, Stage, State
+from convgen.package.disk.session import Session
+from convgen.package.network.files import companion_files
+from convgen.package.network.program import Program, program_of
+from convgen.package.network.python import glue_files, python_files, weights_name
+from convgen.package.network.text import network_files
+from convgen.package.network.verification import task_of
+from convgen.toolchain import COMPILE_FLAGS, Unit, compile_shared, link_flags
+from convgen.verify import Report
+from convgen.verify.network import verify_network_in_child
+
+
+def build_network(
+    graph: Graph, options: BuildOptions, on_event: OnEvent | None = None, name: str | None = None
+) -> BuildResult:
+    """Bring ``options.out/<name>/`` up to date with the network; ``name``: the graph's by default.
+
+    Raises as ``build_layer``, and ``UsageError`` for steps that no kernel computes.
+    """
+    session = Session.open(options, on_event)
+    prefix = name or graph.name
+    start = time.perf_counter()
+    try:
+        manifest, program, state = _brought_up_to_date(session, graph, prefix)
+    except ConvgenError as error:
+        _say(session, prefix, Stage.FAILED, error)
+        raise
+    result = _result(options, graph, manifest, program, state, time.perf_counter() - start)
+    _say(session, prefix, Stage.DONE, result)
+    return result
+
+
+def _say(
+    session: Session, name: str, stage: Stage, outcome: BuildResult | ConvgenError | None = None
+) -> None:
+    if session.on_event is not None:
+        session.on_event(BuildEvent(name, stage, outcome))
+
+
+def graph_digest(graph: Graph) -> str:
+    """SHA-256 of everything that a network is."""
+    digest = hashlib.sha256()
+    parts = (
+        graph.inputs, graph.outputs, graph.nodes, sorted(graph.values.items()), graph.rounding,
+        sorted(graph.metadata.items()),
+    )  # fmt: skip
+    digest.update(repr(parts).encode())
+    for name, array in sorted(graph.constants.items()):
+        digest.update(f"\0{name}\0".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+def _inputs(session: Session, graph: Graph, name: str) -> str:
+    parts = (
+        session.own, name, graph_digest(graph), repr(session.options.target), *_tools(session),
+    )  # fmt: skip
+    return _hashed(parts)
+
+
+def _tools(session: Session) -> tuple[str, ...]:
+    return (
+        session.compiler.id, repr((COMPILE_FLAGS, link_flags())), session.binding,
+        repr(session.python), cffi_identity(),
+    )  # fmt: skip
+
+
+def _hashed(parts: tuple[str, ...]) -> str:
+    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+
+
+def _brought_up_to_date(
+    session: Session, graph: Graph, name: str
+) -> tuple[Manifest, Program | None, State]:
+    place = Place(session.options.out, name)
+    inputs = _inputs(session, graph, name)
+    found = _unchanged(session, place, inputs)
+    if found is not None:
+        return found, None, "unchanged"
+    with locked(place):
+        found = _unchanged(session, place, inputs)  # another build may have been at it
+        if found is not None:
+            return found, None, "unchanged"
+        refuse_foreign(place)
+        with work_folder(place) as work:
+            return _rebuilt(session, graph, place, work, inputs)
+
+
+def _unchanged(session: Session, place: Place, inputs: str) -> Manifest | None:
+    manifest = read_manifest(place.package)
+    if manifest is None or manifest.inputs != inputs:
+        return None
+    if session.options.verify and (manifest.report is None or not manifest.report.passed):
+        return None
+    return manifest if intact(place.package, manifest) else None
+
+
+def _rebuilt(
+    session: Session, graph: Graph, place: Place, work: Path, inputs: str
+) -> tuple[Manifest, Program, State]:
+    name = place.name
+    _say(session, name, Stage.GENERATE)
+    refuse_foreign_target(session.options.target)
+    program = program_of(graph, session.options.target, name)
+    kernel, glue = network_files(program, weights=False), glue_files(program)
+    key = _hashed((*(f"{k}\0{v}" for k, v in sorted({**kernel, **glue}.items())), *_tools(session)))
+    extension = f"_{name}_{key[:12]}"
+    bound = bind(name, extension, glue[f"{name}_glue.h"], session.binding, session.python)
+    texts = {**kernel, **glue, **bound.sources}
+    library, state = _library(session, program, place, work, texts, bound, key)
+    package = {
+        **kernel,
+        **companion_files(program),
+        **python_files(program, extension),
+        **bound.module,
+    }
+    files = {file: text.encode() for file, text in package.items()}
+    files[weights_name(extension)] = program.blob
+    files[bound.library] = library.content
+    manifest = _manifest(session, program, library, bound, inputs, digests(files))
+    files[MANIFEST] = manifest.to_text().encode()
+    earlier = read_manifest(place.package)
+    commit(place, work, files, extension, earlier.extension if earlier else None)
+    forget_failed(place)
+    return manifest, program, state
+
+
+def _library(
+    session: Session,
+    program: Program,
+    place: Place,
+    work: Path,
+    texts: Mapping[str, str],
+    bound: Bound,
+    key: str,
+) -> tuple[Library, State]:
+    """The compiled library, from the cache where it is, and its report for these weights."""
+    judged = _hashed((key, hashlib.sha256(program.blob).hexdigest(), session.own))
+    cache = session.cache
+    entry = None if cache is None else cache.get(key)
+    state: State = "built" if entry is None else "cached"
+    with writing(work):
+        for file, text in texts.items():
+            (work / file).write_text(text, encoding="utf-8", newline="\n")
+        (work / f"{program.name}.weights").write_bytes(program.blob)
+    if entry is None:
+        _say(session, program.name, Stage.COMPILE)
+        made = _compiled(session, program, place, work, bound)
+        facts = {
+            "commands": made.commands, "warnings": made.warnings, "code_bytes": made.code_bytes,
+        }  # fmt: skip
+        _keep(session, key, Entry(made.content, facts))
+    else:
+        facts = entry.facts
+        made = Library(
+            entry.library, tuple(facts["commands"]), tuple(facts["warnings"]), facts["code_bytes"],
+            None,
+        )  # fmt: skip
+        (work / bound.library).write_bytes(entry.library)
+    if not session.options.verify:
+        return made, state
+    known = None if cache is None else cache.get(judged)
+    if known is not None:
+        return replace(made, report=Report.from_mapping(known.facts["report"])), state
+    _say(session, program.name, Stage.VERIFY)
+    report = _verified(session, program, place, work, bound, made)
+    _keep(session, judged, Entry(b"", {"report": report.to_mapping()}))
+    return replace(made, report=report), state
+
+
+def _keep(session: Session, key: str, entry: Entry) -> None:
+    """A cache that cannot be written costs time at the next build, nothing else."""
+    import contextlib
+
+    if session.cache is not None:
+        with contextlib.suppress(OSError):
+            session.cache.put(key, entry)
+
+
+def _compiled(
+    session: Session, program: Program, place: Place, work: Path, bound: Bound
+) -> Library:
+    name = program.name
+    units = (Unit(f"{name}.c"), Unit(f"{name}_glue.c"), *bound.units)
+    try:
+        done = compile_shared(
+            session.compiler,
+            work,
+            units,
+            bound.library,
+            flags=(*COMPILE_FLAGS, *program.target.flags),
+            link=bound.link,
+            timeout=session.options.timeout * 5,
+            processes=session.processes,
+        )
+    except ToolchainError as error:
+        kept = keep_failed(place, work, str(error))
+        message, _, _ = str(error).partition("\n")
+        raise ToolchainError(f"{message}; {kept}", error.command, error.stderr) from None
+    content = done.library.read_bytes()
+    return Library(content, done.commands, done.warnings, done.code_bytes, None)
+
+
+def _verified(
+    session: Session, program: Program, place: Place, work: Path, bound: Bound, made: Library
+) -> Report:
+    task = task_of(program, work / bound.library, work / f"{program.name}.weights")
+    report = verify_network_in_child(task, processes=session.processes)
+    if report.passed:
+        return report
+    lines = [f"{check.name}: {check.detail or 'failed'}" for check in report.failures]
+    findings = "\n".join(f"  {line}" for line in lines or ["no check ran"])
+    kept = keep_failed(place, work, f"{findings}\n" + "\n".join(made.commands) + "\n")
+    raise MismatchError(
+        f"the network {program.name} failed its verification and is not used\n{findings}\n"
+        f"This is convgen's fault or the compiler's; {kept}, with a report; an earlier build, if "
+        "any, is as it was"
+    )
+
+
+def _manifest(
+    session: Session,
+    program: Program,
+    library: Library,
+    bound: Bound,
+    inputs: str,
+    files: Mapping[str, str],
+) -> Manifest:
+    from convgen.package.network.text import isa_words, vector_isa
+
+    return Manifest(
+        name=program.name,
+        version=__version__,
+        inputs=inputs,
+        files=files,
+        extension=bound.extension,
+        target=program.target.name,
+        isa=isa_words(program, vector_isa(program)),
+        schedule=f"{len(program.steps)} steps, {len(program.functions)} functions",
+        reason=f"arena {program.plan.arena.bytes} bytes, {program.macs} multiply-adds",
+        binding=session.binding,
+        compiler=str(session.compiler),
+        commands=library.commands,
+        warnings=library.warnings,
+        code_bytes=library.code_bytes,
+        limits={},
+        notes=(),
+        report=library.report,
+    )
+
+
+def _result(
+    options: BuildOptions,
+    graph: Graph,
+    manifest: Manifest,
+    program: Program | None,
+    state: State,
+    seconds: float,
+) -> BuildResult:
+    shapes = [graph.values[name].shape for name in graph.outputs]
+    return BuildResult(
+        name=manifest.name,
+        path=options.out / manifest.name,
+        state=state,
+        report=manifest.report,
+        binding=manifest.binding,
+        compiler=manifest.compiler,
+        warnings=manifest.warnings,
+        seconds=seconds,
+        code_bytes=manifest.code_bytes,
+        schedule=manifest.schedule,
+        reason=manifest.reason,
+        target=manifest.target,
+        isa=manifest.isa,
+        macs=graph.total_macs if program is None else program.macs,
+        output_shape=shapes[0],
+        notes=(),
+    )

@@ -1,0 +1,290 @@
+"""A network with every decision taken: which function each step calls, with which arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from convgen.errors import UsageError
+from convgen.kernels.steps import StepBody
+from convgen.network.graph import Graph, identifiers
+from convgen.network.plan import Needs, NetworkPlan, Room, Slot, Step
+from convgen.package.emit.files import Decided, decide
+from convgen.package.network.bodies import uses_of
+from convgen.package.network.use import C_TYPES, Use
+from convgen.plan.kernel import KernelPlan
+from convgen.spec.model import ConvSpec, Layer
+from convgen.target import Target
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from convgen.spec.weights import Weights
+
+SOURCE = "<network>"
+
+
+@dataclass(frozen=True)
+class Function:
+    """One C function of the network's file. ``name``: without the network's prefix."""
+
+    name: str
+    body: StepBody | None
+    conv: Decided | None
+    words: str
+
+
+@dataclass(frozen=True)
+class Call:
+    """A function at work for a step: ``slots`` are its inputs, then its output."""
+
+    function: Function
+    slots: tuple[Slot, ...]
+    packed: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """``calls``: per step, in order. ``functions``: each once, in the order of first use."""
+
+    name: str
+    plan: NetworkPlan
+    target: Target
+    functions: tuple[Function, ...]
+    calls: tuple[tuple[Call, ...], ...]
+
+    @property
+    def graph(self) -> Graph:
+        return self.plan.graph
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        return self.plan.steps
+
+    @cached_property
+    def inputs(self) -> tuple[Slot, ...]:
+        return tuple(_whole(self, name) for name in self.graph.inputs)
+
+    @cached_property
+    def outputs(self) -> tuple[Slot, ...]:
+        return tuple(_whole(self, name) for name in self.graph.outputs)
+
+    @cached_property
+    def argument_names(self) -> Mapping[str, str]:
+        """Sanitised names of inputs and outputs; an input that is an output too has one of each."""
+        return identifiers([*self.graph.inputs, *self.graph.outputs])
+
+    @property
+    def macs(self) -> int:
+        return sum(step.macs for step in self.steps)
+
+    @cached_property
+    def blob(self) -> bytes:
+        """The weights as the C reads them: packed for each step's kernel, or raw constants."""
+        return weights_blob(self)
+
+
+def _whole(program: Program, name: str) -> Slot:
+    from convgen.network.plan import contiguous
+
+    value = program.graph.values[name]
+    return Slot(name, name, value.shape, contiguous(value.shape), value.dtype, value.quant)
+
+
+def program_of(graph: Graph, target: Target, name: str | None = None) -> Program:
+    """Simplify, lower, decide every kernel, plan the memory.
+
+    Raises ``UsageError`` for steps without a kernel, all of them in one message, and
+    ``ScheduleError`` where a convolution cannot be carried out on this target.
+    """
+    from convgen.network import arena
+    from convgen.network.fuse import simplify
+    from convgen.network.lower import lower
+
+    prefix = name or graph.name
+    lowered = lower(simplify(graph))
+    functions = Functions(prefix, target, lowered.graph)
+    made = functions.calls(lowered.steps)
+    by_name = {step.name: call for step, call in zip(lowered.steps, made, strict=True)}
+    plan = arena.plan(lowered, functions.needs)
+    calls = tuple(by_name[step.name] for step in plan.steps)  # the plan has an order of its own
+    return Program(prefix, plan, target, tuple(functions.found.values()), calls)
+
+
+class Functions:
+    """The functions that steps need: equal ones once."""
+
+    def __init__(self, prefix: str, target: Target, graph: Graph) -> None:
+        self.prefix = prefix
+        self.target = target
+        self.graph = graph
+        self.rounding = graph.rounding
+        self.found: dict[object, Function] = {}
+        self.counts: dict[str, int] = {}
+
+    def calls(self, steps: Iterable[Step]) -> tuple[tuple[Call, ...], ...]:
+        """Raises ``UsageError`` naming every step that no kernel computes."""
+        made = []
+        missing = []
+        for step in steps:
+            try:
+                made.append(self.of(step))
+            except UsageError as error:
+                missing.append(str(error))
+        if missing:
+            raise UsageError("\n".join(missing))
+        return tuple(made)
+
+    def of(self, step: Step) -> tuple[Call, ...]:
+        if step.spec is not None:
+            x, y = step.inputs[0], step.outputs[0]
+            assert x is not None, step
+            return (Call(self.conv(step.spec), (x, y), packed=True),)
+        found = []
+        for use in self.uses(step):
+            if use.body not in self.found:
+                name = self._named(step.op.kind)
+                self.found[use.body] = Function(name, use.body, None, use.body.words)
+            found.append(Call(self.found[use.body], use.slots, use.packed > 0))
+        return tuple(found)
+
+    def uses(self, step: Step) -> tuple[Use, ...]:
+        return uses_of(step, self.rounding, self.graph)
+
+    def conv(self, spec: ConvSpec) -> Function:
+        """The function of a convolution: any layer of the same problem takes it."""
+        key = replace(spec, name="any")
+        if key not in self.found:
+            name = self._named("conv")
+            named = replace(spec, name=f"{self.prefix}_{name}")
+            decided = decide(Layer(named, SOURCE), self.target)
+            self.found[key] = Function(name, None, decided, conv_words(decided.plan))
+        return self.found[key]
+
+    def needs(self, step: Step) -> Needs:
+        if step.spec is None:
+            return Needs(0, sum(use.packed for use in self.uses(step)))
+        decided = self.conv(step.spec).conv
+        assert decided is not None
+        return Needs(decided.plan.workspace_bytes, decided.plan.packed_bytes)
+
+    def _named(self, kind: str) -> str:
+        number = self.counts.get(kind, 0)
+        self.counts[kind] = number + 1
+        return f"{kind}{number}"
+
+
+def conv_words(plan: KernelPlan) -> str:
+    """A convolution in a line, for the table of steps."""
+    s = plan.spec
+    p = s.padding
+    groups = "depthwise" if s.groups == s.c > 1 else f"{s.groups} groups" if s.groups > 1 else ""
+    pads = f"padding {p.top} {p.left} {p.bottom} {p.right}" if any(
+        (p.top, p.left, p.bottom, p.right)
+    ) else ""  # fmt: skip
+    stride = f"stride {s.sh}x{s.sw}" if (s.sh, s.sw) != (1, 1) else ""
+    words = [f"{s.oc} filters {s.kh}x{s.kw}x{s.icg}", stride, pads, groups]
+    return ", ".join(filter(None, words))
+
+
+def weights_blob(program: Program) -> bytes:
+    """Every item of the plan's weights at its offset; gaps are zeros."""
+    blob = bytearray(program.plan.weights_bytes)
+    steps = {step.name: (step, calls) for step, calls in zip(
+        program.steps, program.calls, strict=True)}  # fmt: skip
+    for item in program.plan.weights:
+        if item.step:
+            step, calls = steps[item.step]
+            data = (
+                packed_bytes(program.graph, step, calls[0].function)
+                if step.spec is not None
+                else transposed_bytes(program.graph, step)
+            )
+        else:
+            data = _little(program.graph.constants[item.constant]).tobytes()
+        assert len(data) == item.bytes, (item, len(data))
+        blob[item.offset : item.offset + item.bytes] = data
+    return bytes(blob)
+
+
+def packed_bytes(graph: Graph, step: Step, function: Function) -> bytes:
+    """A convolution's weights in its kernel's order."""
+    from convgen.kernels.pack import pack, pack_sections
+    from convgen.spec.elements import arrays_of
+
+    assert function.conv is not None
+    plan = function.conv.plan
+    weights = step_weights(graph, step)
+    if plan.spec.quantized:
+        _refuse_overflow(plan.spec, step, weights)
+    if plan.sections is not None:
+        return _little(pack_sections(plan, weights)).tobytes()
+    return _little(pack(plan.packing, weights, arrays_of(plan.spec).w)).tobytes()
+
+
+def transposed_bytes(graph: Graph, step: Step) -> bytes:
+    """A transposed convolution's weights: biases (zeros without), then HWIO."""
+    import numpy as np
+
+    assert step.weights is not None
+    w = graph.constants[step.weights]
+    kind = np.dtype("<i4") if w.dtype == np.int8 else np.dtype("<f4")
+    b = np.zeros(w.shape[-1]) if step.bias is None else graph.constants[step.bias]
+    return b.reshape(-1).astype(kind).tobytes() + _little(w).tobytes()
+
+
+def step_weights(graph: Graph, step: Step) -> Weights:
+    """A convolution's constants in its spec's layout (HWIO)."""
+    import numpy as np
+
+    from convgen.spec.weights import Weights
+
+    assert step.spec is not None and step.weights is not None
+    w = np.ascontiguousarray(graph.constants[step.weights]).reshape(step.spec.w_shape)
+    b = None if step.bias is None else graph.constants[step.bias].reshape(-1)
+    return Weights(w, b)
+
+
+def _refuse_overflow(spec: ConvSpec, step: Step, weights: Weights) -> None:
+    from convgen.oracle.integers import overflowing
+
+    channel = overflowing(spec, weights.w, weights.b)
+    if channel is not None:
+        raise UsageError(
+            f"node {', '.join(step.nodes)}: sums of output channel {channel} may leave int32; "
+            "its weights or its bias are larger than 8-bit kernels can take"
+        )
+
+
+def _little(array: NDArray[Any]) -> NDArray[Any]:
+    """Little-endian, as every target reads it."""
+    return array.astype(array.dtype.newbyteorder("<"), copy=False)
+
+
+def c_type(slot: Slot) -> str:
+    return C_TYPES[slot.dtype]
+
+
+def pointer(program: Program, slot: Slot, *, written: bool) -> str:
+    """The C expression of a slot's first element."""
+    buffer = program.plan.buffers[slot.buffer]
+    kind = c_type(slot)
+    constant = "" if written else "const "
+    if buffer.room in (Room.INPUT, Room.OUTPUT):
+        member = f"io->{'in' if buffer.room is Room.INPUT else 'out'}{buffer.index}"
+        return member if not slot.offset else f"{member} + {slot.offset}"
+    if buffer.room is Room.ARENA:
+        at = program.plan.arena.places[slot.buffer] + slot.offset * slot.dtype.size
+        return f"({constant}{kind} *)(a{f' + {at}' if at else ''})"
+    at = constant_offset(program, slot.buffer) + slot.offset * slot.dtype.size
+    return f"(const {kind} *)(w{f' + {at}' if at else ''})"
+
+
+def constant_offset(program: Program, name: str) -> int:
+    return next(item.offset for item in program.plan.weights if item.constant == name)
+
+
+def packed_offset(program: Program, step: Step) -> int:
+    return next(item.offset for item in program.plan.weights if item.step == step.name)

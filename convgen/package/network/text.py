@@ -1,0 +1,457 @@
+"""A network's C: the head, the kernels as sections of one file, the steps as one switch."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from convgen import __version__
+from convgen.ctext.activations import ActivationText, activation_text, float_literal
+from convgen.ctext.wrap import wrapped
+from convgen.kernels.softmax import SoftmaxBody
+from convgen.kernels.steps import StepBody, act_operations, functions_of, is_vector
+from convgen.network.plan import Slot
+from convgen.package.network.program import (
+    Call,
+    Function,
+    Program,
+    c_type,
+    packed_offset,
+    pointer,
+)
+from convgen.package.network.unit import embedded, prefixed
+from convgen.render import environment, render_c
+from convgen.spec.model import Act, Activation
+from convgen.target import TARGETS, VectorIsa
+from convgen.target.arm.dots import HWCAP
+from convgen.target.isa import model
+from convgen.target.x86.vectors import CPUID
+
+FUNCTION_OPERATIONS = {
+    "exp": ("set1", "max", "min", "fma", "sub", "mul", "exp2i"),
+    "log": ("load", "store"),
+}
+ABI = 1
+
+
+@dataclass(frozen=True)
+class StepText:
+    """One case of the switch: its calls as C statements."""
+
+    index: int
+    words: str
+    calls: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class NetworkText:
+    """What the templates of a network print."""
+
+    name: str
+    macro: str
+    version: str
+    head: tuple[str, ...]
+    licence: tuple[str, ...]
+    conditions: str
+    sections: tuple[str, ...]
+    shares: bool
+    features: str
+    feature_words: str
+    asking: str
+    isa: str
+    part_bytes: int
+    weights_bytes: int
+    steps: tuple[StepText, ...]
+    run_params: str
+    members: tuple[tuple[str, str], ...]
+    argument_lines: tuple[str, ...]
+    io_lines: tuple[str, ...]
+    macros: tuple[tuple[str, str], ...]
+    spec_id: str = field(default="")
+
+    @property
+    def header_id(self) -> str:
+        """A C integer that ties the files of one run together."""
+        digest = hashlib.sha256(repr((self.version, self.head, self.macros)).encode())
+        return f"0x{digest.hexdigest()[:8]}"
+
+
+def network_files(program: Program, *, weights: bool = True) -> dict[str, str]:
+    """``<net>.c``, ``<net>.h`` and, unless the weights come from a file, ``<net>_weights.c``."""
+    text = network_text(program)
+    env = environment()
+    name = program.name
+    files = {
+        f"{name}.c": env.get_template("network/network.c.j2").render(t=text),
+        f"{name}.h": env.get_template("network/network.h.j2").render(t=text),
+    }
+    if weights:
+        lines = byte_lines(program.blob or b"\0")
+        template = env.get_template("network/weights.c.j2")
+        files[f"{name}_weights.c"] = template.render(t=text, lines=lines)
+    return {file: content if file.endswith("_weights.c") else wrapped(content)
+            for file, content in files.items()}  # fmt: skip
+
+
+def byte_lines(data: bytes) -> Iterator[str]:
+    """The bytes as C integers, 24 to a line."""
+    for at in range(0, len(data), 24):
+        yield ",".join(map(str, data[at : at + 24])) + ","
+
+
+def network_text(program: Program) -> NetworkText:
+    name = program.name
+    vectors = vector_isa(program)
+    section = tuple(sections(program))
+    features = sorted(needed_features(program))
+    arguments = list(_arguments(program))
+    return NetworkText(
+        name=name,
+        macro=name.upper(),
+        version=__version__,
+        head=tuple(head(program)),
+        licence=tuple(licence(program)),
+        conditions=condition(program),
+        sections=section,
+        shares=any(f"{name}_share(" in text for text in section),
+        features=" && ".join(_cpu_has(feature, name) for feature in features),
+        feature_words=f" ({', '.join(features)})" if features else "",
+        asking=asking(features, name),
+        isa=isa_words(program, vectors),
+        part_bytes=program.plan.arena.part_bytes,
+        weights_bytes=program.plan.weights_bytes,
+        steps=tuple(_step_text(program, at) for at in range(len(program.steps))),
+        run_params="".join(f", {declaration}" for _, declaration, _ in arguments),
+        members=tuple((member, member) for member, _, _ in arguments),
+        argument_lines=tuple(line for _, _, line in arguments),
+        io_lines=tuple(f"{declaration};" for _, declaration, _ in arguments),
+        macros=tuple(macros(program)),
+    )
+
+
+def _arguments(program: Program) -> Iterator[tuple[str, str, str]]:
+    """(member, C declaration, what it is) of each input and output."""
+    names = [*program.graph.inputs, *program.graph.outputs]
+    slots = [*program.inputs, *program.outputs]
+    count = len(program.inputs)
+    for at, (name, slot) in enumerate(zip(names, slots, strict=True)):
+        written = at >= count
+        member = f"out{at - count}" if written else f"in{at}"
+        kind = c_type(slot)
+        constant = "" if written else "const "
+        shape = "x".join(map(str, slot.shape)) or "1"
+        said = f"{member:8} {kind}[{slot.size}], {shape}: {printable(name)}{meaning(slot)}"
+        yield member, f"{constant}{kind} *{member}", said
+
+
+def meaning(slot: Slot) -> str:
+    """What 8-bit integers stand for."""
+    if slot.quant is None or not slot.quant.per_tensor:
+        return ""
+    return f", {slot.quant.scale[0]:.9g} * (q - ({slot.quant.zero_point[0]}))"
+
+
+def printable(text: str) -> str:
+    """Any text inside a C comment: no control characters, no end of the comment, no trigraph."""
+    shown = "".join(c if " " <= c <= "~" else "?" for c in text)
+    return shown.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?")[:60]
+
+
+def _step_text(program: Program, at: int) -> StepText:
+    step = program.steps[at]
+    lines = tuple(statement(program, at, call) for call in program.calls[at])
+    nodes = ", ".join(map(printable, step.nodes[:2])) or step.name
+    return StepText(at, f"{step.op.kind}: {nodes}", lines)
+
+
+def statement(program: Program, at: int, call: Call) -> str:
+    """The C of one call."""
+    name = f"{program.name}_{call.function.name}"
+    *reads, y = call.slots
+    arguments = [pointer(program, slot, written=False) for slot in reads]
+    decided = call.function.conv
+    if decided is not None:
+        offset = packed_offset(program, program.steps[at])
+        arguments.append(f"w + {offset}" if offset else "w")
+        arguments.append(pointer(program, y, written=True))
+        arguments.append(_workspace(program, at, decided.plan.workspace_bytes))
+        name += "_run_part"
+    elif call.packed:
+        body = call.function.body
+        assert body is not None
+        kind = body.types[-2]
+        arguments.append(f"(const {kind} *)(w + {packed_offset(program, program.steps[at])})")
+        arguments.append(pointer(program, y, written=True))
+    else:
+        arguments.append(pointer(program, y, written=True))
+    text = f"{name}({', '.join([*arguments, 'part', 'parts'])});"
+    return text if len(text) <= 96 else text.replace(", ", ",\n        ", 1)
+
+
+def _workspace(program: Program, at: int, size: int) -> str:
+    if not size:
+        return "NULL"
+    place = program.plan.arena.workspace_at[program.steps[at].name]
+    return f"part ? own : a + {place}"
+
+
+def macros(program: Program) -> Iterator[tuple[str, str]]:
+    plan = program.plan
+    from convgen.network.plan import ALIGN
+
+    yield "ARENA_BYTES", str(plan.arena.bytes)
+    yield "PART_BYTES", str(plan.arena.part_bytes)
+    yield "STATE_BYTES", "0"
+    yield "WEIGHTS_BYTES", str(plan.weights_bytes)
+    yield "ALIGN", str(ALIGN)
+    yield "STEPS", str(len(program.steps))
+    yield "MACS", str(program.macs)
+    names = program.argument_names
+    used = {"ARENA", "PART", "STATE", "WEIGHTS"}
+    for kind, slots in (("IN", program.inputs), ("OUT", program.outputs)):
+        for at, slot in enumerate(slots):
+            size = str(slot.size * slot.dtype.size)
+            yield f"{kind}{at}_BYTES", size
+            word = names[slot.value].upper()
+            if word not in used:
+                used.add(word)
+                yield f"{kind}_{word}_BYTES", size
+    yield "ABI", str(ABI)
+
+
+# -- The kernels ------------------------------------------------------------------------------
+
+
+def vector_isa(program: Program) -> VectorIsa | None:
+    """The vectors of the kernels that are no convolutions, None where the target has none.
+
+    A file for several instruction sets takes the one that every machine has.
+    """
+    target = program.target
+    chosen = TARGETS[target.parts[-1]] if target.parts else target
+    isa = chosen.isas[0]
+    return isa if isa.lanes > 1 else None
+
+
+def sections(program: Program) -> Iterator[str]:
+    """The text of every kernel: those of steps together, then each convolution's file."""
+    bodies = [f for f in program.functions if f.body is not None]
+    vectors = [f for f in bodies if f.body is not None and is_vector(f.body)]
+    plain = program.target.isas[-1]
+    isa = vector_isa(program)
+    if vectors and isa is not None:
+        yield _guarded(program, vectors, isa, plain)
+    elif vectors:
+        yield _section(program, vectors, plain, "plain C99")
+    others = [f for f in bodies if f not in vectors]
+    texts = [_kernel(program, f, plain, "") for f in others]
+    if texts:
+        scaled: Any = environment().get_template("kernels/integer/scaled.j2").module
+        names = sorted({name for f in others if f.body for name in functions_of(f.body)})
+        yield _named(program, "\n".join([*map(str, map(scaled.function, names)), *texts]))
+    for function in program.functions:
+        if function.conv is not None:
+            plan = function.conv.plan
+            text = render_c(plan)[f"{plan.spec.name}.c"]
+            yield f"/* -- {function.name}: {function.words} -- */\n\n" + embedded(
+                text, plan.spec.name, program.name
+            )
+
+
+def _guarded(program: Program, functions: list[Function], isa: VectorIsa, plain: VectorIsa) -> str:
+    macro = program.name.upper()
+    header = f"#include <{isa.header}>\n" if isa.header else ""
+    v = isa.prefix.upper()
+    names = _operations(functions, isa)
+    tops = environment().get_template("vector.j2").module
+    modelled = tops.operations(model(isa), names)  # type: ignore[attr-defined]
+    real = tops.operations(isa, names)  # type: ignore[attr-defined]
+    text = (
+        f"#ifdef {macro}_SIMD\n\n/* -- Steps on {isa.name}: vectors of {isa.lanes} floats -- */\n\n"
+        f"#ifdef {macro}_MODEL\n{modelled}#define {v}_SWEEP static\n"
+        f"#else\n{header}{real}#define {v}_SWEEP {isa.apart}\n#endif\n\n"
+        f"{_functions(program, functions, isa)}"
+        f"#else /* plain C99, for any compiler */\n\n"
+        f"{_section(program, functions, plain, '')}#endif\n"
+    )
+    return _named(program, text)
+
+
+def _section(program: Program, functions: list[Function], isa: VectorIsa, words: str) -> str:
+    names = _operations(functions, isa)
+    tops = environment().get_template("vector.j2").module
+    title = f"/* -- Steps in {words} -- */\n\n" if words else ""
+    text = (
+        f"{title}{tops.operations(isa, names)}"  # type: ignore[attr-defined]
+        f"#define {isa.prefix.upper()}_SWEEP static\n\n{_functions(program, functions, isa)}"
+    )
+    return _named(program, text)
+
+
+def _named(program: Program, text: str) -> str:
+    text = re.sub(r"\bshare\(", f"{program.name}_share(", text)
+    return re.sub(r"\n{3,}", "\n\n", prefixed(text, program.name))
+
+
+def _functions(program: Program, functions: list[Function], isa: VectorIsa) -> str:
+    """Activations and e^x that some kernel calls, each once, then the kernels."""
+    env = environment()
+    acts = {act: name for f in functions if (act := _act(f)) and (name := act_name(act))}
+    texts = []
+    called = {name for f in functions if f.body is not None for name in functions_of(f.body)}
+    if "exp" in called:
+        module: Any = env.get_template("kernels/softmax/exp.j2").module
+        texts.append(module.function(isa, activation_text(Activation(Act.SIGMOID)).exp))
+    if "log" in called:
+        module = env.get_template("kernels/norm/log.j2").module
+        texts.append(module.function(isa))
+    for act, name in acts.items():
+        texts.append(_activation(isa, act, name))
+    texts += [_kernel(program, f, isa, acts.get(_act(f) or Activation(), "")) for f in functions]
+    return "\n".join(texts) + "\n"
+
+
+def _act(function: Function) -> Activation | None:
+    act = function.body.act if function.body is not None else None
+    return None if act is None or act.kind is Act.NONE else act
+
+
+def act_name(act: Activation) -> str:
+    """A word for an activation with its numbers: two that differ have two functions."""
+    numbers = {Act.LEAKY_RELU: (act.alpha,), Act.CLIP: (act.low, act.high)}.get(act.kind, ())
+    words = (_number_word(n) for n in numbers)
+    return "_".join([str(act.kind), *words])
+
+
+def _number_word(value: float | None) -> str:
+    if value is None:
+        return "open"
+    return re.sub(r"\W", "_", float_literal(value).replace("-", "m"))
+
+
+def _activation(isa: VectorIsa, act: Activation, name: str) -> str:
+    from types import SimpleNamespace
+
+    module = environment().get_template("activation.j2").module
+    words: ActivationText = activation_text(act)
+    of = SimpleNamespace(prefix=isa.prefix, isa=isa)
+    text: str = module.activation(of, words)  # type: ignore[attr-defined]
+    return re.sub(rf"\b{isa.prefix}_act\b", f"{isa.prefix}_{name}", text)
+
+
+def _kernel(program: Program, function: Function, isa: VectorIsa, act: str) -> str:
+    body = function.body
+    assert body is not None
+    module: Any = environment().get_template(body.template).module
+    name = f"{program.name}_{function.name}"
+    called = f"{isa.prefix}_{act}" if act else ""
+    extra = _extra(body)
+    return str(module.kernel(name, body, isa, called, **extra))
+
+
+def _extra(body: StepBody) -> dict[str, str]:
+    if not isinstance(body, SoftmaxBody):
+        return {}
+    return {"beta": "" if body.beta == 1 else float_literal(body.beta)}
+
+
+def _operations(functions: Iterable[Function], isa: VectorIsa) -> tuple[str, ...]:
+    used: set[str] = set()
+    for function in functions:
+        body: Any = function.body
+        used |= set(body.operations(isa.lanes))
+        for name in functions_of(body):
+            used |= set(FUNCTION_OPERATIONS[name])
+        act = _act(function)
+        if act is not None:
+            used |= set(act_operations(act))
+    return tuple(sorted(used))
+
+
+def needed_features(program: Program) -> set[str]:
+    """What the CPU must have: that of every kernel which does not ask for itself."""
+    found: set[str] = set()
+    isa = vector_isa(program)
+    if isa is not None and any(f.body and is_vector(f.body) for f in program.functions):
+        found |= set(isa.features)
+    for function in program.functions:
+        if function.conv is not None and not function.conv.plan.fat:
+            found |= set(function.conv.plan.body.isa.features)
+    return found
+
+
+def condition(program: Program) -> str:
+    """Under which the compiler takes the vectors."""
+    isa = vector_isa(program)
+    return isa.condition if isa is not None else ""
+
+
+def isa_words(program: Program, isa: VectorIsa | None) -> str:
+    return "plain" if isa is None else isa.name
+
+
+def asking(features: list[str], name: str) -> str:
+    if not features:
+        return ""
+    module: Any = environment().get_template("frame.j2").module
+    return str(module.hwcap(name) if set(features) & set(HWCAP) else module.asking(name))
+
+
+def _cpu_has(feature: str, name: str) -> str:
+    if feature in HWCAP:
+        return f"{name}_cpu_has({HWCAP[feature]})"
+    leaf, part, register, bit, saved = CPUID[feature]
+    return f"{name}_cpu_has({leaf}, {part}, {register}, {bit}, 0x{saved:02x})"
+
+
+# -- The head -------------------------------------------------------------------------------
+
+
+def head(program: Program) -> Iterator[str]:
+    plan = program.plan
+    graph = program.graph
+    yield f"{program.name}.c: a network, generated by convgen {__version__}. Do not edit; regenerate:"
+    yield f"  convgen emit MODEL --name {program.name} --target {program.target.name}"
+    yield ""
+    shapes = [
+        f"{word} {printable(name)} {'x'.join(map(str, slot.shape))} {slot.dtype}"
+        for word, names, slots in (
+            ("input", graph.inputs, program.inputs),
+            ("output", graph.outputs, program.outputs),
+        )
+        for name, slot in zip(names, slots, strict=True)
+    ]
+    yield from shapes
+    yield f"{program.macs:,} multiply-adds in {len(program.steps)} steps".replace(",", " ")
+    yield f"weights {plan.weights_bytes} bytes, arena {plan.arena.bytes} bytes"
+    yield f"  (at most {plan.arena.max_live} are live at once), {plan.arena.part_bytes} for a part"
+    yield ""
+    yield from table(program)
+    yield ""
+    yield "This generated code carries no licence obligation: it is yours. The weights, and the"
+    yield f"network that they are of, keep the licence of their model: see {program.name}_weights.c."
+
+
+def table(program: Program) -> Iterator[str]:
+    """The steps: number, function, output, multiply-adds."""
+    rows = []
+    for at, (step, calls) in enumerate(zip(program.steps, program.calls, strict=True)):
+        slots = step.writes
+        shape = "x".join(map(str, slots[0].shape)) if slots else ""
+        words = calls[0].function.words if calls else "nothing to do"
+        function = calls[0].function.name if calls else "-"
+        macs = f"{step.macs} MACs" if step.macs else ""
+        rows.append((str(at), function, shape, macs, words))
+    widths = [max((len(row[i]) for row in rows), default=0) for i in range(4)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        yield "  ".join([*cells, row[4]]).rstrip()[:97].rstrip()
+
+
+def licence(program: Program) -> Iterator[str]:
+    yield "Weights keep the licence of the model they were taken from; this file gives no other."
+    for key, value in sorted(program.graph.metadata.items()):
+        yield f"{printable(key)}: {printable(value)}"
