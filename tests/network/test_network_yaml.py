@@ -412,3 +412,24 @@ def test_damaged_networks_are_refused_or_read(seed: int) -> None:
             simplify(parse_network_text("".join(text), "n.yaml").graph)
         except SpecError as error:
             assert error.diagnostics
+
+
+def test_the_schema_for_editors() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    import yaml
+
+    from convgen.network.text.schema import network_schema
+
+    jsonschema.Draft7Validator.check_schema(network_schema())
+    good = jsonschema.Draft7Validator(network_schema()).is_valid
+    assert good(yaml.safe_load(DIGITS))
+    assert good(yaml.safe_load(one("split: {parts: 3}", "inputs: {a: {size: 4x4x3}}")))
+    for text in (
+        one("maxpol: {f: 2}"),
+        one("conv: {k: 3}"),
+        one("conv: {k: 3, f: 1, stirde: 2}"),
+        one("relu: 3"),
+        one("softmax", "input: 3x3x3\ninputs: {a: 3x3x3}"),
+        "network: n\ninput: 3x3x3\n",
+    ):
+        assert not good(yaml.safe_load(text)), text
