@@ -26,7 +26,9 @@ TIMEOUT = 120.0  # seconds for one compiler call, and for one self test
 Targets = Annotated[
     str,
     typer.Option(
-        "--target", metavar="NAMES", help="Targets, with commas between; or all.",
+        "--target",
+        metavar="NAMES",
+        help="Targets, with commas between; or all.",
         autocompletion=targets_so_far,
     ),
 ]

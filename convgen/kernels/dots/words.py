@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from convgen.ctext.activations import float_literal
 from convgen.ctext.body import BodyText, common, plane_of, plus, times, weight_at
+from convgen.ctext.requantize import RequantText, requant_text
 from convgen.kernels.dots.body import DotBody, DotPacking
 from convgen.kernels.dots.lowering import Scaling, scaling
-from convgen.kernels.scalar.words import RequantText, requant_text
 from convgen.kernels.tiled.slides import WindowText, batched, lanewise_text
 from convgen.kernels.tiled.tile import TileText, loop_text, tap_params, tile_text
 from convgen.plan.kernel import KernelPlan, Region, Tile

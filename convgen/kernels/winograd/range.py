@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
-from convgen.kernels.winograd.body import IDENTITY, Filtering, matrices
 from convgen.kernels.winograd.combination import Combination, program
+from convgen.kernels.winograd.matrices import IDENTITY, Filtering, matrices
 from convgen.plan.range import Range
 
 _TOP = 127  # float32's largest number lies just below 2^128
