@@ -8,6 +8,9 @@ never falls either, so it is the same one for every int32 sum, after saturation,
 both sides of each step. For one factor every step bounds the addend from above and from below; an
 addend between all bounds, if there is one, is right by construction. All of it is in integers.
 
+Halves below 0 go down, so that there the steps lie a bit higher than on one line, by as much as the
+first of the two roundings can tell apart. Where such outputs are seen, the addend is less below 0.
+
 On a core that multiplies 32 by 32 bits onto 64 this is one instruction, its high word needs no
 other, and a saturation that shifts its operand is the last: TFLite's own two roundings take ten.
 """
@@ -32,11 +35,13 @@ _BESIDE = (0, 1, -1, 2, -2, 3, -3, 4, -4)  # the ratio itself, and its neighbour
 @dataclass(frozen=True)
 class FixedSteps:
     """One int32 factor and one int64 addend per entry of the layer's ``factors``, and one shift for
-    all. The zero point is in the addends: results are outputs before saturation."""
+    all. The zero point is in the addends: results are outputs before saturation. ``below``: how
+    much less each addend is for sums below 0, int32; empty where none is."""
 
     factors: tuple[int, ...]
     addends: tuple[int, ...]
     shift: int
+    below: tuple[int, ...] = ()
 
 
 @lru_cache(maxsize=64)
@@ -52,12 +57,14 @@ def fixed_steps(how: Requantization) -> FixedSteps | None:
     first = thresholds(factor, right, steps, once=how.rounding is Rounding.TFLITE_SINGLE)
     # factor * 2^(1 + shift - right) has to keep to 31 bits, and factor has no more.
     most = int(right.min()) - 1
-    for shift in range(most, max(-1, most - _TRIED), -1):
-        found = _found(_scaled(factor, 1 + shift - right), first, steps, 32 + shift)
+    shifts = range(most, max(-1, most - _TRIED), -1)
+    for signed, shift in ((signed, shift) for signed in (False, True) for shift in shifts):
+        found = _found(factor, 1 + shift - right, first, steps, 32 + shift, signed)
         if found is not None:
-            factors, addends = found
+            factors, addends, below = found
             addends = addends + (np.int64(how.zero) << (32 + shift))
-            return FixedSteps(tuple(factors.tolist()), tuple(addends.tolist()), shift)
+            less = tuple(below.tolist()) if signed else ()
+            return FixedSteps(tuple(factors.tolist()), tuple(addends.tolist()), shift, less)
     return None
 
 
@@ -68,20 +75,28 @@ def _scaled(factor: Int64s, by: Int64s) -> Int64s:
     return result
 
 
-def _found(ratio: Int64s, first: Int64s, steps: Int64s, bits: int) -> tuple[Int64s, Int64s] | None:
-    """Factors near ``ratio`` and addends in the middle of their bounds."""
-    factors, addends = np.zeros_like(ratio), np.zeros_like(ratio)
-    open_ = np.arange(len(ratio))
+def _found(
+    factor: Int64s, by: Int64s, first: Int64s, steps: Int64s, bits: int, signed: bool
+) -> tuple[Int64s, Int64s, Int64s] | None:
+    """Factors near factor * 2^by, addends in the middle of their bounds, and what those are less by
+    for sums below 0: as much as 2^31 / factor sums come to."""
+    factors, addends, below = (np.zeros_like(factor) for _ in range(3))
+    ratio, open_ = _scaled(factor, by), np.arange(len(factor))
+    level = steps.astype(np.int64) << bits
     for beside in _BESIDE:
         tried = ratio[open_] + beside
-        level = steps.astype(np.int64) << bits
-        products = first[open_] * tried[:, None]
-        least = (level - products).max(axis=1)
-        most = (level - products + tried[:, None] - 1).min(axis=1)
-        good = (least <= most) & (tried > 0) & (tried < 2**31)
-        factors[open_[good]] = tried[good]
+        less = (tried << 31) // factor[open_] * signed
+
+        def products(sums: Int64s, tried: Int64s = tried, less: Int64s = less) -> Int64s:
+            result: Int64s = sums * tried[:, None] - (sums < 0) * less[:, None]
+            return result
+
+        least = (level - products(first[open_])).max(axis=1)
+        most = (level - products(first[open_] - 1) - 1).min(axis=1)
+        good = (least <= most) & (tried > 0) & (tried < 2**31) & (less < 2**31)
+        factors[open_[good]], below[open_[good]] = tried[good], less[good]
         addends[open_[good]] = ((least + most) // 2)[good]
         open_ = open_[~good]
         if not len(open_):
-            return factors, addends
+            return factors, addends, below
     return None

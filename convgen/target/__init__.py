@@ -11,7 +11,9 @@ from convgen.spec.model import DType
 from convgen.target.arm.core import CoreStep
 from convgen.target.arm.dots import aarch64_neon, aarch64_sdot, armv7_neon
 from convgen.target.arm.vectors import MVE, MVE_STEP, NEON, NEON_V7, SMLAD
-from convgen.target.arm.windows import MVE_WINDOWS, SMLAD_WINDOWS, WindowKernel
+from convgen.target.arm.window_mve import MVE_WINDOWS
+from convgen.target.arm.window_smlad import SMLAD_WINDOWS
+from convgen.target.arm.windows import WindowKernel
 from convgen.target.dots import DotIsa
 from convgen.target.host import cpu_features, machine_name
 from convgen.target.isa import VectorIsa
@@ -61,6 +63,8 @@ class Target:
     ``parts``: of a fat target, the targets whose bodies its one file holds, widest first.
     ``block``: channels in a block of packed weights, where bodies of several widths read it; 0: as
     many as the vector has lanes. ``dots``: what 8-bit kernels take, widest first (``DOTS``).
+    ``core_registers``: where sums of 8-bit kernels are in core registers, how many those share with
+    pointers and counters: 16 less the stack pointer and the program counter; else 0.
     ``core_steps``: steps of several 8-bit products with sums in core registers, the widest first.
     ``windows``: kernels of gathered windows, whose names are those of core steps, likewise.
     ``bf16``: vectors that multiply pairs of bfloat16 numbers, None where there are none.
@@ -80,6 +84,7 @@ class Target:
     parts: tuple[str, ...] = ()
     block: int = 0
     dots: tuple[str, ...] = ()
+    core_registers: int = 0
     core_steps: tuple[CoreStep, ...] = ()
     windows: tuple[WindowKernel, ...] = ()
     bf16: VectorIsa | None = None
@@ -124,6 +129,7 @@ _AARCH64_MACHINES = ("aarch64", "arm64", "ARM64")
 # A microcontroller's RAM answers in a cycle or two: all of it counts as one cache.
 _MCU = Caches(l1=64 << 10, l2=256 << 10, l3=1 << 20)
 _CORTEX_M = ("-mthumb", "-mfloat-abi=hard")
+_NO_FPU = ("-mthumb", "-mfloat-abi=soft")
 
 # ``host_target`` takes the first that fits: those that need flags stand after ``generic``.
 TARGETS: Mapping[str, Target] = {
@@ -167,15 +173,26 @@ TARGETS: Mapping[str, Target] = {
         Target("riscv64-rvv", (RVV, PLAIN_32), l1=32 << 10, l2=512 << 10, l3=2 << 20,
                fma_ports=1, load_ports=1, fma_latency=5, machines=("riscv64",),
                flags=("-march=rv64gcv",)),
+        # Of the M0+'s registers most instructions know eight; it has no product beyond 32 bits.
+        Target("cortex-m0plus", (PLAIN_32,), **_MCU, fma_ports=1, load_ports=1, fma_latency=1,
+               machines=None, flags=("-mcpu=cortex-m0plus", *_NO_FPU), doubles=False,
+               core_registers=8),
+        Target("cortex-m3", (PLAIN_32,), **_MCU, fma_ports=1, load_ports=1, fma_latency=2,
+               machines=None, flags=("-mcpu=cortex-m3", *_NO_FPU), doubles=False,
+               core_registers=14),
         Target("cortex-m4", (PLAIN_32,), **_MCU, fma_ports=1, load_ports=1, fma_latency=3,
                machines=None, flags=("-mcpu=cortex-m4", "-mfpu=fpv4-sp-d16", *_CORTEX_M),
-               doubles=False, core_steps=(SMLAD,), windows=(SMLAD_WINDOWS,)),
+               doubles=False, core_registers=14, core_steps=(SMLAD,), windows=(SMLAD_WINDOWS,)),
         Target("cortex-m7", (PLAIN_32,), **_MCU, fma_ports=1, load_ports=1, fma_latency=3,
                machines=None, flags=("-mcpu=cortex-m7", "-mfpu=fpv5-sp-d16", *_CORTEX_M),
-               doubles=False, core_steps=(SMLAD,), windows=(SMLAD_WINDOWS,)),
+               doubles=False, core_registers=14, core_steps=(SMLAD,), windows=(SMLAD_WINDOWS,)),
+        Target("cortex-m33", (PLAIN_32,), **_MCU, fma_ports=1, load_ports=1, fma_latency=3,
+               machines=None, flags=("-mcpu=cortex-m33", "-mfpu=fpv5-sp-d16", *_CORTEX_M),
+               doubles=False, core_registers=14, core_steps=(SMLAD,), windows=(SMLAD_WINDOWS,)),
         Target("cortex-m55", (MVE, PLAIN_32), **_MCU, fma_ports=1, load_ports=1, fma_latency=2,
                machines=None, flags=("-mcpu=cortex-m55", *_CORTEX_M),
-               core_steps=(MVE_STEP, SMLAD), windows=(MVE_WINDOWS, SMLAD_WINDOWS)),
+               core_registers=14, core_steps=(MVE_STEP, SMLAD),
+               windows=(MVE_WINDOWS, SMLAD_WINDOWS)),
         Target("wasm-simd128", (SIMD128, PLAIN), l1=32 << 10, l2=1 << 20, l3=8 << 20,
                fma_ports=1, load_ports=2, fma_latency=8, machines=None, flags=("-msimd128",)),
     )

@@ -63,9 +63,9 @@ def _clang(*arguments: str) -> tuple[Command, ...]:
     return tuple((name, *arguments) for name in (*numbered, "clang"))
 
 
-def _cortex_m(name: str, board: Board) -> Rig:
+def _cortex_m(name: str, board: Board, *more: str) -> Rig:
     emulator = (
-        "qemu-system-arm", "-machine", board.machine, "-nographic", "-monitor", "none",
+        "qemu-system-arm", "-machine", board.machine, *more, "-nographic", "-monitor", "none",
         "-serial", "none", "-semihosting-config", "enable=on,target=native", "-kernel",
     )  # fmt: skip
     return Rig(name, name, (("arm-none-eabi-gcc",),), (emulator,), board=board, host=False)
@@ -97,8 +97,14 @@ RIGS: tuple[Rig, ...] = (
     Rig("armv7-neon", "armv7-neon",
         (("arm-linux-gnueabihf-gcc",),),
         (("qemu-arm",), ("qemu-arm-static",)), ("-static",)),
+    # A micro:bit has a Cortex-M0, whose instructions are the M0+'s, here with more memory.
+    _cortex_m("cortex-m0plus", Board("microbit", 0, 4 << 20, 0x20000000, 16 << 20),
+              "-global", f"nrf51-soc.flash-size={4 << 20}",
+              "-global", f"nrf51-soc.sram-size={16 << 20}"),
+    _cortex_m("cortex-m3", Board("mps2-an385", 0, 4 << 20, 0x21000000, 16 << 20)),
     _cortex_m("cortex-m4", Board("mps2-an386", 0, 4 << 20, 0x21000000, 16 << 20)),
     _cortex_m("cortex-m7", Board("mps2-an500", 0, 4 << 20, 0x60000000, 16 << 20)),
+    _cortex_m("cortex-m33", Board("mps2-an505", 0x10000000, 4 << 20, 0x80000000, 16 << 20)),
     _cortex_m("cortex-m55", Board("mps3-an547", 0, 512 << 10, 0x60000000, 64 << 20)),
     Rig("riscv64", "riscv64",
         (("riscv64-linux-gnu-gcc",), *_zig("riscv64-linux-musl")),

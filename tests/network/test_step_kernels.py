@@ -222,8 +222,12 @@ def test_kernels_of_floats_hold_their_bounds(
     assert judged(FLOATS, target, flags, tmp_path) == []
 
 
-def test_kernels_of_integers_are_exact(tmp_path: Path) -> None:
-    assert judged(INTEGERS, "generic", (), tmp_path) == []
+@pytest.mark.parametrize(
+    ("target", "flags"), [*TURNS[:2], ("x86-64", ()), ("x86-64-avx512", ("-DNET_MODEL",)),
+                          ("cortex-m4", ())]
+)  # fmt: skip
+def test_kernels_of_integers_are_exact(target: str, flags: tuple[str, ...], tmp_path: Path) -> None:
+    assert judged(INTEGERS, target, flags, tmp_path) == []
 
 
 def outputs(case: Case) -> Iterator[tuple[StepTask, list[Array], Array]]:

@@ -20,8 +20,7 @@ pytestmark = pytest.mark.skipif(
 SPECS = {
     "series": "input: 40x3\nfilters: 10\nkernel: 5\npadding: same\nstride: 2\nactivation: relu\n",
     "series_first": (
-        "input: 19x4\nfilters: 6\nkernel: 3\ngroups: 2\nbatch: 2\nlayout: NCW\n"
-        "weight_layout: OIW\n"
+        "input: 19x4\nfilters: 6\nkernel: 3\ngroups: 2\nbatch: 2\nlayout: NCW\nweight_layout: OIW\n"
     ),
     "solid": (
         "input: 4x6x7x3\nfilters: 5\nkernel: 3\npadding: {front: 1, top: 1}\nstride: [1, 2, 1]\n"
@@ -81,9 +80,7 @@ def test_a_self_test(name: str, tmp_path: Path) -> None:
     assert done.returncode == 0 and f"{name}: ok" in done.stdout, done.stdout
 
 
-def self_tested(
-    name: str, files: dict[str, str], folder: Path
-) -> subprocess.CompletedProcess[str]:
+def self_tested(name: str, files: dict[str, str], folder: Path) -> subprocess.CompletedProcess[str]:
     """The self test over the plain C body, without a warning."""
     for file, text in files.items():
         (folder / file).write_text(text, encoding="utf-8")

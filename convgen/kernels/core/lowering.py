@@ -18,14 +18,13 @@ from convgen.target.arm.core import CoreStep
 from convgen.target.isa import VectorIsa
 from convgen.target.plain import PLAIN
 
-CORE = replace(PLAIN, registers=14)  # 16 less the stack pointer and the program counter
 _HEIGHTS = (1, 2, 3)
 _LOOP, _TILE, _OUTPUT = 3, 40, 30  # instructions: of a loop's round, around a tile, of an output
 
 
 def serves(spec: ConvSpec, target: Target) -> bool:
     """Whether this layer's kernel sums in core registers there."""
-    return spec.quantized and bool(target.core_steps)
+    return spec.quantized and target.core_registers > 0
 
 
 def run_of(spec: ConvSpec, loops: tuple[Loop, ...]) -> int:
@@ -49,6 +48,8 @@ def step_words(plan: KernelPlan) -> str:
     spec, target, step = plan.spec, plan.target, plan.step
     if not serves(spec, target):
         return ""
+    if not target.core_steps:
+        return "steps of one product: this core has none of several"
     widest = target.core_steps[0]
     if step is None:
         least = min(step.least for step in target.core_steps)
@@ -59,9 +60,9 @@ def step_words(plan: KernelPlan) -> str:
     return words
 
 
-def most_pixels(step: CoreStep | None, vectors: int) -> int:
+def most_pixels(step: CoreStep | None, vectors: int, registers: int) -> int:
     """The most pixels whose sums, held values and pointers keep to the registers."""
-    fitting = (m for m in range(1, 15) if _needed(step, m, vectors) <= CORE.registers)
+    fitting = (m for m in range(1, registers) if _needed(step, m, vectors) <= registers)
     return max((m for m in fitting if step is None or m * vectors <= step.sums), default=1)
 
 
@@ -71,15 +72,16 @@ def _needed(step: CoreStep | None, pixels: int, vectors: int) -> int:
     return pixels * vectors + held * (min(pixels, vectors) + 1) + 3
 
 
-def candidates(spec: ConvSpec, step: CoreStep | None) -> Iterator[Schedule]:
+def candidates(spec: ConvSpec, step: CoreStep | None, target: Target) -> Iterator[Schedule]:
     """Every tile that the registers hold."""
-    for vectors in range(1, min(CORE.registers, spec.ocg) + 1):
-        if _needed(step, 1, vectors) > CORE.registers or (step and vectors > step.sums):
+    registers = target.core_registers
+    for vectors in range(1, min(registers, spec.ocg) + 1):
+        if _needed(step, 1, vectors) > registers or (step and vectors > step.sums):
             return
-        most = most_pixels(step, vectors)
+        most = most_pixels(step, vectors, registers)
         for height in _HEIGHTS:
             for width in range(1, most // height + 1):
-                yield Schedule(Family.DIRECT, CORE.lanes, height, width, vectors)
+                yield Schedule(Family.DIRECT, PLAIN.lanes, height, width, vectors)
 
 
 def cost(plan: KernelPlan) -> Cost:
@@ -129,10 +131,9 @@ def _shifted(spec: ConvSpec) -> bool:
 
 def narrowed(target: Target) -> Target:
     """The target with core registers for its only ones."""
-    return replace(target, isas=(CORE,))
+    return replace(target, isas=(replace(PLAIN, registers=target.core_registers),))
 
 
 def most(step: CoreStep | None, isa: VectorIsa, vectors: int) -> int:
-    """``most_pixels`` as ``tiled_plan`` asks for it."""
-    assert isa is CORE
-    return most_pixels(step, vectors)
+    """``most_pixels`` as ``tiled_plan`` asks for it, of ``narrowed``'s registers."""
+    return most_pixels(step, vectors, isa.registers)

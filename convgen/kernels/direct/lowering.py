@@ -43,7 +43,7 @@ def candidates(spec: ConvSpec, target: Target) -> Iterator[Schedule]:
     """Every tile that the registers hold, for each vector width that is not mostly empty."""
     if core.serves(spec, target):
         yield from (s for s in windows.candidates(spec, target) if s.family is name)
-        yield from core.candidates(spec, _step(spec, target))
+        yield from core.candidates(spec, _step(spec, target), target)
         return
     isas = isas_of(spec, target)
     most_pixels = dots.most_pixels if spec.quantized else tiled.most_pixels

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 from convgen.ctext.body import times
-from convgen.kernels.scalar.words import RequantText, numbers, requant_text
+from convgen.ctext.requantize import RequantText, numbers, requant_text
 from convgen.kernels.windows.body import WindowBody, WindowPacking
 from convgen.kernels.windows.lowering import MOST_UNROLLED, pointwise
 from convgen.plan.kernel import KernelPlan
@@ -14,7 +14,8 @@ from convgen.spec.elements import arrays_of
 from convgen.spec.model import ConvSpec, DType, Padding
 from convgen.spec.quant import Rounding, spread
 from convgen.spec.requantize import input_reach, requantization, weight_room
-from convgen.target.arm.windows import Numbers, WindowKernel, operations, tile_type
+from convgen.target.arm.window_text import operations, tile_type
+from convgen.target.arm.windows import Numbers, WindowKernel
 from convgen.target.isa import Operation
 
 _STRAIGHT = 8  # steps that take no loop
@@ -62,6 +63,9 @@ class WindowText:
     across: bool
     outside: int
     tables: SimpleNamespace | None
+    y_params: str
+    y_args: str
+    filter_words: str
     w_tap: str
     limit: SimpleNamespace
 
@@ -101,6 +105,9 @@ def window_text(plan: KernelPlan, body: WindowBody) -> WindowText:
         across=spec.padding.left + spec.padding.right > 0,
         outside=spec.quant.x_zero,
         tables=_tables(spec) if ends else None,
+        y_params=", ".join(f"{arrays_of(spec).y.c} *y{p}" for p in range(pixels)),
+        y_args=", ".join(_y_arg(spec, p, plan.view.groups, packed.oc) for p in range(pixels)),
+        filter_words="one filter" if filters == 1 else f"{filters} filters",
         w_tap=" + ".join(
             times(var, step)
             for var, step in (
@@ -109,6 +116,12 @@ def window_text(plan: KernelPlan, body: WindowBody) -> WindowText:
         ),
         limit=SimpleNamespace(reach=input_reach(spec), room=weight_room(spec)),
     )  # fmt: skip
+
+
+def _y_arg(spec: ConvSpec, pixel: int, groups: int, channels: int) -> str:
+    """Where a pixel's outputs of the group begin."""
+    at = f"y + pixel{f'_{pixel}' if pixel else ''} * {spec.oc}"
+    return f"{at} + group * {channels}" if groups > 1 else at
 
 
 def _constants(
@@ -152,7 +165,8 @@ def _names(
 ) -> list[str]:
     """The operations that the text calls, or the model's."""
     whole = body.depthwise and len(n.taps) > 0
-    scaled = ["scaled"] if requant.kind == "steps" and not ends else []
+    scaled = ["scaled_signed" if requant.below else "scaled"]
+    scaled = scaled if requant.kind == "steps" and not ends else []
     if body.depthwise:
         taps = ["tap", *(["window"] if whole else [])]
         return ["number", "start", *taps, *(["out_lanes"] if ends else ["spill", *scaled])]

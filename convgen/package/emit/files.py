@@ -10,7 +10,7 @@ from convgen.choose.limits import NO_LIMITS, SizeLimits
 from convgen.kernels import lower
 from convgen.numbers.settle import Settled, settled
 from convgen.package.emit.project import ProjectText, cmake_file, project_files, project_text
-from convgen.package.emit.selftest import selftest_file
+from convgen.package.emit.selftests import selftest_file
 from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec.model import Layer

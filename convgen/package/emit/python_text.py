@@ -200,8 +200,13 @@ def _filter_index(spec: ConvSpec) -> str:
     """The index of one filter's weights in w, of output channel ``channel``."""
     letters = weight_letters(spec)
     if not spec.transposed or spec.groups == 1:
-        return "..., channel" if letters.endswith("O") else "".join(
-            "channel" if letter == "O" else ":, " for letter in letters[: letters.index("O") + 1]
+        return (
+            "..., channel"
+            if letters.endswith("O")
+            else "".join(
+                "channel" if letter == "O" else ":, "
+                for letter in letters[: letters.index("O") + 1]
+            )
         )
     group = f"channel // {spec.ocg}"
     into = f"{group} * {spec.icg} : ({group} + 1) * {spec.icg}"

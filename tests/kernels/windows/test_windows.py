@@ -17,8 +17,7 @@ import numpy as np
 import pytest
 from foreign import BY_NAME, STRICT, compiler, run_program
 from kernels import GCC, Way, compiled, needs, planned, prove_right
-from quant_layers import Filled, filled, random_layer
-from test_core_steps import HOWS, ONE, TWO, quantised, shape
+from quant_layers import Filled, filled, quantised, random_layer
 
 from convgen.choose.chooser import choose, ranking
 from convgen.errors import ScheduleError
@@ -35,18 +34,24 @@ from convgen.spec.model import Act, Activation, ConvSpec, DType, Layer, Layout, 
 from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, Target
-from convgen.target.arm.windows import (
-    MVE_WINDOWS,
-    SMLAD_WINDOWS,
-    Numbers,
-    WindowKernel,
-    operations,
-    tile_type,
-)
-from convgen.verify.prove import Reading, find_frama_c, prove
+from convgen.target.arm.window_mve import MVE_WINDOWS
+from convgen.target.arm.window_smlad import SMLAD_WINDOWS
+from convgen.target.arm.window_text import operations, tile_type
+from convgen.target.arm.windows import Numbers, WindowKernel
+from convgen.verify.prove import Reading, prove
 
 M4, M55 = TARGETS["cortex-m4"], TARGETS["cortex-m55"]
 RELU = Activation(Act.RELU)
+ONE, TWO = Padding(1, 1, 1, 1), Padding(2, 2, 2, 2)
+HOWS = (
+    (Rounding.TFLITE, DType.UINT8), (Rounding.TFLITE_SINGLE, DType.UINT8),
+    (Rounding.ONNX, DType.INT8), (Rounding.ONNX, DType.UINT8), (Rounding.TFLITE_SINGLE, DType.INT8),
+)  # fmt: skip
+
+
+def shape(h: int, c: int, oc: int, k: int, **more: object) -> ConvSpec:
+    return ConvSpec("edge", h, h + 1, c, oc, k, k, **more)  # type: ignore[arg-type]
+
 
 # Windows of every remainder of a step; odd pixels and filters; borders, strides, dilations, groups.
 SHAPES = {
@@ -81,7 +86,7 @@ DEPTHWISE = {label for label, spec in SHAPES.items() if spec.groups == spec.c > 
 def layers() -> Iterator[tuple[str, ConvSpec]]:
     """Every shape in TFLite's own rounding; the other ways of quantisation in turn."""
     for i, (label, spec) in enumerate(SHAPES.items()):
-        rounding, dtype, _ = HOWS[i % len(HOWS)]
+        rounding, dtype = HOWS[i % len(HOWS)]
         spec = replace(spec, activation=ACTS[i % 3])
         yield label, quantised(spec, Rounding.TFLITE, DType.UINT8 if i % 2 else DType.INT8)
         yield f"{label}_too", quantised(replace(spec, activation=ACTS[i % 4]), rounding, dtype)
@@ -118,8 +123,6 @@ def run(layer: Filled, plan: KernelPlan, way: Way = GCC) -> np.ndarray:
 def test_the_model_gives_the_bits_of_the_oracle(label: str, target: Target) -> None:
     needs("plain")
     spec = LAYERS[label]
-    if spec.quant is not None and any(spec.quant.weight.zero_point):
-        pytest.skip("weights with zero points are not for these kernels")
     plan = windowed(spec, target)
     assert isinstance(plan.body, WindowBody)
     assert plan.body.depthwise == (label.removesuffix("_too") in DEPTHWISE)
@@ -127,6 +130,7 @@ def test_the_model_gives_the_bits_of_the_oracle(label: str, target: Target) -> N
     np.testing.assert_array_equal(run(layer, plan), reference(spec, layer.x, layer.w, layer.b))
 
 
+@pytest.mark.needs("clang")
 @pytest.mark.parametrize("label", ["three_channels", "groups_of_words", "dense", "lanes_and_more"])
 def test_every_tile_gives_them(label: str) -> None:
     """Every schedule that there is, clang's reading of them too."""
@@ -191,7 +195,7 @@ def test_which_layers_are_served() -> None:
 
 def test_tiles_there_are_not_are_refused() -> None:
     spec = LAYERS["wide"]
-    with pytest.raises(ScheduleError, match="is none of this layer's: .*vectors: 4"):
+    with pytest.raises(ScheduleError, match=r"is none of this layer's: .*vectors: 4"):
         lower(spec, Schedule(Family.DIRECT, 4, 1, 3, 3), M4)
     with pytest.raises(ScheduleError, match="is none of this layer's"):
         lower(LAYERS["lanes_valid"], Schedule(Family.DEPTHWISE, 8, 1, 1, 1), M4)
@@ -246,11 +250,12 @@ def program(target: str, chosen: list[str]) -> tuple[dict[str, str], list[str]]:
     return files, isas
 
 
-@pytest.mark.parametrize("name", ["cortex-m4", "cortex-m7", "cortex-m55"])
+@pytest.mark.needs("arm-none-eabi-gcc", "qemu-system-arm")
+@pytest.mark.parametrize("name", ["cortex-m4", "cortex-m7", "cortex-m33", "cortex-m55"])
 @pytest.mark.parametrize("half", [0, 1])
 def test_the_self_tests_on_the_machine(name: str, half: int, tmp_path: Path) -> None:
     chosen = list(LAYERS)[half::2]
-    chosen = chosen[::4] if name == "cortex-m7" else chosen
+    chosen = chosen[::4] if name in ("cortex-m7", "cortex-m33") else chosen
     files, isas = program(name, chosen)
     code, words = run_program(BY_NAME[name], tmp_path, files)
     assert code == 0, words
@@ -335,7 +340,7 @@ def numbers(
 
 def side(kernel: WindowKernel, n: Numbers, name: str) -> str:
     """A C file with one function, in instructions (``real``) or in plain C."""
-    names = ["number", "take", "fill", "start", "tap", "window", "spill", "scaled"]
+    names = ["number", "take", "fill", "start", "tap", "window", "spill", "scaled", "scaled_signed"]
     pixels, filters = n.tile
     if kernel.looped:
         names += ["dots", "out_tile", "out_lanes"]
@@ -354,7 +359,8 @@ def side(kernel: WindowKernel, n: Numbers, name: str) -> str:
         takes = "".join(
             f"  D_take(windows + {4 * p}, x + {21 * p}, {12 if p else 8});\n" for p in range(pixels)
         )
-        steps = f"{takes}  D_fill(windows + {8 * pixels}, 4);\n  D_take(windows + {12 * pixels}, x, 4);\n"
+        steps = f"{takes}  D_fill(windows + {8 * pixels}, 4);\n"
+        steps += f"  D_take(windows + {12 * pixels}, x, 4);\n"
         for p in range(1, pixels):
             steps += f"  D_take(windows + {12 * pixels + 4 * p}, x + 33, 4);\n"
         steps += "  t.x = windows;\n  D_steps_1(&t);\n  D_steps_3(&t);\n"
@@ -362,7 +368,8 @@ def side(kernel: WindowKernel, n: Numbers, name: str) -> str:
     ends += (
         "  for (int i = 0; i < 8; ++i) {\n"
         "    *r++ = D_scaled(D_number(a + 4 * i), (int32_t)(s >> 1), (int64_t)1 << (20 + 3 * i));\n"
-        "    *r++ = D_scaled(b[i] * 100, 1000000000, ((int64_t)1 << 38) - 12345);\n  }\n"
+        "    *r++ = D_scaled(b[i] * 100, 1000000000, ((int64_t)1 << 38) - 12345);\n"
+        "    *r++ = D_scaled_signed(b[i] * 100, 1000000000, 12345, 1 << (15 + 2 * i));\n  }\n"
     )
     model = name != "real"
     found = operations(kernel, n, names, model=model)
@@ -380,6 +387,7 @@ def side(kernel: WindowKernel, n: Numbers, name: str) -> str:
     )  # fmt: skip
 
 
+@pytest.mark.needs("arm-none-eabi-gcc", "qemu-system-arm")
 @pytest.mark.parametrize("unsigned", [False, True], ids=["int8", "uint8"])
 @pytest.mark.parametrize(
     ("name", "kernel", "tile"),
@@ -419,6 +427,7 @@ def function(lines: list[str], name: str) -> list[str]:
     return [line for line in body if re.match(r"[a-z]", line)]
 
 
+@pytest.mark.needs("arm-none-eabi-gcc")
 def test_a_tile_of_smlad_spills_nothing_in_its_steps(tmp_path: Path) -> None:
     """Fourteen instructions for sixteen products, and three around four steps."""
     spec = quantised(shape(9, 32, 8, 3, activation=RELU), Rounding.TFLITE)
@@ -434,6 +443,7 @@ def test_a_tile_of_smlad_spills_nothing_in_its_steps(tmp_path: Path) -> None:
     assert sum(line.startswith("ssat") for line in lines) == 4
 
 
+@pytest.mark.needs("arm-none-eabi-gcc")
 def test_helium_scales_four_outputs_at_a_time(tmp_path: Path) -> None:
     spec = quantised(shape(9, 32, 8, 3, activation=RELU), Rounding.TFLITE)
     lines = function(listing(planned(spec, M55), tmp_path, "cortex-m55"), "edge_outputs")
@@ -446,6 +456,7 @@ def test_helium_scales_four_outputs_at_a_time(tmp_path: Path) -> None:
     assert len(whole) < 110, whole
 
 
+@pytest.mark.needs("arm-none-eabi-gcc")
 def test_no_call_of_a_library(tmp_path: Path) -> None:
     """No division, no 64-bit helper: only copies of memory."""
     gcc = compiler(BY_NAME["cortex-m4"]).command
@@ -459,6 +470,7 @@ def test_no_call_of_a_library(tmp_path: Path) -> None:
         assert set(undefined.stdout.split()) <= {"U", "memcpy", "memset"}, label
 
 
+@pytest.mark.needs("arm-none-eabi-gcc")
 @pytest.mark.parametrize("flags", [("-O0",), ("-Os",), ("-O1", "-fno-omit-frame-pointer")])
 @pytest.mark.parametrize("name", ["cortex-m4", "cortex-m55"])
 def test_any_optimisation_compiles(name: str, flags: tuple[str, ...], tmp_path: Path) -> None:
@@ -471,7 +483,7 @@ def test_any_optimisation_compiles(name: str, flags: tuple[str, ...], tmp_path: 
         subprocess.run(command, cwd=tmp_path, check=True, timeout=60)
 
 
-@pytest.mark.skipif(find_frama_c() is None, reason="frama-c is not on this machine")
+@pytest.mark.needs("frama-c")
 @pytest.mark.parametrize("label", ["three_channels", "groups_of_words", "dense", "lanes_few"])
 @pytest.mark.parametrize("target", [M4, M55], ids=lambda t: t.name)
 def test_every_access_is_proved(label: str, target: Target) -> None:
@@ -483,7 +495,7 @@ def test_every_access_is_proved(label: str, target: Target) -> None:
     assert choose(spec, target).bound == "instructions"
 
 
-@pytest.mark.skipif(find_frama_c() is None, reason="frama-c is not on this machine")
+@pytest.mark.needs("frama-c")
 def test_a_tap_beside_the_image_is_no_proof() -> None:
     spec = quantised(replace(LAYERS["lanes_few"], activation=RELU), Rounding.TFLITE)
     plan = planned(spec, M4)
