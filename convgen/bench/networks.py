@@ -1,4 +1,4 @@
-"""A network beside other runtimes: each in a process of its own, timed in turns, results compared."""
+"""A network beside other runtimes, each in a process of its own: timed in turns, and compared."""
 
 from __future__ import annotations
 
@@ -113,7 +113,8 @@ def measure(
 
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        np.savez(folder / "in.npz", **inputs_of(graph))
+        held: dict[str, Any] = dict(inputs_of(graph))
+        np.savez(folder / "in.npz", **held)
         runners: list[Runner] = []
         missing: list[Timed] = []
         for name, path in (("convgen", package), *((peer, model) for peer in peers)):
@@ -166,8 +167,7 @@ def _apart(
 
     if len(own) != len(other) or any(a.shape != b.shape for a, b in zip(own, other, strict=True)):
         return None, None
-    apart = [
-        np.abs(a.astype(float) - b.astype(float)).max() for a, b in zip(own, other, strict=True)
-    ]
+    pairs = zip(own, other, strict=True)
+    apart = [np.abs(a.astype(float) - b.astype(float)).max() for a, b in pairs]
     sizes = [np.abs(a.astype(float)).max() for a in own]
     return float(max(apart)), float(max(sizes))

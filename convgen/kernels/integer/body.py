@@ -127,7 +127,7 @@ BATCH = 256  # sums that are made before they are scaled together
 
 @dataclass(frozen=True)
 class SumBody:
-    """a + b or a - b of 8-bit operands on vectors of int32: each operand is looked up as it is scaled
+    """a + b or a - b of 8-bit operands on vectors of int32: each operand is looked up, scaled
     (``first``, ``second``: 256 entries, from the least integer up), then the sums are scaled by
     ``last`` with all lanes at once. ``least``: the operands' least integer.
     """

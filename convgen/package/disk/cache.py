@@ -50,6 +50,11 @@ class Cache:
     root: Path
     limit: int = LIMIT
 
+    @property
+    def choices(self) -> Path:
+        """Where choices of schedules are remembered; gone with ``clear``."""
+        return self.root / "builds" / "choices"
+
     def get(self, key: str) -> Entry | None:
         """The entry of this key; None when there is none or it is damaged (then it is removed).
 

@@ -103,8 +103,8 @@ def _binary(step: Step, rounding: Rounding, lanes: bool = False) -> tuple[Use, .
         second = scale_of(two.scale[0] / widest, rounding)
         last = scale_of(widest / (2**20 * out.scale[0]), rounding)
         if lanes and rounding is Rounding.TFLITE and last.shift < 0 and a.dtype == b.dtype:
-            body = _sum(step, walk, types, zeros, (first, second, last), limits)
-            return (Use(body, (a, b, y)),)
+            quick = _sum(step, walk, types, zeros, (first, second, last), limits)
+            return (Use(quick, (a, b, y)),)
     elif op.fn == "mul":
         ratio = float32(float32(one.scale[0] * two.scale[0]) / out.scale[0])
         last = scale_of(ratio, rounding)

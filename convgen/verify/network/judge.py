@@ -95,7 +95,8 @@ def _moved(task: StepTask, inputs: Sequence[Array | None], outputs: Sequence[Arr
 
 def bits(a: Array) -> Array:
     """An array's elements as unsigned integers."""
-    return np.ascontiguousarray(a).view(f"u{a.dtype.itemsize}")
+    unsigned: np.dtype[Any] = np.dtype(f"u{a.dtype.itemsize}")
+    return np.frombuffer(a.tobytes(), unsigned)
 
 
 def meaning(
@@ -160,8 +161,9 @@ def _within(got: Array, want: Array, bound: Array) -> Judged:
 
 def bound_of(op: Op, inputs: Sequence[Array | None], want: Array) -> Array:
     """How far each output may be off."""
-    rule = BOUNDS.get(type(op), _exact)
-    return rule(op, [a for a in inputs if a is not None], want)
+    rule: Callable[[Any, list[Array], Array], Array] = BOUNDS.get(type(op), _exact)
+    bound: Array = rule(op, [a for a in inputs if a is not None], want)
+    return bound
 
 
 def _gamma(n: int) -> float:
