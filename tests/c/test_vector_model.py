@@ -232,5 +232,6 @@ def test_exp2i_makes_every_power_of_two(library: ctypes.CDLL) -> None:
 def test_every_operation_is_compared(isa: VectorIsa) -> None:
     compared = {*ARITHMETIC, "fma", "set1", "exp2i", "load", "load_part", "store", "store_part"}
     assert set(OPERATIONS) == compared
-    optional = {name for name in ("join", "pick", "evens", "odds", "transpose", "keep") if isa.has(name)}
+    others = ("join", "pick", "evens", "odds", "transpose", "keep")
+    optional = {name for name in others if isa.has(name)}
     assert {op.name for op in isa.operations} == {*compared, *spreads(isa), *optional}
