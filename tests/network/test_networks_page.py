@@ -97,7 +97,8 @@ def _head() -> list[str]:
         "A file with the key `network:` holds a network; model files (docs/models.md) become the",
         "same graph, and `convgen import` writes it in this form. Every mistake of a file is told",
         "in one run (docs/errors.md). `convgen check` draws the network with its shapes,",
-        "parameters, multiply-adds and receptive fields, `convgen explain` adds what was fused, the",
+        "parameters, multiply-adds and receptive fields, `convgen explain` adds what was fused, "
+        "the",
         "kernels and the memory; `build` and `emit` make one C file of it. (This page is made by",
         "tests/network/test_networks_page.py.)",
         "",
@@ -107,7 +108,8 @@ def _head() -> list[str]:
         "",
         "Beside `network` stand `input` or `inputs`, `batch`, `dtype`, `layout` (NHWC or NCHW: the",
         "order of the graph's axes), `quant` (of 8-bit inputs), `rounding`, `weights`, `layers`",
-        "and `outputs`. An input is `28x28x1`, `[28, 28, 1]`, or a map of `size` (the batch apart) or",
+        "and `outputs`. An input is `28x28x1`, `[28, 28, 1]`, or a map of `size` (the batch "
+        "apart) or",
         "`shape` (every axis), `dtype`, `layout`, `batch` and `quant`. Axes are counted with the",
         "batch, which is 0.",
         "",
