@@ -6,7 +6,7 @@ import hashlib
 import importlib.util
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +21,7 @@ from convgen.target import resolve_target
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from convgen.network.graph import Graph
     from convgen.numbers.calibrate import Findings
 
 SpecLike = str | os.PathLike[str] | Mapping[str, Any] | ConvSpec | Layer
@@ -33,25 +34,35 @@ def build(
     layer: str | None = None,
     isa: str | None = None,
     target: str | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    cut: str | None = None,
     **options: Any,
 ) -> ModuleType:
-    """Build one layer into ``out/<name>/`` when needed, and return its module, freshly imported.
+    """Build a layer or a network into ``out/<name>/`` when needed, and return its module, freshly
+    imported.
 
-    ``spec``: path of a spec file, YAML text (a str with a line break), a mapping of spec keys, a
-    ``ConvSpec`` or a ``Layer``. ``layer``: which one, where the spec holds several. ``isa`` or
-    ``target``: as the command line's; without them this machine's. ``options``: the other fields
-    of ``BuildOptions`` (``cc``, ``verify``, ``timeout``, ``binding``, ``use_cache``).
+    ``spec``: path of a spec file or of a model file (ONNX, TFLite), YAML text (a str with a line
+    break), a mapping of spec keys, a ``ConvSpec`` or a ``Layer``. ``layer``: which one, where the
+    spec holds several. ``isa`` or ``target``: as the command line's; without them this machine's.
+    ``shapes``, ``cut``: of a model file, as ``--shape`` and ``--cut``. ``options``: the other
+    fields of ``BuildOptions`` (``cc``, ``verify``, ``timeout``, ``binding``, ``use_cache``).
 
     The module is that of this very build: after a change of the spec the same call returns
     another module, and the earlier one keeps working. Raises ``ConvgenError``, its message saying
     what to do, and ``ImportError`` where the built code cannot run on this CPU.
     """
-    chosen = _one_layer(spec, layer)
+    network = _network(spec, shapes or {}, cut)
+    chosen = None if network is not None else _one_layer(spec, layer)
     known = [field.name for field in fields(BuildOptions) if field.name not in ("out", "target")]
     for name in options:
         if name not in known:
             raise UsageError(f"build: no option {name!r}; there are {', '.join(known)}")
     settings = BuildOptions(Path(out), resolve_target(target, isa), **options)
+    if network is not None:
+        from convgen.package.network.build import build_network
+
+        return import_package(build_network(network, settings).path)
+    assert chosen is not None
     return import_package(build_layer(chosen, settings).path)
 
 
@@ -126,6 +137,44 @@ def import_package(folder: Path) -> ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _network(spec: SpecLike, shapes: Mapping[str, Sequence[int]], cut: str | None) -> Graph | None:
+    """The network that a spec or a model file holds, with its weights; None of layers."""
+    from convgen.importers import import_model, model_format
+    from convgen.spec.nodes import is_network
+
+    match spec:
+        case Mapping() if "network" in spec:
+            from convgen.network.text import parse_network_mapping
+
+            return parse_network_mapping(spec).complete()
+        case str() if "\n" in spec:
+            if is_network(spec):
+                from convgen.network.text import parse_network_text
+
+                return parse_network_text(spec, "<text>").complete()
+        case str() | os.PathLike():
+            path = Path(spec)
+            if model_format(path) is not None:
+                sizes = {name: tuple(shape) for name, shape in shapes.items()}
+                return import_model(path, shapes=sizes, cut=cut).graph
+            if is_network(_text(path)):
+                from convgen.network.text import parse_network_file
+
+                return parse_network_file(path).complete()
+    return None
+
+
+def _text(path: Path) -> str:
+    """As much of a spec file as may be; nothing of one that cannot be read: that is told later."""
+    from convgen.spec.nodes import MAX_NETWORK_BYTES
+
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_NETWORK_BYTES).decode("utf-8", "replace")
+    except OSError:
+        return ""
 
 
 def _one_layer(spec: SpecLike, name: str | None) -> Layer:

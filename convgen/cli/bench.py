@@ -11,7 +11,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from convgen.cli.options import Compiler, Isa, Json, QuietNotes, Specs, TargetName, Verbose
+from convgen.cli.options import (
+    Compiler,
+    Cut,
+    Isa,
+    Json,
+    NetName,
+    Quiet,
+    Shapes,
+    Specs,
+    TargetName,
+    Verbose,
+    peers_so_far,
+)
 from convgen.cli.output import Output, is_terminal, session
 from convgen.errors import RegressionError, UsageError
 
@@ -27,7 +39,7 @@ ROUNDS = 15
 Against = Annotated[
     str | None,
     typer.Option(
-        "--against", metavar="A,B,...", show_default=False,
+        "--against", metavar="A,B,...", show_default=False, autocompletion=peers_so_far,
         help="Time these too: onnxruntime, openvino, torch, litert, ncnn, mnn, naive; or all.",
     ),
 ]  # fmt: skip
@@ -74,11 +86,14 @@ def bench(
     save: Save = None,
     compare: Compare = None,
     plot: Plot = None,
+    shape: Shapes = None,
+    cut: Cut = None,
+    name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
-    quiet: QuietNotes = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Time layers, beside this machine's limits and other runtimes.
+    """Time layers and networks, beside this machine's limits and other runtimes.
 
     \b
     Example:  convgen bench layer.yaml --against all
@@ -89,6 +104,8 @@ def bench(
         from convgen.bench.plot import check_plot, draw
         from convgen.bench.report import write_report
         from convgen.bench.run import Plan, check_target
+        from convgen.cli.network_bench import bench_networks
+        from convgen.cli.networks import parted, reading
         from convgen.cli.sources import distinct, read_layers
         from convgen.target import resolve_target
 
@@ -99,8 +116,11 @@ def bench(
         old = None if compare is None else _old(compare, plan)
         if plot is not None:
             check_plot(plot)
-        wanted = _only(distinct(read_layers(specs, out), out), layers)
-        out.payload |= {"layers": [], "comparison": None}
+        kinds = parted(specs)
+        wanted = _only(distinct(read_layers(kinds.layers, out), out), layers)
+        out.payload |= {"layers": [], "networks": [], "comparison": None}
+        how = reading(shape, cut, name)
+        bench_networks(kinds.networks, how, names, pythons, plan, cc, out)
         if not wanted:
             return
         report = _measure(wanted, names, pythons, plan, cc, out)

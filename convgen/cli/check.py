@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from convgen.cli.options import Cut, Json, NetName, QuietNotes, Shapes, Specs, Verbose
+from convgen.cli.options import Cut, Json, NetName, Quiet, Shapes, Specs, Verbose
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError
 from convgen.spec.model import ConvSpec, Layer, Padding
@@ -25,7 +25,7 @@ def check(
     name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
-    quiet: QuietNotes = False,
+    quiet: Quiet = False,
 ) -> None:
     """Check specs and show their sizes, parameters and cost.
 

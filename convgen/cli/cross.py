@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convgen.cli.options import Compiler, Jobs, Json, Quiet, Specs, Timeout, Verbose
+from convgen.cli.options import Compiler, Jobs, Json, Quiet, Specs, Timeout, Verbose, targets_so_far
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, MismatchError, ScheduleError, ToolchainError, UsageError
 
@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 TIMEOUT = 120.0  # seconds for one compiler call, and for one self test
 Targets = Annotated[
     str,
-    typer.Option("--target", metavar="NAMES", help="Targets, with commas between; or all."),
+    typer.Option(
+        "--target",
+        metavar="NAMES",
+        help="Targets, with commas between; or all.",
+        autocompletion=targets_so_far,
+    ),
 ]
 Keep = Annotated[
     str | None,

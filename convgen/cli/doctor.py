@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from convgen.cli.options import Compiler, Json, QuietNotes, Verbose
+from convgen.cli.options import Compiler, Json, Quiet, Verbose
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, ToolchainError
 
@@ -56,7 +56,7 @@ class Finding:
 
 
 def doctor(
-    cc: Compiler = None, json: Json = False, verbose: Verbose = False, quiet: QuietNotes = False
+    cc: Compiler = None, json: Json = False, verbose: Verbose = False, quiet: Quiet = False
 ) -> None:
     """Report what works on this machine, and how to mend the rest.
 

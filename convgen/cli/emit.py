@@ -27,6 +27,7 @@ from convgen.errors import ConvgenError, UsageError
 
 if TYPE_CHECKING:
     from convgen.choose.limits import SizeLimits
+    from convgen.package.emit.files import Decided
     from convgen.spec.model import Layer
     from convgen.target import Target
 
@@ -80,15 +81,17 @@ def emit(
 
 
 def _to_stdout(layers: Sequence[Layer], target: Target, limits: SizeLimits, out: Output) -> None:
-    from convgen.package.emit.files import emit_files
+    from convgen.package.emit.files import kernel_files
 
     if len(layers) > 1:
         names = ", ".join(layer.spec.name for layer in layers)
         raise UsageError(f"-o - takes one layer, these are {len(layers)}: {names}; name a folder")
     for layer in layers:
         name = f"{layer.spec.name}.c"
-        text = emit_files(layer, target, limits)[name]
-        out.payload["layers"].append(_facts(layer, target, {name: text}, None) | {"text": text})
+        decided, held = _held(layer, target, limits, out)
+        text = kernel_files(decided)[name]
+        facts = _facts(layer, target, {name: text}, None)
+        out.payload["layers"].append(facts | held | {"text": text})
         out.raw(text)
 
 
@@ -100,21 +103,57 @@ def _to_folder(
     out: Output,
     split: bool,
 ) -> None:
-    from convgen.package.emit.files import emit_files
+    from convgen.package.emit.files import package_files
 
     for layer in layers:
         place = folder / layer.spec.name
         try:
-            files = emit_files(layer, target, limits, split=split)
+            decided, held = _held(layer, target, limits, out)
+            files = package_files(decided, split=split)
             changed = write_files(place, files)
         except ConvgenError as error:
             out.fail(error, layer.spec.name)
             continue
-        out.payload["layers"].append(_facts(layer, target, files, place) | {"changed": changed})
+        facts = _facts(layer, target, files, place) | held | {"changed": changed}
+        out.payload["layers"].append(facts)
         if split and layer.weights is None:
             out.note(f"{layer.spec.name}: its weights come at run time, so there are none to split")
         state = "written" if changed else "unchanged"
         out.done(f"{layer.spec.name}: {state} in {place} ({', '.join(files)})")
+
+
+def _held(
+    layer: Layer, target: Target, limits: SizeLimits, out: Output
+) -> tuple[Decided, dict[str, Any]]:
+    """The layer decided, and its sizes where limits were given: as the target's compiler makes
+    them where that is here, else as they were estimated. Raises ``LimitError``."""
+    from convgen.choose.limits import NO_LIMITS
+    from convgen.package.disk.cache import Cache, default_cache_root
+    from convgen.package.disk.choices import Memory
+    from convgen.package.disk.inputs import own_digest
+    from convgen.package.emit.files import decide
+    from convgen.package.emit.size import layer_size, measured_compiler, refuse_over
+    from convgen.render.size import code_estimate
+
+    memory = Memory(Cache(default_cache_root()).choices, own_digest())
+    decided = decide(layer, target, limits=limits, memory=memory)
+    if limits == NO_LIMITS:
+        return decided, {}
+    name, compiler = layer.spec.name, measured_compiler(target)
+    if compiler is None:
+        estimate = code_estimate(decided.plan)
+        out.note(
+            f"{name}: about {estimate:,} bytes of code (estimated: no compiler for {target.name} "
+            "is here)"
+        )
+        return decided, {"code_bytes": estimate, "measured_by": None}
+    size = layer_size(decided, compiler)
+    refuse_over(decided, size, limits, compiler)
+    if size.code is None:  # an object format without sections: nothing was measured
+        return decided, {"code_bytes": code_estimate(decided.plan), "measured_by": None}
+    ram = "" if size.ram is None else f", {size.ram:,} of RAM"
+    out.note(f"{name}: {size.code.text:,} bytes of code{ram} (measured: {compiler})")
+    return decided, {"code_bytes": size.code.text, "measured_by": str(compiler)}
 
 
 def _facts(

@@ -15,13 +15,13 @@ from convgen.cli.options import (
     MaxWorkspace,
     MeasureIt,
     NetName,
-    QuietNotes,
+    Quiet,
     Shapes,
     Specs,
     TargetName,
     Verbose,
 )
-from convgen.cli.output import Output, plain_table, session
+from convgen.cli.output import Output, plain_table, screen_width, session, wrapped
 from convgen.errors import ConvgenError
 
 if TYPE_CHECKING:
@@ -30,6 +30,10 @@ if TYPE_CHECKING:
     from convgen.plan.kernel import KernelPlan
 
 RULE = 78
+
+
+# Sections whose lines are a picture; the others are wrapped at the terminal's width.
+DRAWN = ("Filter windows", "Register tile", "Winograd tile", "Output, cut", "Rows, taken apart")
 
 
 def explain(
@@ -46,7 +50,7 @@ def explain(
     name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
-    quiet: QuietNotes = False,
+    quiet: Quiet = False,
 ) -> None:
     """Show how sizes come about, and what the kernel will do.
 
@@ -86,13 +90,15 @@ def explain(
 
 def _print(out: Output, decided: Decided, measured: Measured | None) -> None:
     layer, spec = decided.layer, decided.layer.spec
-    title = f"{spec.name}  ({layer.source})"
+    title, width = f"{spec.name}  ({layer.source})", screen_width()
     out.data(f"{title}\n{'=' * min(RULE, len(title))}")
     for name, lines in sections(decided, everything=out.verbose, measured=measured):
         out.data()
         out.data(name)
         for line in lines:
-            out.data(f"  {line}".rstrip())
+            shown = [f"  {line}"] if name.startswith(DRAWN) else wrapped(f"  {line}", width)
+            for part in shown:
+                out.data(part.rstrip())
     out.data()
 
 

@@ -21,7 +21,8 @@ STARTER = """\
 version: 1
 name: {name:<17} # the Python package and the prefix of every C symbol
 
-input: [32, 32, 3]      # height, width, channels (in this order for every layout)
+input: [32, 32, 3]      # height, width, channels (in this order for every layout); 1-D: length,
+                        # channels; 3-D: depth, height, width, channels
 filters: 10             # output channels: ten feature maps
 kernel: 5               # 5x5; also [height, width]
 stride: 1               # step of the window; also [height, width]
@@ -32,11 +33,13 @@ activation: relu        # none relu relu6 leaky_relu clip sigmoid tanh silu hard
 # The rest may be left out; these are the defaults.
 batch: 1                # images of one call; any: compiled for one, Python takes every number
 dilation: 1             # distance between the filter's taps; also [height, width]
+transposed: false       # true: the gradient of a convolution over its input, also with
+                        # output_padding: 1
 groups: 1               # independent groups of channels; depthwise: one for each channel
 bias: true
 dtype: float32          # or float64, float16, bfloat16; int8 and uint8, with quant or quantize
 layout: NHWC            # or NCHW
-weight_layout: HWIO     # or OIHW (PyTorch), OHWI (TFLite)
+weight_layout: HWIO     # or OIHW (PyTorch), OHWI (TFLite), IOHW, HWOI (transposed ones there)
 remainder: error        # floor: accept windows that do not reach the far edge of the input
 accuracy: fast          # strict: every product summed by itself
 schedule: auto          # or a schedule as `convgen explain` prints it

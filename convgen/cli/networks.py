@@ -195,7 +195,7 @@ def verify_network(graph: Graph, place: Path) -> Report:
         )
     ):
         raise UsageError(
-            f"{place} was built from another model or another version of convgen than these; {again}"
+            f"{place} was built from another model or another version of convgen; {again}"
         )
     report = verify_network_in_child(task_of(program, place / library_of(manifest), weights))
     files = Check("files", True, f"{len(manifest.files)} files are as the build wrote them")

@@ -2,9 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated
 
 import typer
+
+
+def _targets(incomplete: str) -> list[str]:
+    from convgen.target import TARGETS
+
+    return [name for name in TARGETS if name.startswith(incomplete)]
+
+
+def _isas(incomplete: str) -> list[str]:
+    from convgen.target import ISA_NAMES
+
+    return [name for name in ISA_NAMES if name.startswith(incomplete)]
+
+
+def targets_so_far(incomplete: str) -> list[str]:
+    """Completions of ``--target A,B``: the last name, those before it kept."""
+    from convgen.target import TARGETS
+
+    return _listed(incomplete, ("all", *TARGETS))
+
+
+def peers_so_far(incomplete: str) -> list[str]:
+    """Completions of ``--against A,B``: the last name, those before it kept."""
+    from convgen.bench.peers import PEERS
+
+    return _listed(incomplete, ("all", *PEERS))
+
+
+def _listed(incomplete: str, names: Iterable[str]) -> list[str]:
+    head, comma, last = incomplete.rpartition(",")
+    taken = head.split(",")
+    return [f"{head}{comma}{n}" for n in names if n.startswith(last) and n not in taken]
+
 
 Specs = Annotated[
     list[str],
@@ -16,8 +50,9 @@ Specs = Annotated[
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, on stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print nothing but errors.")]
-QuietNotes = Annotated[bool, typer.Option("--quiet", "-q", help="No notes on stderr.")]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Errors alone, and the data that was asked for.")
+]
 OutDir = Annotated[
     str, typer.Option("--out", "-o", metavar="DIR", help="Folder of the generated packages.")
 ]
@@ -28,6 +63,7 @@ Isa = Annotated[
         metavar="ISA",
         help="avx512bf16, avx512, avx512f, avxvnni, avx2, sse2 or plain.",
         show_default=False,
+        autocompletion=_isas,
     ),
 ]
 TargetName = Annotated[
@@ -37,6 +73,7 @@ TargetName = Annotated[
         metavar="NAME",
         help="A named target; without it, this machine's.",
         show_default=False,
+        autocompletion=_targets,
     ),
 ]
 SplitWeights = Annotated[

@@ -7,7 +7,9 @@ user's mistake never shows a traceback, our own bug asks for a report.
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import textwrap
 import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +24,7 @@ from convgen.errors import ConvgenError, Exit, SpecError, Terminated, ToolchainE
 if TYPE_CHECKING:
     from rich.console import Console
 
+_BOX = 4  # columns that the lines of a boxed table take beyond its text
 BROKEN_PIPE = 141  # as a program ended by SIGPIPE: 128 + 13
 
 
@@ -66,9 +69,12 @@ class Output:
         """A table to stdout; column ``i`` is right-aligned where ``right[i]`` is ``r``."""
         if self.json:
             return
-        console = terminal(sys.stdout)
-        if console is None:
-            print(plain_table(head, rows, right))
+        console, width = terminal(sys.stdout), screen_width()
+        text = plain_table(head, rows, right)
+        if width is not None and max(map(len, text.splitlines())) + _BOX > width:
+            print(stacked_table(head, rows, width))
+        elif console is None:
+            print(text)
         else:
             _rich_table(console, head, rows, right)
 
@@ -255,6 +261,24 @@ def silence() -> None:
         pass  # no file at all behind it: there is nothing to silence
 
 
+def screen_width() -> int | None:
+    """Columns of the terminal that shows stdout; None where nobody looks at it: then lines keep
+    their length, for whatever reads them."""
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
+
+
+def wrapped(line: str, width: int | None) -> list[str]:
+    """A line of prose, a formula or YAML within ``width``, what follows it indented; words and
+    numbers stay whole."""
+    if width is None or len(line) <= width:
+        return [line]
+    start = len(line) - len(line.lstrip())
+    more = " " * (start + 4)
+    return textwrap.wrap(
+        line, width, subsequent_indent=more, break_long_words=False, break_on_hyphens=False
+    )
+
+
 # -- tables --------------------------------------------------------------------------------------
 
 
@@ -269,6 +293,29 @@ def plain_table(head: Sequence[str], rows: Sequence[Sequence[str]], right: str =
             for i, (cell, w) in enumerate(zip(row, widths, strict=True))
         ]
         lines.append("  ".join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def stacked_table(head: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> str:
+    """A table that is too wide for the terminal, a block for each row: its first cell, then
+    ``name value`` pairs, as many to a line as there is room for. Nothing is cut."""
+    lines = []
+    for row in rows:
+        lines += wrapped(str(row[0]), width)
+        line = " "
+        for name, cell in zip(head[1:], map(str, row[1:]), strict=True):
+            if not cell:
+                continue
+            pair = f" {name} {cell}" if name else f" {cell}"
+            if len(line) + len(pair) + 1 > width and line.strip():
+                lines.append(line)
+                line = " "
+            line += pair if not line.strip() else f" {pair}"
+            if len(line) > width:  # one long cell: a sentence
+                *full, line = wrapped(line, width)
+                lines += full
+        if line.strip():
+            lines.append(line)
     return "\n".join(lines)
 
 

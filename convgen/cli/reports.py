@@ -41,7 +41,7 @@ def result_block(r: BuildResult) -> list[str]:
     """Some lines on one built layer."""
     lines = [
         f"{r.name}: {r.state} in {r.path} ({r.seconds:.2f} s; {r.isa})",
-        f"  output     {shape(r.output_shape)}",
+        f"  output     {shape(r.output_sizes)}",
     ]
     if r.report is None:
         lines.append("  max error  not verified (--no-verify)")
@@ -88,7 +88,7 @@ def result_row(r: BuildResult) -> tuple[str, ...]:
         beside = UNKNOWN if direct is None else f"{direct:.1e}"
         numbers = (f"{own:.1e}", beside, f"{r.report.bound_ratio:.2f}", *speed)
     return (
-        r.name, r.state, shape(r.output_shape), *numbers, code(r.code_bytes),
+        r.name, r.state, shape(r.output_sizes), *numbers, code(r.code_bytes),
         f"import {r.name}",
     )  # fmt: skip
 

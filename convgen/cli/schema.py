@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from convgen.cli.options import Json, QuietNotes, Verbose
+from convgen.cli.options import Json, Quiet, Verbose
 from convgen.cli.output import session
 
 
-def schema(json: Json = False, verbose: Verbose = False, quiet: QuietNotes = False) -> None:
+def schema(json: Json = False, verbose: Verbose = False, quiet: Quiet = False) -> None:
     """Print the JSON Schema (draft-07) of a spec, for editors.
 
     \b

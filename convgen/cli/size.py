@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from convgen.cli.options import Compiler, Isa, Json, QuietNotes, Specs, TargetName, Timeout, Verbose
+from convgen.cli.options import (
+    Compiler,
+    Isa,
+    Json,
+    MaxCode,
+    MaxRam,
+    MaxWorkspace,
+    Quiet,
+    Specs,
+    TargetName,
+    Timeout,
+    Verbose,
+)
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, ToolchainError
 
 if TYPE_CHECKING:
-    from convgen.package.emit.size import Size
+    from convgen.package.emit.size import Size, Totals
     from convgen.target import Target
     from convgen.toolchain import Compiler as FoundCompiler
 
@@ -26,32 +39,45 @@ def size(
     isa: Isa = None,
     target: TargetName = None,
     cc: Compiler = None,
+    max_code_bytes: MaxCode = None,
+    max_workspace_bytes: MaxWorkspace = None,
+    max_ram_bytes: MaxRam = None,
     timeout: Timeout = 120.0,
     json: Json = False,
     verbose: Verbose = False,
-    quiet: QuietNotes = False,
+    quiet: Quiet = False,
 ) -> None:
-    """Show the bytes that each layer takes: code, stack, arrays.
+    """Show the bytes that each layer takes: code, stack, arrays. Limits are held: exit code 2.
 
     \b
     Example:  convgen size layer.yaml --target cortex-m4
     """
     with session("size", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.choose.limits import SizeLimits
         from convgen.cli.sources import read_layers
         from convgen.package.emit.files import decide
-        from convgen.package.emit.size import layer_size
+        from convgen.package.emit.size import layer_size, refuse_over, totals
 
+        limits = SizeLimits(max_code_bytes, max_workspace_bytes, max_ram_bytes)
         compiler, machine = _tools(cc, target, isa, out)
         out.payload |= {"target": machine.name, "compiler": str(compiler), "layers": []}
         sizes = []
         for layer in read_layers(specs, out):
             try:
-                sizes.append(layer_size(decide(layer, machine), compiler, timeout))
+                decided = decide(layer, machine, limits=limits, compiles=True)
+                found = layer_size(decided, compiler, timeout)
+                sizes.append(found)
+                refuse_over(decided, found, limits, compiler, timeout)
             except ConvgenError as error:
                 out.fail(error, layer.spec.name)
         out.payload["layers"] = [size_facts(found) for found in sizes]
         if sizes:
-            out.table(HEAD, [size_row(found) for found in sizes], RIGHT)
+            together = totals(sizes)
+            out.payload["total"] = asdict(together)
+            rows = [size_row(found) for found in sizes]
+            if len(sizes) > 1:
+                rows.append(_total_row(together))
+            out.table(HEAD, rows, RIGHT)
             for line in _legend(sizes, machine, compiler):
                 out.note(line)
 
@@ -105,6 +131,12 @@ def size_row(s: Size) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def _total_row(t: Totals) -> tuple[str, ...]:
+    """All layers in one program, run one after another: flash adds up, RAM is used again."""
+    blank = [""] * (len(HEAD) - 4)
+    return ("total", f"{t.macs:,}", *blank, _bytes(t.flash), _bytes(t.ram))
+
+
 def size_facts(s: Size) -> dict[str, Any]:
     """One layer under --json: bytes, null where the compiler or the object format does not tell."""
     return {
@@ -134,6 +166,8 @@ def _legend(sizes: list[Size], target: Target, compiler: FoundCompiler) -> list[
         "RAM of one run: .data + .bss + stack + workspace + x + y, and packed weights if not baked",
     ]
     stacks = [s.stack for s in sizes if s.stack is not None]
+    if len(sizes) > 1:
+        lines.append("total: flash of all layers, RAM of the largest (one runs at a time)")
     if stacks:
         what = "the deepest chain of calls" if stacks[0].exact else "at most: the sum of all frames"
         lines.append(f"stack: {what} below run; memcpy and the like of the C library come on top")

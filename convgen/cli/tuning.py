@@ -70,6 +70,7 @@ def tune_all(layers: Sequence[Layer], search: Search, store: Store, out: Output)
 
 def tune_one(layer: Layer, search: Search, store: Store, on_progress: OnProgress | None) -> Tuned:
     """Measure the short list of one layer and settle its winner."""
+    from convgen.package.disk.cache import default_cache_root
     from convgen.tune import key_of, tune_layer
     from convgen.tune.measure import machine
     from convgen.tune.session import anonymous
@@ -81,7 +82,8 @@ def tune_one(layer: Layer, search: Search, store: Store, on_progress: OnProgress
     candidates = shortlist(ranked(spec, setting.target), search.candidates)
     key = key_of(spec, setting.target, search.compiler)
     cold, lock = setting.mode == "cold", store.path.with_suffix(".measuring.lock")
-    with machine(search.compiler, cold, lock, search.timeout) as bench:
+    kept = default_cache_root() / "builds" / "tune"  # gone with `clean`
+    with machine(search.compiler, cold, lock, search.timeout, kept) as bench:
         return tune_layer(layer, candidates, bench, store, key, setting, on_progress)
 
 

@@ -28,7 +28,8 @@ class Meaning:
 @dataclass(frozen=True)
 class Tensor:
     """``shape``: None where the file does not say. ``data``: of constants, read-only. ``open``: the
-    shape again, its open dimensions without a number, where the file suggests one for those."""
+    shape again, its open dimensions without a number, where the file suggests one for those.
+    ``unread``: a constant of a type that no graph has."""
 
     name: str
     shape: Shape | None
@@ -36,6 +37,7 @@ class Tensor:
     data: np.ndarray[Any, Any] | None = None
     meaning: Meaning | None = None
     open: Shape | None = None
+    unread: bool = False
 
 
 @dataclass(frozen=True)

@@ -136,9 +136,13 @@ class Draft:
         return name
 
     def _there(self, name: str) -> None:
-        """Refuse a tensor that nobody has made: a text, or an optional output left out."""
-        if name not in self.builder.values:
-            raise Refusal("M022", f"tensor {shown(name)} holds no numbers", "repair the model")
+        """Refuse a tensor that nobody has made: of a type that no graph has, or left out."""
+        if name in self.builder.values:
+            return
+        tensor = self.source.tensors.get(name)
+        if tensor is not None and tensor.unread:
+            element(tensor.dtype)
+        raise Refusal("M022", f"tensor {shown(name)} holds no numbers", "repair the model")
 
     def new_constant(self, wanted: str, array: Array, quant: Quantization | None = None) -> str:
         """A constant that the file does not have as it is, transposed weights for example."""

@@ -92,7 +92,7 @@ def _ordered(source: Source, makers: Mapping[str, Node], path: str) -> tuple[Nod
 
 def _constant(source: Source, name: str) -> bool:
     tensor = source.tensors.get(name)
-    return tensor is not None and tensor.data is not None
+    return tensor is not None and (tensor.data is not None or tensor.unread)
 
 
 def _cycle(source: Source, indices: list[int], path: str) -> ModelError:

@@ -140,7 +140,7 @@ def transformed(
     """
     import numpy as np
 
-    from convgen.kernels.winograd.body import matrices
+    from convgen.kernels.winograd.matrices import matrices
 
     down, across = (
         [[float(entry) for entry in row] for row in matrices(*size).g] for size in (high, wide)

@@ -31,6 +31,7 @@ PASSES: tuple[Callable[[Draft], None], ...] = (
     forward.summand_first,
     windows.fold_pads,
     epilogues.fuse_activations,
+    windows.split_volumes,
     tidy.drop_dead,
 )
 _ROUNDS = 8  # each round may open the way for another; chains longer than this stay as they are

@@ -10,8 +10,9 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import gcd
 
-from convgen.network.plan import Buffer, Room, Step
+from convgen.network.plan import Buffer, Room, Slot, Step
 
 STATES = 20_000  # sets of finished steps that the search may look at, and
 LOOKS = 1_000_000  # steps that it may ask, over all sets
@@ -37,21 +38,30 @@ class Flow:
 def flow_of(
     steps: Sequence[Step], buffers: Mapping[str, Buffer], workspace: Callable[[Step], int]
 ) -> Flow:
-    """Who depends on whom. A step that touches a buffer follows the ones that wrote it before."""
+    """Who depends on whom. A step follows the ones that wrote, before it in the given order, what
+    it reads or writes.
+    """
     needs: list[frozenset[int]] = []
     made, used, over = [], [], []
-    writers: dict[str, list[int]] = {}
+    writers: dict[str, list[tuple[int, Slot]]] = {}
     readers: dict[str, list[int]] = {}
     for at, step in enumerate(steps):
         names = _names(step)
-        needs.append(frozenset(i for name in names for i in writers.get(name, ())))
+        needs.append(
+            frozenset(
+                i
+                for slot in (*step.reads, *step.writes)
+                for i, other in writers.get(slot.buffer, ())
+                if not _apart(slot, other)
+            )
+        )
         arena = [name for name in names if buffers[name].room is Room.ARENA]
         writes = list(dict.fromkeys(slot.buffer for slot in step.writes))
         made.append(tuple(name for name in writes if name in arena and name not in writers))
         used.append(tuple(arena))
         over.append(_pairs(step, buffers, made[-1]))
-        for name in writes:
-            writers.setdefault(name, []).append(at)
+        for slot in step.writes:
+            writers.setdefault(slot.buffer, []).append((at, slot))
         for name in arena:
             readers.setdefault(name, []).append(at)
     return Flow(
@@ -63,6 +73,27 @@ def flow_of(
         tuple(workspace(step) for step in steps),
         {name: b.bytes for name, b in buffers.items() if b.room is Room.ARENA},
     )
+
+
+def _apart(one: Slot, two: Slot) -> bool:
+    """Do two slots of a buffer surely share nothing: channels of the same pixels, side by side?"""
+    if one.dtype is not two.dtype or min((*one.strides, *two.strides), default=0) < 0:
+        return False
+    spans, period = [], 0
+    for slot in (one, two):
+        width = 1
+        for size, stride in zip(slot.shape, slot.strides, strict=True):
+            if size == 1:
+                continue
+            if stride == 1:
+                width = size
+            else:
+                period = gcd(period, stride)
+        spans.append((slot.offset, width))
+    if period < 2:
+        return False
+    (a, m), (b, n) = ((offset % period, width) for offset, width in spans)
+    return a + m <= period and b + n <= period and (a + m <= b or b + n <= a)
 
 
 def _names(step: Step) -> list[str]:

@@ -13,24 +13,25 @@ Ints = tuple[int, ...]
 
 
 def conv_spec(graph: Graph, node: Node, name: str, layout: Layout) -> ConvSpec:
-    """A 1-D or 2-D convolution; 1-D has height 1."""
+    """A convolution of 1 to 3 dimensions; 1-D has height 1."""
     op = node.op
     assert isinstance(op, Conv)
     x, w = (graph.values[i] for i in node.inputs[:2])
     sizes = x.shape[1:-1] if op.channels_last else x.shape[2:]
-    depth = x.shape[-1] if op.channels_last else x.shape[1]
     rank = len(op.kernel)
-    assert rank <= 2, node
-    (h, ww), (kh, kw) = _pair(sizes), _pair(op.kernel)
-    (sh, sw), (dh, dw) = _pair(op.strides), _pair(op.dilations)
-    pads = ((0, 0),) * (2 - rank) + op.pads
-    top, bottom = trimmed(h, pads[0], kh, dh, sh)
-    left, right = trimmed(ww, pads[1], kw, dw, sw)
+    d, h, width = _three(sizes, 1)
+    kd, kh, kw = _three(op.kernel, 1)
+    sd, sh, sw = _three(op.strides, 1)
+    dd, dh, dw = _three(op.dilations, 1)
+    pads = ((0, 0),) * (3 - rank) + op.pads
+    front, back = trimmed(d, pads[0], kd, dd, sd)
+    top, bottom = trimmed(h, pads[1], kh, dh, sh)
+    left, right = trimmed(width, pads[2], kw, dw, sw)
     return ConvSpec(
         name=name,
         h=h,
-        w=ww,
-        c=depth,
+        w=width,
+        c=x.shape[-1] if op.channels_last else x.shape[1],
         oc=w.shape[-1],
         kh=kh,
         kw=kw,
@@ -38,7 +39,7 @@ def conv_spec(graph: Graph, node: Node, name: str, layout: Layout) -> ConvSpec:
         sw=sw,
         dh=dh,
         dw=dw,
-        padding=Padding(top, left, bottom, right),
+        padding=Padding(top, left, bottom, right, front, back),
         groups=op.groups,
         batch=x.shape[0],
         bias=len(node.given) > 2,
@@ -46,14 +47,23 @@ def conv_spec(graph: Graph, node: Node, name: str, layout: Layout) -> ConvSpec:
         dtype=DType(str(x.dtype)),
         layout=layout,
         quant=_quant(graph, node, single=False),
+        rank=max(2, rank),
+        d=d,
+        kd=kd,
+        sd=sd,
+        dd=dd,
     )
 
 
-def _pair(sizes: Ints) -> tuple[int, int]:
-    return (1, sizes[0]) if len(sizes) == 1 else (sizes[0], sizes[1])
+def _three(sizes: Ints, fill: int) -> tuple[int, int, int]:
+    """Depth, height and width, where fewer are given."""
+    d, h, w = (fill,) * (3 - len(sizes)) + sizes
+    return d, h, w
 
 
-def trimmed(size: int, pads: tuple[int, int], taps: int, dilation: int, stride: int) -> Ints:
+def trimmed(
+    size: int, pads: tuple[int, int], taps: int, dilation: int, stride: int
+) -> tuple[int, int]:
     """Pads without the part at the end that no window reaches."""
     before, after = pads
     left = (size + before + after - ((taps - 1) * dilation + 1)) % stride

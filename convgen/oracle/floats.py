@@ -306,14 +306,14 @@ def summed(
     taps = np.ascontiguousarray(taps.transpose(0, 1, 2, 4, 3, 5), dtype=dtype)
     total = np.zeros(shape, dtype)
     deep, high, wide = (
-        [_met(axis, k, at) for k in range(axis.taps)]
+        [(k, *met) for k in range(axis.taps) if len((met := _met(axis, k, at))[0])]
         for axis, at in zip(spec.axes, places, strict=True)
     )
     with np.errstate(invalid="ignore", over="ignore"):
-        for kd, (depths, id_) in enumerate(deep):
-            for kh, (rows, ih) in enumerate(high):
+        for kd, depths, id_ in deep:  # taps that meet padding alone are left out
+            for kh, rows, ih in high:
                 strip = planes[:, _lean(id_)][:, :, _lean(ih)]
-                for kw, (cols, iw) in enumerate(wide):
+                for kw, cols, iw in wide:
                     patch = strip[:, :, :, _lean(iw)]
                     lines = patch.astype(dtype).reshape(math.prod(patch.shape[:4]), g, spec.icg)
                     part = lines.transpose(1, 0, 2) @ taps[kd, kh, kw]

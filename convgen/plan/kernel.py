@@ -426,6 +426,16 @@ class ByteOrder(Protocol):
         """Bytes of each bias, where every bias comes first as it is; else 0."""
         ...
 
+    @property
+    def block_stride(self) -> int:
+        """Bytes of a block of channels, 0 where weights come filter by filter."""
+        ...
+
+    @property
+    def patterns(self) -> tuple[tuple[int, int, int, int], ...]:
+        """The rows of taps that four bytes of a weight come from, where rows go in fours."""
+        ...
+
     def rounds(self, spec: ConvSpec) -> frozenset[int]:
         """How often loops over packed weights go round at most, beside those over taps."""
         ...

@@ -11,9 +11,11 @@ from collections import Counter
 
 from convgen.ctext.parts import parts_of, scoped
 from convgen.kernels import kind_of
+from convgen.kernels.dots.body import DotBody
 from convgen.kernels.tiled.kind import KIND as TILED
+from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import AnyBody, KernelPlan
-from convgen.render import environment
+from convgen.render import environment, render_c
 from convgen.render.head import plan_text
 
 # Bytes of x86 code for each, fitted to what gcc 12 -O2 made of 570 kernels for four instruction
@@ -29,6 +31,20 @@ _SCATTERED = 12.0  # one lane of a vector that is stored lane by lane
 _REST = 200.0  # packing, run and cpu_ok
 MARGIN = 1.25
 
+# The same for 8-bit kernels, which have templates of their own: 250 of them by gcc 12 for x86-64
+# and by arm-none-eabi-gcc 12 for Cortex-M4. Most of such a kernel is what brings a sum to an
+# output, once for each: "output" counts what that function calculates, wherever it is called.
+_EIGHT_BITS = {
+    "scalar": ({"output": 4.1, "call": 147.0}, 1.7),
+    "vectors": ({"index": 16.2, "op": 3.1}, 1.7),
+    "thumb": ({"index": 0.9, "op": 102.0, "output": 2.2, "call": 114.0}, 1.3),
+    "thumb steps": ({"index": 6.1, "output": 4.4, "call": 39.0, "function": 10.4}, 1.3),
+}  # fmt: skip
+_SMALL = 400  # characters of an inlined function that counts as one operation
+
+_ANY_FUNCTION = re.compile(r"^([^\n{};#]*?)(\w+)\(([^;{}]*)\)\n\{\n(.*?)^\}\n", re.M | re.S)
+_COMMENT = re.compile(r"/\*.*?\*/", re.S)
+_WORDS = frozenset(("if", "for", "while", "return", "sizeof"))
 _FUNCTION = re.compile(r"^([\w ]*?)(\w+)\(([^;{}]*)\)\n\{\n(.*?)^\}\n", re.MULTILINE | re.DOTALL)
 _CALL = re.compile(r"\b([a-z]\w*)\(")
 _INDEX = re.compile(r"\b\w+\[|[-+*/%<>] ")
@@ -39,9 +55,57 @@ def code_estimate(plan: KernelPlan) -> int:
 
     Other compilers and instruction sets come near it: what matters is the order among schedules.
     """
+    if plan.spec.quantized:
+        weights, margin = _EIGHT_BITS[_kind(plan)]
+        found = eight_bit_operations(plan)
+        bytes_ = sum(n * weights.get(name, 0.0) for name, n in found.items())
+        return round(margin * (_REST + bytes_))
     plan = scoped(plan)
     compiled = parts_of(plan) if plan.fat else [(plan, plan.body)]
     return round(MARGIN * (_REST + sum(_code(part, body) for part, body in compiled)))
+
+
+def _kind(plan: KernelPlan) -> str:
+    """Which row of ``_EIGHT_BITS`` a kernel belongs to."""
+    thumb = bool(plan.target.core_steps)
+    if plan.step is None and not isinstance(plan.body, DotBody | WindowBody):
+        return "thumb" if thumb else "scalar"
+    return "thumb steps" if thumb else "vectors"
+
+
+def eight_bit_operations(plan: KernelPlan) -> Counter[str]:
+    """What an 8-bit kernel's text calculates, inlining done, see ``_EIGHT_BITS``."""
+    text = _COMMENT.sub("", render_c(plan)[f"{plan.spec.name}.c"])
+    functions = {m[2]: (m[1], m[4]) for m in _ANY_FUNCTION.finditer(text)}
+    done: dict[str, Counter[str]] = {}
+
+    def inlined(name: str) -> bool:
+        return any(word in functions[name][0] for word in ("inline", "_OP ", "TILE"))
+
+    def inside(name: str) -> Counter[str]:
+        if name not in done:
+            lines = functions[name][1]
+            found = Counter({"index": len(_INDEX.findall(lines))})
+            for callee in _CALL.findall(lines):
+                if callee not in functions:
+                    found["op"] += callee not in _WORDS
+                elif callee.endswith("_output"):
+                    found["output"] += len(_INDEX.findall(functions[callee][1]))
+                elif not inlined(callee):
+                    found["call"] += 1
+                elif len(functions[callee][1]) < _SMALL:
+                    found["op"] += 1
+                else:
+                    found += inside(callee)
+            done[name] = found
+        return done[name]
+
+    total: Counter[str] = Counter()
+    for name in functions:
+        if not inlined(name):  # a function of its own in the object file
+            total += inside(name)
+            total["function"] += 1
+    return total
 
 
 def _code(plan: KernelPlan, body: AnyBody) -> float:

@@ -86,6 +86,16 @@ class Sections:
         """Bytes of each bias: all of them come first, as they are."""
         return self.bias_size
 
+    @property
+    def block_stride(self) -> int:
+        """There are no blocks."""
+        return 0
+
+    @property
+    def patterns(self) -> tuple[()]:
+        """Rows go one by one."""
+        return ()
+
     def rounds(self, spec: ConvSpec) -> frozenset[int]:
         """None beside the taps."""
         return frozenset()

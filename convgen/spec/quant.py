@@ -123,7 +123,8 @@ def fixed_point(ratio: float) -> tuple[int, int]:
     TFLite's QuantizeMultiplier (tensorflow/lite/kernels/internal/quantization_util.cc).
     """
     mantissa, shift = math.frexp(ratio)
-    factor = half_away(Fraction(mantissa) * 2**31)
+    # Exact in float64: a mantissa has 53 bits, of which 22 come to lie behind the point.
+    factor = math.floor(mantissa * 2.0**31 + 0.5)
     if factor == 2**31:
         factor, shift = factor // 2, shift + 1
     return (0, 0) if shift < -31 else (factor, shift)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from convgen.spec.elements import ELEMENTS, arrays_of
 from convgen.spec.model import Act, ConvSpec, DType
 from convgen.spec.quant import (
@@ -16,6 +18,7 @@ from convgen.spec.quant import (
 from convgen.spec.table import CLAMPS, clamp, table
 
 
+@lru_cache(maxsize=16)  # asked for by choice, words, oracle and check of one layer
 def requantization(spec: ConvSpec) -> Requantization | None:
     """Of an 8-bit layer with an 8-bit output; None where y holds the sums."""
     quant = spec.quant

@@ -61,6 +61,18 @@ def rounds_left(field: Sequence[Schedule], samples: Samples, number: int) -> int
     return max(ROUNDS - len(times) for times in counts.values() if min(times) <= limit)
 
 
+def lacking(field: Sequence[Schedule], samples: Samples, number: int) -> list[Schedule]:
+    """Those of ``field`` that still need rounds in pass ``number``, in their order."""
+    counts = {how: samples.get(how, {}).get(number, ()) for how in field}
+    least = [min(times) for times in counts.values() if times]
+    limit = KEEP * min(least) if least else 0.0
+    return [
+        how
+        for how, times in counts.items()
+        if not times or (min(times) <= limit and len(times) < ROUNDS)
+    ]
+
+
 def preferred(times: Mapping[Schedule, float], pick: Schedule) -> list[Schedule]:
     """All schedules, the winner first.
 

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from convgen.errors import ToolchainError
+from convgen.package.disk.cache import write_whole
 from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec.schedule import Schedule
@@ -32,6 +33,7 @@ from convgen.toolchain import (
     Processes,
     Unit,
     compile_shared,
+    link_flags,
 )
 from convgen.toolchain.leftover import own_temporary_folder
 from convgen.tune.shortlist import Candidate
@@ -106,9 +108,20 @@ class _Built:
 
 
 class Machine:
-    """The ``Bench`` of this machine: a temporary folder of libraries, gone with ``close``."""
+    """The ``Bench`` of this machine: a temporary folder of libraries, gone with ``close``.
 
-    def __init__(self, compiler: Compiler, cold: bool, lock: Path, timeout: float = TIMEOUT):
+    ``keep``: a folder where compiled libraries stay, so that a later run has them.
+    """
+
+    def __init__(
+        self,
+        compiler: Compiler,
+        cold: bool,
+        lock: Path,
+        timeout: float = TIMEOUT,
+        keep: Path | None = None,
+    ):
+        self._keep = keep
         self._compiler, self._timeout, self._lock = compiler, timeout, lock
         self._cold_bytes = 2 * last_cache_bytes() if cold else 0
         self._folder = own_temporary_folder("tune")
@@ -151,19 +164,35 @@ class Machine:
         return {schedule: reason for schedule, reason in said.items() if reason is not None}
 
     def _compiled(self, candidate: Candidate) -> _Built:
+        texts = {**render_c(candidate.plan), "repeat.c": REPEAT}
+        flags = (*COMPILE_FLAGS, *candidate.plan.target.flags)
+        kept = self._kept(texts, flags)
+        if kept is not None and kept.is_file():
+            return _Built(candidate.plan, kept)
         work = Path(tempfile.mkdtemp(dir=self._folder))
-        for name, text in {**render_c(candidate.plan), "repeat.c": REPEAT}.items():
+        for name, text in texts.items():
             (work / name).write_text(text, encoding="utf-8", newline="\n")
         done = compile_shared(
             self._compiler,
             work,
             (Unit(f"{NAME}.c"), Unit("repeat.c")),
             f"lib{NAME}.so",
-            flags=(*COMPILE_FLAGS, *candidate.plan.target.flags),
+            flags=flags,
             timeout=self._timeout,
             processes=self._processes,
         )
+        if kept is not None:
+            with contextlib.suppress(OSError):  # a full or read-only disk costs time alone
+                kept.parent.mkdir(parents=True, exist_ok=True)
+                write_whole(kept, done.library.read_bytes())
         return _Built(candidate.plan, done.library)
+
+    def _kept(self, texts: Mapping[str, str], flags: Sequence[str]) -> Path | None:
+        """Where a library of these texts stays, named by all that it depends on."""
+        if self._keep is None:
+            return None
+        made_of = repr((sorted(texts.items()), flags, link_flags(), self._compiler.id))
+        return self._keep / f"{hashlib.sha256(made_of.encode()).hexdigest()[:40]}.so"
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -206,11 +235,15 @@ class Machine:
 
 @contextmanager
 def machine(
-    compiler: Compiler, cold: bool, lock: Path, timeout: float = TIMEOUT
+    compiler: Compiler,
+    cold: bool,
+    lock: Path,
+    timeout: float = TIMEOUT,
+    keep: Path | None = None,
 ) -> Iterator[Machine]:
     """A ``Machine`` whose folder is gone afterwards. ``lock``: a file that measuring tuners hold;
-    ``timeout``: seconds for one compiler call."""
-    made = Machine(compiler, cold, lock, timeout)
+    ``timeout``: seconds for one compiler call; ``keep``: where libraries stay for later runs."""
+    made = Machine(compiler, cold, lock, timeout, keep)
     try:
         yield made
     finally:

@@ -16,20 +16,20 @@ from convgen.errors import MismatchError, ToolchainError
 from convgen.spec.model import ConvSpec, Layer
 from convgen.spec.schedule import Schedule
 from convgen.target import Target
-from convgen.tune.judge import PASSES, contenders, figures, preferred, rounds_left, spread
+from convgen.tune.judge import PASSES, contenders, figures, lacking, preferred, rounds_left, spread
 from convgen.tune.measure import Bench, KernelCrashed, Round
 from convgen.tune.shortlist import Candidate
 from convgen.tune.store import Key, Sample, Store, Winner
 from convgen.tune.task import NAME
 
-BUDGET = 30.0  # seconds for a layer
-COMPILING = 0.6  # of the budget, at most
+BUDGET = 30.0  # seconds of measuring for a layer
 State = Literal["measured", "remembered"]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """``mode``: ``warm`` or ``cold`` weights. ``budget``: seconds for a layer, 0 measures once.
+    """``mode``: ``warm`` or ``cold`` weights. ``budget``: seconds of measuring for a layer, 0
+    measures one round.
     ``again``: forget what was measured before."""
 
     target: Target
@@ -54,8 +54,8 @@ class Timed:
 
 @dataclass(frozen=True)
 class Tuned:
-    """A layer's outcome. ``chosen``: the chooser's pick. ``complete``: nothing was left out for
-    want of time. ``state``: ``remembered`` when there was nothing to measure."""
+    """A layer's outcome. ``chosen``: the chooser's pick. ``complete``: nothing is left to measure,
+    in this run or a later one. ``state``: ``remembered`` when there was nothing to measure."""
 
     name: str
     state: State
@@ -142,13 +142,12 @@ class _Run:
     def do_pass(self, number: int) -> None:
         """Bring pass ``number`` to its end, or as far as the time goes."""
         while True:
-            entrants = self._field(number)
-            rounds = rounds_left(entrants, self.samples, number) if entrants else 0
-            left = self.deadline - time.monotonic()
-            if not rounds or (left <= 0 and number):
+            entrants = self._lacking(number)
+            late = time.monotonic() >= self.deadline
+            if not entrants or (late and self.measured):  # a run measures a round at least
                 return
-            self._compile(entrants, left)
-            entrants = [how for how in self._field(number) if self.bench.ready(how)]
+            self._compile(entrants, math.inf if self.setting.budget else 0.0)
+            entrants = [how for how in self._lacking(number) if self.bench.ready(how)]
             if not entrants:
                 return  # all of them have faults by now
             rounds = rounds_left(entrants, self.samples, number)
@@ -158,11 +157,16 @@ class _Run:
             except KernelCrashed as crash:
                 self.faults[crash.schedule] = crash.reason
 
+    def _lacking(self, number: int) -> list[Schedule]:
+        """Who still needs rounds: nobody else is compiled, or timed again."""
+        return lacking(self._field(number), self.samples, number)
+
     def _field(self, number: int) -> list[Schedule]:
         order = [c.schedule for c in self.candidates if c.schedule not in self.faults]
         return contenders(order, self.samples, number, self.pick)
 
-    def _compile(self, entrants: Sequence[Schedule], left: float) -> None:
+    def _compile(self, entrants: Sequence[Schedule], seconds: float) -> None:
+        """Compile what is not; the budget is for measuring, so the clock stands still meanwhile."""
         wanted = set(entrants)
         todo = [
             c for c in self.candidates if c.schedule in wanted and not self.bench.ready(c.schedule)
@@ -177,7 +181,9 @@ class _Run:
             self._say("compile", done, len(todo))
 
         self._say("compile", 0, len(todo))
-        self.faults |= self.bench.compile(todo, max(0.0, left * COMPILING), on_each)
+        start = time.monotonic()
+        self.faults |= self.bench.compile(todo, seconds, on_each)
+        self.deadline += time.monotonic() - start
 
     def _race(self, entrants: Sequence[Schedule], rounds: int, number: int) -> None:
         waiting = time.monotonic()
@@ -246,11 +252,7 @@ class _Run:
 
     def outcome(self, winner: Schedule, seconds: float) -> Tuned:
         timed = {c.schedule: self._timed(c) for c in self.candidates}
-        complete = all(
-            rounds_left(field, self.samples, number) == 0
-            for number in range(PASSES)
-            if (field := self._field(number))
-        )
+        complete = not any(self._lacking(number) for number in range(PASSES))
         state: State = "measured" if self.measured else "remembered"
         everyone = tuple(timed.values())
         chosen, best = timed[self.pick], timed[winner]

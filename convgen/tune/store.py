@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,8 +42,8 @@ CREATE TABLE winners (key INTEGER PRIMARY KEY, facts TEXT NOT NULL);
 
 @dataclass(frozen=True)
 class Key:
-    """What a result holds for. ``spec``: digest of the layer without its name; ``compiler``: its
-    id; ``generator``: convgen's version."""
+    """What a result holds for. ``spec``: digest of the layer without its name; ``cpu``:
+    ``target.host.cpu_identity``; ``compiler``: its id; ``generator``: convgen's version."""
 
     spec: str
     cpu: str
@@ -98,7 +99,10 @@ class Winner:
 
 
 def default_store_path() -> Path:
-    """``tuned.sqlite`` in the user's data folder for convgen."""
+    """``tuned.sqlite`` in the user's data folder for convgen; the file that ``CONVGEN_STORE``
+    names, where it does."""
+    if place := os.environ.get("CONVGEN_STORE"):
+        return Path(place)
     import platformdirs
 
     return Path(platformdirs.user_data_dir("convgen", appauthor=False)) / "tuned.sqlite"
@@ -106,10 +110,10 @@ def default_store_path() -> Path:
 
 def key_of(spec: ConvSpec, target: Target, compiler: Compiler) -> Key:
     """The key of a layer on this machine."""
-    from convgen.target.host import cpu_name
+    from convgen.target.host import cpu_identity
 
     digest = hashlib.sha256(repr(replace(spec, name=NAME)).encode()).hexdigest()[:32]
-    return Key(digest, cpu_name(), compiler.id, target.name, __version__)
+    return Key(digest, cpu_identity(), compiler.id, target.name, __version__)
 
 
 class Store:

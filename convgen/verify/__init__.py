@@ -7,9 +7,9 @@ report names the signal. Importing this package is light; NumPy comes with the f
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
-from convgen.verify.isolate import verify_in_child, verify_plan_in_child
+from convgen.verify.isolate import HasWeights, verify_in_child, verify_plan_in_child
 from convgen.verify.report import Check, Report, assemble
 from convgen.verify.tiling import NO_LEEWAY, Leeway, Tiling, leeway_of, tiling_of
 
@@ -28,15 +28,6 @@ __all__ = [
     "verify_library",
     "verify_plan_in_child",
 ]
-
-
-class HasWeights(Protocol):
-    """Baked weights, as ``convgen.spec.load_weights`` gives them: in the layer's layouts."""
-
-    @property
-    def w(self) -> Any: ...
-    @property
-    def b(self) -> Any: ...
 
 
 def verify_library(

@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from convgen.verify.report import Begin, Check, Event, Measure, Report, assemble
 from convgen.verify.tiling import NO_LEEWAY, Leeway, leeway_of
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from convgen.plan.kernel import KernelPlan
     from convgen.spec.model import ConvSpec
     from convgen.toolchain import Processes
-    from convgen.verify import HasWeights
 
 SECONDS = 120.0
 EVENTS = {kind.__name__: kind for kind in (Begin, Check, Measure)}
@@ -36,6 +35,15 @@ WINDOWS_STATUS = {
     0xC0000094: "SIGFPE",
     0xC000013A: "SIGINT",
 }
+
+
+class HasWeights(Protocol):
+    """Baked weights, as ``convgen.spec.load_weights`` gives them: in the layer's layouts."""
+
+    @property
+    def w(self) -> Any: ...
+    @property
+    def b(self) -> Any: ...
 
 
 def verify_plan_in_child(

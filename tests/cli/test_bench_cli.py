@@ -23,7 +23,7 @@ from convgen.cli.bench import peer_pythons
 from convgen.errors import UsageError
 from convgen.numbers.settle import settled
 from convgen.spec import parse_file
-from convgen.spec.model import DType
+from convgen.spec.model import DType, Layout, WeightLayout
 from convgen.target import TARGETS, Target
 from convgen.target.host import cpu_name
 
@@ -297,6 +297,16 @@ def test_the_bfloat16_layers_are_those_of_float32() -> None:
     assert len(floats) == 23 and {layer.spec.dtype for layer in brains} == {DType.BFLOAT16}
     assert [layer.spec for layer in floats] == [
         replace(layer.spec, dtype=DType.FLOAT32) for layer in brains
+    ]
+
+
+def test_the_layers_in_planes_are_those_in_pixels() -> None:
+    pixels, planes = (
+        parse_file(str(ROOT / "benchmarks" / name)) for name in ("layers.yaml", "layers_nchw.yaml")
+    )
+    assert {layer.spec.layout for layer in planes} == {Layout.NCHW}
+    assert [layer.spec for layer in pixels] == [
+        replace(layer.spec, layout=Layout.NHWC, weight_layout=WeightLayout.HWIO) for layer in planes
     ]
 
 

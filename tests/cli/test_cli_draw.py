@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from spec_strategies import specs
 
-from convgen.cli.draw import WHOLE_COLS, WHOLE_ROWS, WIDTH, beside, input_drawing, panel, windows
+from convgen.cli.draw import WHOLE_COLS, WHOLE_ROWS, input_drawing, panel, windows
 from convgen.kernels import lower
 from convgen.kernels.planar.body import PlanarBody
 from convgen.kernels.planar.picture import planar_tile_lines, plane_lines
@@ -23,6 +23,7 @@ from convgen.kernels.tiled.picture import (
 from convgen.kernels.winograd.body import WinogradBody
 from convgen.kernels.winograd.picture import grid_lines, patch_lines, winograd_facts
 from convgen.package.emit.files import decide
+from convgen.plan.drawing import WIDTH, beside
 from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import Accuracy, ConvSpec, Layer, Padding
 from convgen.spec.schedule import Family, Schedule

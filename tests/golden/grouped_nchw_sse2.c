@@ -17,7 +17,7 @@
  */
 #include "grouped.h"
 
-#if GROUPED_HEADER_ID != 0x49f6e423
+#if GROUPED_HEADER_ID != 0x76a93760
 #error "grouped.h is not of the same run as grouped.c: take both from one folder"
 #endif
 
@@ -91,6 +91,12 @@ GROUPED_V4_OP void grouped_v4_store(float *p, grouped_v4 a)
 {
   memcpy(p, a.lane, sizeof a.lane);
 }
+GROUPED_V4_OP void grouped_v4_transpose(const float *p, ptrdiff_t step, float *q, ptrdiff_t to)
+{
+  for (ptrdiff_t i = 0; i < 4; ++i) {
+    for (ptrdiff_t j = 0; j < 4; ++j) q[i * to + j] = p[j * step + i];
+  }
+}
 
 #define GROUPED_V4_SWEEP static
 #define GROUPED_V4_OPAQUE(p) ((void)0)
@@ -123,6 +129,16 @@ GROUPED_V4_OP void grouped_v4_store(float *p, grouped_v4 a)
 {
   _mm_storeu_ps(p, a);
 }
+GROUPED_V4_OP void grouped_v4_transpose(const float *p, ptrdiff_t step, float *q, ptrdiff_t to)
+{
+  __m128 a = _mm_loadu_ps(p), b = _mm_loadu_ps(p + step);
+  __m128 c = _mm_loadu_ps(p + 2 * step), d = _mm_loadu_ps(p + 3 * step);
+  _MM_TRANSPOSE4_PS(a, b, c, d);
+  _mm_storeu_ps(q, a);
+  _mm_storeu_ps(q + to, b);
+  _mm_storeu_ps(q + 2 * to, c);
+  _mm_storeu_ps(q + 3 * to, d);
+}
 
 #define GROUPED_V4_SWEEP static __attribute__((noinline, target("sse2")))
 /* Compilers may not reason across this: gcc would carry inputs to the next step and spill them. */
@@ -148,29 +164,29 @@ GROUPED_V4_OP void grouped_v4_scatter(float *p, grouped_v4 a, int n)
 /* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
 static const grouped_region grouped_regions[12] = {
   /* rows 0..0, columns 0..0, channels 0..17, taps 1..2 x 1..2, in each group */
-  { 1, 1, 1, 2, 2, 0, 0, 5, 1, 32, 0 },
+  { 1, 1, 1, 2, 2, 0, 0, 20, 4, 32, 0 },
   /* rows 0..0, columns 3..3, channels 0..17, taps 1..2 x 0..2, in each group */
-  { 1, 1, 1, 2, 3, 0, 2, 5, 1, 24, 3 },
+  { 1, 1, 1, 2, 3, 0, 8, 20, 4, 24, 3 },
   /* rows 0..0, columns 4..4, channels 0..17, taps 1..2 x 0..1, in each group */
-  { 1, 1, 1, 2, 2, 0, 3, 5, 1, 24, 4 },
+  { 1, 1, 1, 2, 2, 0, 12, 20, 4, 24, 4 },
   /* rows 5..5, columns 0..0, channels 0..17, taps 0..1 x 1..2, in each group */
-  { 1, 1, 1, 2, 2, 0, 20, 5, 1, 8, 25 },
+  { 1, 1, 1, 2, 2, 0, 80, 20, 4, 8, 25 },
   /* rows 5..5, columns 3..3, channels 0..17, taps 0..1 x 0..2, in each group */
-  { 1, 1, 1, 2, 3, 0, 22, 5, 1, 0, 28 },
+  { 1, 1, 1, 2, 3, 0, 88, 20, 4, 0, 28 },
   /* rows 5..5, columns 4..4, channels 0..17, taps 0..1 x 0..1, in each group */
-  { 1, 1, 1, 2, 2, 0, 23, 5, 1, 0, 29 },
+  { 1, 1, 1, 2, 2, 0, 92, 20, 4, 0, 29 },
   /* rows 0..0, columns 1..2, channels 0..17, taps 1..2 x 0..2, in each group */
-  { 1, 1, 1, 2, 3, 0, 0, 5, 2, 24, 1 },
+  { 1, 1, 1, 2, 3, 0, 0, 20, 8, 24, 1 },
   /* rows 1..4, columns 1..2, channels 0..17, taps 0..2 x 0..2, in each group */
-  { 4, 1, 1, 3, 3, 0, 0, 5, 2, 0, 6 },
+  { 4, 1, 1, 3, 3, 0, 0, 20, 8, 0, 6 },
   /* rows 5..5, columns 1..2, channels 0..17, taps 0..1 x 0..2, in each group */
-  { 1, 1, 1, 2, 3, 0, 20, 5, 2, 0, 26 },
+  { 1, 1, 1, 2, 3, 0, 80, 20, 8, 0, 26 },
   /* rows 1..4, columns 0..0, channels 0..17, taps 0..2 x 1..2, in each group */
-  { 2, 1, 1, 3, 2, 0, 0, 10, 1, 8, 5 },
+  { 2, 1, 1, 3, 2, 0, 0, 40, 4, 8, 5 },
   /* rows 1..4, columns 3..3, channels 0..17, taps 0..2 x 0..2, in each group */
-  { 2, 1, 1, 3, 3, 0, 2, 10, 1, 0, 8 },
+  { 2, 1, 1, 3, 3, 0, 8, 40, 4, 0, 8 },
   /* rows 1..4, columns 4..4, channels 0..17, taps 0..2 x 0..1, in each group */
-  { 2, 1, 1, 3, 2, 0, 3, 10, 1, 0, 9 },
+  { 2, 1, 1, 3, 2, 0, 12, 40, 4, 0, 9 },
 };
 
 /* 1 pixel x 18 channels: 5 accumulators, 5 multiply-adds a step. */
@@ -189,7 +205,7 @@ GROUPED_V4_OP void grouped_tile_1x1x5_tail2(const float *x, const float *b, cons
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-        const float *s = x + kh * 5 + kw + ic * 30;
+        const float *s = x + kh * 20 + kw * 4 + ic;
         GROUPED_V4_OPAQUE(s);
         const grouped_v4 a_0 = grouped_v4_set1(s[0]);
         const grouped_v4 w_0 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4);
@@ -225,7 +241,7 @@ GROUPED_V4_SWEEP void grouped_sweep_1x1x5_tail2(const float *x, const float *pac
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 18;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
-    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 2;
     const float *const bt = packed + group * 380 + oc * 19;
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
@@ -253,10 +269,10 @@ GROUPED_V4_OP void grouped_tile_1x2x5_tail2(const float *x, const float *b, cons
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-        const float *s = x + kh * 5 + kw + ic * 30;
+        const float *s = x + kh * 20 + kw * 4 + ic;
         GROUPED_V4_OPAQUE(s);
         const grouped_v4 a_0 = grouped_v4_set1(s[0]);
-        const grouped_v4 a_1 = grouped_v4_set1(s[1]);
+        const grouped_v4 a_1 = grouped_v4_set1(s[4]);
         const grouped_v4 w_0 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4);
         acc_0_0 = grouped_v4_fma(a_0, w_0, acc_0_0);
         acc_1_0 = grouped_v4_fma(a_1, w_0, acc_1_0);
@@ -300,7 +316,7 @@ GROUPED_V4_SWEEP void grouped_sweep_1x2x5_tail2(const float *x, const float *pac
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 18;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
-    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 2;
     const float *const bt = packed + group * 380 + oc * 19;
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
@@ -328,10 +344,10 @@ GROUPED_V4_OP void grouped_tile_2x1x5_tail2(const float *x, const float *b, cons
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-        const float *s = x + kh * 5 + kw + ic * 30;
+        const float *s = x + kh * 20 + kw * 4 + ic;
         GROUPED_V4_OPAQUE(s);
         const grouped_v4 a_0 = grouped_v4_set1(s[0]);
-        const grouped_v4 a_1 = grouped_v4_set1(s[5]);
+        const grouped_v4 a_1 = grouped_v4_set1(s[20]);
         const grouped_v4 w_0 = grouped_v4_load(w + kh * 24 + kw * 8 + ic * 4);
         acc_0_0 = grouped_v4_fma(a_0, w_0, acc_0_0);
         acc_1_0 = grouped_v4_fma(a_1, w_0, acc_1_0);
@@ -375,7 +391,7 @@ GROUPED_V4_SWEEP void grouped_sweep_2x1x5_tail2(const float *x, const float *pac
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 18;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
-    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 2;
     const float *const bt = packed + group * 380 + oc * 19;
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 10 + image * 1080 + group * 540 + oc * 30;
@@ -386,9 +402,24 @@ GROUPED_V4_SWEEP void grouped_sweep_2x1x5_tail2(const float *x, const float *pac
   }
 }
 
-static void grouped_body(const float *x, const float *packed, float *y,
-    int part, int parts)
+/* Planes to pixels: 4 channels side by side. */
+GROUPED_V4_SWEEP void grouped_turn(const float *x, float *to)
 {
+  for (ptrdiff_t n = 0; n < 2; ++n, x += 120, to += 120) {
+    for (ptrdiff_t c = 0; c < 4; c += 4) {
+      for (ptrdiff_t p = 0; p <= 26; p += 4) {
+        grouped_v4_transpose(x + c * 30 + p, 30, to + p * 4 + c, 4);
+      }
+      grouped_v4_transpose(x + c * 30 + 26, 30, to + 104 + c, 4);
+    }
+  }
+}
+
+static void grouped_body(const float *x, const float *packed, float *y,
+    float *workspace, int part, int parts)
+{
+  grouped_turn(x, workspace);
+  x = workspace;
   for (int r = 0; r < 6; ++r) {
     grouped_sweep_1x1x5_tail2(x, packed, y, &grouped_regions[r], part, parts);
   }
@@ -442,41 +473,41 @@ GROUPED_V1_OP grouped_v1 grouped_v1_act(grouped_v1 a)
 /* The output, cut into regions whose windows all meet the same taps: no bounds test is left. */
 static const grouped_region grouped_regions[18] = {
   /* rows 0..0, columns 0..0, channels 0..15, taps 1..2 x 1..2, in each group */
-  { 1, 1, 4, 2, 2, 0, 0, 5, 1, 32, 0 },
+  { 1, 1, 4, 2, 2, 0, 0, 20, 4, 32, 0 },
   /* rows 0..0, columns 4..4, channels 0..15, taps 1..2 x 0..1, in each group */
-  { 1, 1, 4, 2, 2, 0, 3, 5, 1, 24, 4 },
+  { 1, 1, 4, 2, 2, 0, 12, 20, 4, 24, 4 },
   /* rows 5..5, columns 0..0, channels 0..15, taps 0..1 x 1..2, in each group */
-  { 1, 1, 4, 2, 2, 0, 20, 5, 1, 8, 25 },
+  { 1, 1, 4, 2, 2, 0, 80, 20, 4, 8, 25 },
   /* rows 5..5, columns 4..4, channels 0..15, taps 0..1 x 0..1, in each group */
-  { 1, 1, 4, 2, 2, 0, 23, 5, 1, 0, 29 },
+  { 1, 1, 4, 2, 2, 0, 92, 20, 4, 0, 29 },
   /* rows 0..0, columns 1..3, channels 0..15, taps 1..2 x 0..2, in each group */
-  { 1, 1, 4, 2, 3, 0, 0, 5, 3, 24, 1 },
+  { 1, 1, 4, 2, 3, 0, 0, 20, 12, 24, 1 },
   /* rows 1..4, columns 1..3, channels 0..15, taps 0..2 x 0..2, in each group */
-  { 4, 1, 4, 3, 3, 0, 0, 5, 3, 0, 6 },
+  { 4, 1, 4, 3, 3, 0, 0, 20, 12, 0, 6 },
   /* rows 5..5, columns 1..3, channels 0..15, taps 0..1 x 0..2, in each group */
-  { 1, 1, 4, 2, 3, 0, 20, 5, 3, 0, 26 },
+  { 1, 1, 4, 2, 3, 0, 80, 20, 12, 0, 26 },
   /* rows 1..4, columns 0..0, channels 0..15, taps 0..2 x 1..2, in each group */
-  { 1, 1, 4, 3, 2, 0, 0, 20, 1, 8, 5 },
+  { 1, 1, 4, 3, 2, 0, 0, 80, 4, 8, 5 },
   /* rows 1..4, columns 4..4, channels 0..15, taps 0..2 x 0..1, in each group */
-  { 1, 1, 4, 3, 2, 0, 3, 20, 1, 0, 9 },
+  { 1, 1, 4, 3, 2, 0, 12, 80, 4, 0, 9 },
   /* rows 0..0, columns 0..0, channels 16..17, taps 1..2 x 1..2, in each group */
-  { 1, 1, 1, 2, 2, 16, 0, 5, 1, 32, 0 },
+  { 1, 1, 1, 2, 2, 16, 0, 20, 4, 32, 0 },
   /* rows 0..0, columns 4..4, channels 16..17, taps 1..2 x 0..1, in each group */
-  { 1, 1, 1, 2, 2, 16, 3, 5, 1, 24, 4 },
+  { 1, 1, 1, 2, 2, 16, 12, 20, 4, 24, 4 },
   /* rows 5..5, columns 0..0, channels 16..17, taps 0..1 x 1..2, in each group */
-  { 1, 1, 1, 2, 2, 16, 20, 5, 1, 8, 25 },
+  { 1, 1, 1, 2, 2, 16, 80, 20, 4, 8, 25 },
   /* rows 5..5, columns 4..4, channels 16..17, taps 0..1 x 0..1, in each group */
-  { 1, 1, 1, 2, 2, 16, 23, 5, 1, 0, 29 },
+  { 1, 1, 1, 2, 2, 16, 92, 20, 4, 0, 29 },
   /* rows 0..0, columns 1..3, channels 16..17, taps 1..2 x 0..2, in each group */
-  { 1, 1, 1, 2, 3, 16, 0, 5, 3, 24, 1 },
+  { 1, 1, 1, 2, 3, 16, 0, 20, 12, 24, 1 },
   /* rows 5..5, columns 1..3, channels 16..17, taps 0..1 x 0..2, in each group */
-  { 1, 1, 1, 2, 3, 16, 20, 5, 3, 0, 26 },
+  { 1, 1, 1, 2, 3, 16, 80, 20, 12, 0, 26 },
   /* rows 1..4, columns 0..0, channels 16..17, taps 0..2 x 1..2, in each group */
-  { 1, 1, 1, 3, 2, 16, 0, 20, 1, 8, 5 },
+  { 1, 1, 1, 3, 2, 16, 0, 80, 4, 8, 5 },
   /* rows 1..4, columns 4..4, channels 16..17, taps 0..2 x 0..1, in each group */
-  { 1, 1, 1, 3, 2, 16, 3, 20, 1, 0, 9 },
+  { 1, 1, 1, 3, 2, 16, 12, 80, 4, 0, 9 },
   /* rows 1..4, columns 1..3, channels 16..17, taps 0..2 x 0..2, in each group */
-  { 2, 1, 1, 3, 3, 16, 0, 10, 3, 0, 6 },
+  { 2, 1, 1, 3, 3, 16, 0, 40, 12, 0, 6 },
 };
 
 /* 1 pixel x 4 channels: 4 accumulators, 4 multiply-adds a step. */
@@ -494,7 +525,7 @@ GROUPED_V1_OP void grouped_tile_1x1x4(const float *x, const float *b, const floa
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-        const float *s = x + kh * 5 + kw + ic * 30;
+        const float *s = x + kh * 20 + kw * 4 + ic;
         GROUPED_V1_OPAQUE(s);
         const grouped_v1 a_0 = grouped_v1_set1(s[0]);
         const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
@@ -527,7 +558,7 @@ GROUPED_V1_SWEEP void grouped_sweep_1x1x4(const float *x, const float *packed, f
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
-    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 2;
     const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
@@ -555,11 +586,11 @@ GROUPED_V1_OP void grouped_tile_1x3x4(const float *x, const float *b, const floa
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-        const float *s = x + kh * 5 + kw + ic * 30;
+        const float *s = x + kh * 20 + kw * 4 + ic;
         GROUPED_V1_OPAQUE(s);
         const grouped_v1 a_0 = grouped_v1_set1(s[0]);
-        const grouped_v1 a_1 = grouped_v1_set1(s[1]);
-        const grouped_v1 a_2 = grouped_v1_set1(s[2]);
+        const grouped_v1 a_1 = grouped_v1_set1(s[4]);
+        const grouped_v1 a_2 = grouped_v1_set1(s[8]);
         const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
         acc_0_0 = grouped_v1_fma(a_0, w_0, acc_0_0);
         acc_1_0 = grouped_v1_fma(a_1, w_0, acc_1_0);
@@ -606,7 +637,7 @@ GROUPED_V1_SWEEP void grouped_sweep_1x3x4(const float *x, const float *packed, f
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
-    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 2;
     const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
@@ -635,7 +666,7 @@ GROUPED_V1_OP void grouped_tile_4x1x4(const float *x, const float *b, const floa
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-        const float *s = x + kh * 5 + kw + ic * 30;
+        const float *s = x + kh * 20 + kw * 4 + ic;
         GROUPED_V1_OPAQUE(s);
         const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
         const grouped_v1 w_1 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
@@ -647,17 +678,17 @@ GROUPED_V1_OP void grouped_tile_4x1x4(const float *x, const float *b, const floa
         acc_0_1 = grouped_v1_fma(a, w_1, acc_0_1);
         acc_0_2 = grouped_v1_fma(a, w_2, acc_0_2);
         acc_0_3 = grouped_v1_fma(a, w_3, acc_0_3);
-        a = grouped_v1_set1(s[5]);
+        a = grouped_v1_set1(s[20]);
         acc_1_0 = grouped_v1_fma(a, w_0, acc_1_0);
         acc_1_1 = grouped_v1_fma(a, w_1, acc_1_1);
         acc_1_2 = grouped_v1_fma(a, w_2, acc_1_2);
         acc_1_3 = grouped_v1_fma(a, w_3, acc_1_3);
-        a = grouped_v1_set1(s[10]);
+        a = grouped_v1_set1(s[40]);
         acc_2_0 = grouped_v1_fma(a, w_0, acc_2_0);
         acc_2_1 = grouped_v1_fma(a, w_1, acc_2_1);
         acc_2_2 = grouped_v1_fma(a, w_2, acc_2_2);
         acc_2_3 = grouped_v1_fma(a, w_3, acc_2_3);
-        a = grouped_v1_set1(s[15]);
+        a = grouped_v1_set1(s[60]);
         acc_3_0 = grouped_v1_fma(a, w_0, acc_3_0);
         acc_3_1 = grouped_v1_fma(a, w_1, acc_3_1);
         acc_3_2 = grouped_v1_fma(a, w_2, acc_3_2);
@@ -696,7 +727,7 @@ GROUPED_V1_SWEEP void grouped_sweep_4x1x4(const float *x, const float *packed, f
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 4;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
-    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 2;
     const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 20 + image * 1080 + group * 540 + oc * 30;
@@ -720,7 +751,7 @@ GROUPED_V1_OP void grouped_tile_1x1x2(const float *x, const float *b, const floa
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-        const float *s = x + kh * 5 + kw + ic * 30;
+        const float *s = x + kh * 20 + kw * 4 + ic;
         GROUPED_V1_OPAQUE(s);
         const grouped_v1 a_0 = grouped_v1_set1(s[0]);
         const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
@@ -747,7 +778,7 @@ GROUPED_V1_SWEEP void grouped_sweep_1x1x2(const float *x, const float *packed, f
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
-    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 2;
     const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
@@ -773,7 +804,7 @@ GROUPED_V1_OP void grouped_tile_1x3x2(const float *x, const float *b, const floa
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-        const float *s = x + kh * 5 + kw + ic * 30;
+        const float *s = x + kh * 20 + kw * 4 + ic;
         GROUPED_V1_OPAQUE(s);
         const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
         const grouped_v1 w_1 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
@@ -781,10 +812,10 @@ GROUPED_V1_OP void grouped_tile_1x3x2(const float *x, const float *b, const floa
         a = grouped_v1_set1(s[0]);
         acc_0_0 = grouped_v1_fma(a, w_0, acc_0_0);
         acc_0_1 = grouped_v1_fma(a, w_1, acc_0_1);
-        a = grouped_v1_set1(s[1]);
+        a = grouped_v1_set1(s[4]);
         acc_1_0 = grouped_v1_fma(a, w_0, acc_1_0);
         acc_1_1 = grouped_v1_fma(a, w_1, acc_1_1);
-        a = grouped_v1_set1(s[2]);
+        a = grouped_v1_set1(s[8]);
         acc_2_0 = grouped_v1_fma(a, w_0, acc_2_0);
         acc_2_1 = grouped_v1_fma(a, w_1, acc_2_1);
       }
@@ -811,7 +842,7 @@ GROUPED_V1_SWEEP void grouped_sweep_1x3x2(const float *x, const float *packed, f
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
-    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 2;
     const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 5 + image * 1080 + group * 540 + oc * 30;
@@ -838,7 +869,7 @@ GROUPED_V1_OP void grouped_tile_4x1x2(const float *x, const float *b, const floa
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-        const float *s = x + kh * 5 + kw + ic * 30;
+        const float *s = x + kh * 20 + kw * 4 + ic;
         GROUPED_V1_OPAQUE(s);
         const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
         const grouped_v1 w_1 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
@@ -846,13 +877,13 @@ GROUPED_V1_OP void grouped_tile_4x1x2(const float *x, const float *b, const floa
         a = grouped_v1_set1(s[0]);
         acc_0_0 = grouped_v1_fma(a, w_0, acc_0_0);
         acc_0_1 = grouped_v1_fma(a, w_1, acc_0_1);
-        a = grouped_v1_set1(s[5]);
+        a = grouped_v1_set1(s[20]);
         acc_1_0 = grouped_v1_fma(a, w_0, acc_1_0);
         acc_1_1 = grouped_v1_fma(a, w_1, acc_1_1);
-        a = grouped_v1_set1(s[10]);
+        a = grouped_v1_set1(s[40]);
         acc_2_0 = grouped_v1_fma(a, w_0, acc_2_0);
         acc_2_1 = grouped_v1_fma(a, w_1, acc_2_1);
-        a = grouped_v1_set1(s[15]);
+        a = grouped_v1_set1(s[60]);
         acc_3_0 = grouped_v1_fma(a, w_0, acc_3_0);
         acc_3_1 = grouped_v1_fma(a, w_1, acc_3_1);
       }
@@ -881,7 +912,7 @@ GROUPED_V1_SWEEP void grouped_sweep_4x1x2(const float *x, const float *packed, f
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
-    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 2;
     const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 20 + image * 1080 + group * 540 + oc * 30;
@@ -910,7 +941,7 @@ GROUPED_V1_OP void grouped_tile_2x3x2(const float *x, const float *b, const floa
   for (ptrdiff_t kh = 0; kh < kh_taps; ++kh) {
     for (ptrdiff_t kw = 0; kw < kw_taps; ++kw) {
       for (ptrdiff_t ic = 0; ic < 2; ++ic) {
-        const float *s = x + kh * 5 + kw + ic * 30;
+        const float *s = x + kh * 20 + kw * 4 + ic;
         GROUPED_V1_OPAQUE(s);
         const grouped_v1 w_0 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4);
         const grouped_v1 w_1 = grouped_v1_load(w + kh * 24 + kw * 8 + ic * 4 + 1);
@@ -918,19 +949,19 @@ GROUPED_V1_OP void grouped_tile_2x3x2(const float *x, const float *b, const floa
         a = grouped_v1_set1(s[0]);
         acc_0_0 = grouped_v1_fma(a, w_0, acc_0_0);
         acc_0_1 = grouped_v1_fma(a, w_1, acc_0_1);
-        a = grouped_v1_set1(s[1]);
+        a = grouped_v1_set1(s[4]);
         acc_1_0 = grouped_v1_fma(a, w_0, acc_1_0);
         acc_1_1 = grouped_v1_fma(a, w_1, acc_1_1);
-        a = grouped_v1_set1(s[2]);
+        a = grouped_v1_set1(s[8]);
         acc_2_0 = grouped_v1_fma(a, w_0, acc_2_0);
         acc_2_1 = grouped_v1_fma(a, w_1, acc_2_1);
-        a = grouped_v1_set1(s[5]);
+        a = grouped_v1_set1(s[20]);
         acc_3_0 = grouped_v1_fma(a, w_0, acc_3_0);
         acc_3_1 = grouped_v1_fma(a, w_1, acc_3_1);
-        a = grouped_v1_set1(s[6]);
+        a = grouped_v1_set1(s[24]);
         acc_4_0 = grouped_v1_fma(a, w_0, acc_4_0);
         acc_4_1 = grouped_v1_fma(a, w_1, acc_4_1);
-        a = grouped_v1_set1(s[7]);
+        a = grouped_v1_set1(s[28]);
         acc_5_0 = grouped_v1_fma(a, w_0, acc_5_0);
         acc_5_1 = grouped_v1_fma(a, w_1, acc_5_1);
       }
@@ -963,7 +994,7 @@ GROUPED_V1_SWEEP void grouped_sweep_2x3x2(const float *x, const float *packed, f
     const ptrdiff_t oc = a->oc + u / a->row_tiles % a->blocks * 2;
     const ptrdiff_t group = u / a->row_tiles / a->blocks % 2;
     const ptrdiff_t image = u / a->row_tiles / a->blocks / 2;
-    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 60;
+    const float *const xt = x + a->x0 + row * a->x_row + image * 120 + group * 2;
     const float *const bt = packed + group * 380 + oc / 4 * 76 + oc % 4;
     const float *const wt = bt + 4 + a->w0;
     float *const yt = y + a->y0 + row * 10 + image * 1080 + group * 540 + oc * 30;
@@ -974,9 +1005,21 @@ GROUPED_V1_SWEEP void grouped_sweep_2x3x2(const float *x, const float *packed, f
   }
 }
 
-static void grouped_body(const float *x, const float *packed, float *y,
-    int part, int parts)
+/* Planes to pixels: 4 channels side by side. */
+GROUPED_V1_SWEEP void grouped_turn(const float *x, float *to)
 {
+  for (ptrdiff_t n = 0; n < 2; ++n, x += 120, to += 120) {
+    for (ptrdiff_t p = 0; p < 30; ++p) {
+      for (ptrdiff_t c = 0; c < 4; ++c) to[p * 4 + c] = x[c * 30 + p];
+    }
+  }
+}
+
+static void grouped_body(const float *x, const float *packed, float *y,
+    float *workspace, int part, int parts)
+{
+  grouped_turn(x, workspace);
+  x = workspace;
   for (int r = 0; r < 4; ++r) {
     grouped_sweep_1x1x4(x, packed, y, &grouped_regions[r], part, parts);
   }
@@ -1070,9 +1113,8 @@ int grouped_pack(const float *w, const float *b, void *packed)
 void grouped_run_part(const float *x, const void *packed, float *y, void *workspace,
     int part, int parts)
 {
-  (void)workspace;
   if (part < 0 || part >= parts) return;
-  grouped_body(x, (const float *)packed, y, part, parts);
+  grouped_body(x, (const float *)packed, y, (float *)workspace, part, parts);
 }
 
 void grouped_run(const float *x, const void *packed, float *y, void *workspace)

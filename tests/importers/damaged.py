@@ -157,7 +157,69 @@ def _onnx() -> list[bytes]:
         "is": np.array([True]),
     }
     second = model(nodes, {"x": [1, 2, 8, 8]}, ["y"], held)
-    return [first.SerializeToString(), second.SerializeToString()]
+    return [m.SerializeToString() for m in (first, second, _onnx_integers(), _onnx_old())]
+
+
+def _onnx_integers() -> Any:
+    """Integers with scales, a branch, a function of the model."""
+    import numpy as np
+    from onnx import helper
+    from onnx_models import model, node, random
+
+    held = {
+        "s": np.array(0.05, np.float32),
+        "z": np.array(3, np.int8),
+        "w": random(6, 4, 3, 3).astype(np.int8),
+        "ws": np.full(6, 0.01, np.float32),
+        "wz": np.zeros(6, np.int8),
+        "b": np.arange(6, dtype=np.int32),
+        "bs": np.full(6, 0.0005, np.float32),
+        "bz": np.zeros(6, np.int32),
+        "one": np.array([1], np.int64),
+        "gamma": random(8),
+    }
+    ends = [helper.make_empty_tensor_value_info(name) for name in ("t", "e")]
+    then = helper.make_graph([node("Squeeze", ["y", "one"], ["t"])], "t", [], ends[:1])
+    other = helper.make_graph([node("Identity", ["y"], ["e"])], "e", [], ends[1:])
+    nodes = [
+        node("QuantizeLinear", ["x", "s", "z"], ["q"]),
+        node("DequantizeLinear", ["q", "s", "z"], ["d"]),
+        node("DequantizeLinear", ["w", "ws", "wz"], ["dw"], axis=0),
+        node("DequantizeLinear", ["b", "bs", "bz"], ["db"], axis=0),
+        node("Conv", ["d", "dw", "db"], ["c"], group=1, pads=[1, 1, 1, 1]),
+        node("LayerNormalization", ["c", "gamma"], ["y"], axis=-1),
+        node("Shape", ["y"], ["shape"], start=1, end=2),
+        node("Equal", ["shape", "one"], ["is"]),
+        node("If", ["is"], ["r"], then_branch=then, else_branch=other),
+        helper.make_node("Twice", ["r"], ["out"], domain="mine"),
+    ]
+    made = model(nodes, {"x": [1, 4, 9, 8]}, ["out"], held)
+    body = [node("Add", ["a", "a"], ["b"])]
+    sets = [helper.make_opsetid("", 21)]
+    made.functions.append(helper.make_function("mine", "Twice", ["a"], ["b"], body, sets))
+    made.opset_import.append(helper.make_opsetid("mine", 1))
+    return made
+
+
+def _onnx_old() -> Any:
+    """Attributes that became inputs later."""
+    from onnx_models import model, node, random
+
+    held = {"c": random(4), "slope": random(4), "fc": random(5, 60)}
+    nodes = [
+        node("Add", ["x", "c"], ["a"], broadcast=1, axis=1),
+        node("PRelu", ["a", "slope"], ["p"]),
+        node("LRN", ["p"], ["l"], size=3),
+        node("Pad", ["l"], ["w"], pads=[0, 0, 1, 1, 0, 0, 0, 0], mode="edge"),
+        node("Slice", ["w"], ["s"], starts=[1, 0], ends=[4, 5], axes=[2, 3]),
+        node("AveragePool", ["s"], ["v"], kernel_shape=[2, 2], auto_pad="SAME_LOWER"),
+        node("Clip", ["v"], ["k"], min=-1.0, max=1.0),
+        node("Flatten", ["k"], ["f"]),
+        node("Gemm", ["f", "fc"], ["g"], transB=1),
+        node("Split", ["g"], ["m", "n"], axis=1, split=[2, 3]),
+        node("Softmax", ["n"], ["y"]),
+    ]
+    return model(nodes, {"x": [1, 4, 5, 5]}, ["m", "y"], held, opset=6, ir_version=3, listed=True)
 
 
 # -- the damage

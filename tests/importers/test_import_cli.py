@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +10,6 @@ import numpy as np
 import pytest
 
 onnx = pytest.importorskip("onnx", reason="the onnx package writes the models")
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli_runner import Ran, run  # noqa: E402
 from in_process import graph_of, outputs  # noqa: E402

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from edge_layers import depthwise, layer
 from kernels import planned, target_of
-from test_quant_kernels import quantised
+from quant_layers import quantised
 
 from convgen.choose.alternatives import WORTH, alternatives
 from convgen.kernels import cost

@@ -179,7 +179,7 @@ def test_package(dtype: DType, tmp_path: Path) -> None:
 @pytest.mark.parametrize("dtype", FLOATS)
 def test_selftest(dtype: DType, act: str) -> None:
     """Strictly compiled, it passes; and sees a bias that is left out."""
-    from convgen.package.emit.selftest import selftest_file
+    from convgen.package.emit.selftests import selftest_file
 
     spec = replace(with_activation(act), dtype=dtype)
     plan = planned(spec, PLAIN)

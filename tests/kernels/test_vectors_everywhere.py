@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from edge_layers import EDGES
 from kernels import target_of
-from test_quant_kernels import quantised
+from quant_layers import quantised
 
 from convgen.choose.chooser import choose
 from convgen.kernels.face import isas_of

@@ -8,14 +8,8 @@ import numpy as np
 import pytest
 from kernels import Way, compiled, needs, planned, report_of, target_of
 
-from convgen.kernels.winograd.body import (
-    ERROR_FACTORS,
-    FLAT_ERROR_FACTORS,
-    IDENTITY,
-    Filtering,
-    WinogradBody,
-    matrices,
-)
+from convgen.kernels.winograd.body import ERROR_FACTORS, FLAT_ERROR_FACTORS, WinogradBody
+from convgen.kernels.winograd.matrices import IDENTITY, Filtering, matrices
 from convgen.kernels.winograd.range import range_of
 from convgen.oracle.floats import Points
 from convgen.render import render_c

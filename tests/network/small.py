@@ -17,7 +17,8 @@ def floats(name: str = "small", seed: int = 0) -> Graph:
     rng = np.random.default_rng(seed)
 
     def weights(*shape: int) -> np.ndarray:
-        return (rng.standard_normal(shape) / np.sqrt(np.prod(shape[:-1]))).astype(np.float32)
+        values = rng.standard_normal(shape) / np.sqrt(np.prod(shape[:-1]))
+        return np.asarray(values, np.float32)
 
     b = Builder(name)
     b.input("image 1", (1, 3, 8, 10), Elem.FLOAT32)

@@ -77,7 +77,7 @@ def program(cases: Sequence[Case], target: Target, name: str = "net") -> Program
         held = [f"c{at}_{i}" for i in range(len(case.constants))]
         for key, (array, quant) in zip(held, case.constants, strict=True):
             builder.constant(key, array, quant)
-        weights, bias = (held + [None, None])[:2]
+        weights, bias = [*held, None, None][:2]
         steps.append(
             Step(f"s{at}", case.op, tuple(reads), (y,), (f"node{at}",), None, weights, bias)
         )

@@ -115,14 +115,38 @@ def test_windows(last: bool, rank: int) -> None:
     check(net, y)
 
 
-def test_three_dimensions_pool_but_do_not_convolve() -> None:
+def test_three_dimensions() -> None:
     net = Net(1, 3, 4, 5, 6)
-    pool = ops.MaxPool((2, 2, 2), (2, 2, 2), ((0, 0),) * 3, (1, 1, 1))
-    check(net, net.do(pool, net.x))
-    net = Net(1, 3, 4, 5, 6)
-    y = net.conv(net.x)
-    with pytest.raises(LowerError, match="conv `n0`: convolutions in three dimensions"):
-        lower(net.finish([y]))
+    pool = ops.MaxPool((2, 2, 2), (1, 2, 2), ((0, 0),) * 3, (1, 1, 1))
+    op = ops.Conv((2, 3, 2), (1, 2, 1), ((1, 0), (0, 1), (2, 1)), (1, 1, 1))
+    y = net.do(op, net.do(pool, net.conv(net.x)), net.array(2, 3, 2, 4, 5))
+    check(net, y)
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_pools_of_volumes_are_two_flat_pools(last: bool) -> None:
+    net = Net(*((2, 5, 4, 6, 3) if last else (2, 3, 5, 4, 6)), last=last)
+    window: Any = {
+        "kernel": (2, 3, 2),
+        "strides": (2, 1, 2),
+        "pads": ((1, 0), (1, 1), (0, 1)),
+        "dilations": (1, 1, 1),
+        "channels_last": last,
+        "activation": RELU,
+    }
+    y = net.do(ops.MaxPool(**window), net.conv(net.x))
+    made = check(net, y, net.do(ops.AvgPool(**window, include_pad=True), net.conv(net.x)))
+    pools = [step.op for step in made.steps if isinstance(step.op, (ops.MaxPool, ops.AvgPool))]
+    assert len(pools) == 4 and all(len(op.kernel) == 2 for op in pools)
+
+
+def test_what_no_kernel_computes_is_named_with_every_node() -> None:
+    net = Net(1, 3, 4, 5)
+    w = net.do(ops.Reshape((1, 1, 3, 20)), net.x)
+    y = net.do(ops.Conv((1, 1)), net.x, w)
+    z = net.do(ops.Conv((1, 1), pads=((-1, 0), (0, 0))), net.x, net.array(1, 1, 3, 2))
+    with pytest.raises(LowerError, match=r"conv `n1`: its weights .*\nconv `n2`: its pads"):
+        lower(net.finish([y, z]))
 
 
 def test_arithmetic_broadcasts_and_runs_in_place() -> None:
@@ -149,6 +173,20 @@ def test_concat_split_and_slices(last: bool) -> None:
         ops.sliced(net.shape(two), [1, 5], [6, 0], [axis, 2 if last else 3], [2, -2]), two
     )
     check(net, net.conv(part), one, net.do(ops.Activate(RELU), one))
+
+
+@pytest.mark.parametrize("last", [False, True])
+def test_parts_of_a_concatenation_are_written_in_place(last: bool) -> None:
+    """A block of dense connections: one buffer, no copies but of what Winograd makes."""
+    net = Net(*((1, 6, 7, 8) if last else (1, 8, 6, 7)), last=last)
+    x = net.conv(net.x, 8, k=1, p=0)
+    for k in (1, 5, 3):
+        y = net.conv(net.do(ops.Activate(RELU), x), 4, k=1, p=0)
+        x = net.do(ops.Concat(3 if last else 1), x, net.conv(y, 4, k=k, p=k // 2))
+    made = check(net, net.do(ops.Reduce(axes=(1, 2) if last else (2, 3)), net.conv(x, 3, 1, 0)))
+    assert kinds(made).count("concat") == 2  # four channels each, which Winograd may make
+    wide = [s.spec for s in made.steps if s.spec is not None and s.spec.y_pixel]
+    assert [spec.y_pixel for spec in wide] == [20, 20]
 
 
 @pytest.mark.parametrize("mode", list(ops.PadMode))

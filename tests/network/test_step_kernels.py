@@ -57,22 +57,28 @@ FLOATS = {
     "clip": Case(ops.Activate(A(Act.CLIP, low=-0.5)), (real(333),), (333,)),
     "gelu": Case(ops.Activate(A(Act.GELU)), (real(31),), (31,)),
     "prelu": Case(ops.PRelu(), (real(6, 40),) * 2, (6, 40), strides=(None, (0, 1))),
-    "maxpool": Case(ops.MaxPool((3, 3), (2, 2), HALF, (1, 1), True), (real(2, 9, 11, 40),),
-                    (2, 5, 6, 40)),  # fmt: skip
-    "maxpool dilated": Case(ops.MaxPool((2, 2), (1, 1), HALF, (2, 2), True), (real(1, 6, 5, 3),),
-                            (1, 6, 5, 3)),  # fmt: skip
-    "avgpool": Case(ops.AvgPool((3, 3), (1, 1), HALF, (1, 1), True), (real(1, 9, 11, 7),),
-                    (1, 9, 11, 7)),  # fmt: skip
+    "maxpool": Case(
+        ops.MaxPool((3, 3), (2, 2), HALF, (1, 1), True), (real(2, 9, 11, 40),), (2, 5, 6, 40)
+    ),
+    "maxpool dilated": Case(
+        ops.MaxPool((2, 2), (1, 1), HALF, (2, 2), True), (real(1, 6, 5, 3),), (1, 6, 5, 3)
+    ),
+    "avgpool": Case(
+        ops.AvgPool((3, 3), (1, 1), HALF, (1, 1), True), (real(1, 9, 11, 7),), (1, 9, 11, 7)
+    ),
     "avgpool padded": Case(
-        ops.AvgPool((3, 3), (2, 2), HALF, (1, 1), True, include_pad=True), (real(1, 8, 8, 7),),
+        ops.AvgPool((3, 3), (2, 2), HALF, (1, 1), True, include_pad=True),
+        (real(1, 8, 8, 7),),
         (1, 4, 4, 7),
     ),
     "avgpool ceil": Case(
         ops.AvgPool((3, 3), (2, 2), NONE, (1, 1), True, ceil=True, include_pad=True),
-        (real(1, 6, 6, 5),), (1, 3, 3, 5),
+        (real(1, 6, 6, 5),),
+        (1, 3, 3, 5),
     ),
-    "avgpool whole": Case(ops.AvgPool((8, 8), (1, 1), NONE, (1, 1), True), (real(1, 8, 8, 64),),
-                          (1, 1, 1, 64)),  # fmt: skip
+    "avgpool whole": Case(
+        ops.AvgPool((8, 8), (1, 1), NONE, (1, 1), True), (real(1, 8, 8, 64),), (1, 1, 1, 64)
+    ),
     "mean of pixels": Case(ops.Reduce(R.MEAN, (1, 2)), (real(1, 7, 7, 200),), (1, 1, 1, 200)),
     "max of pixels": Case(ops.Reduce(R.MAX, (1, 2)), (real(3, 7, 7, 35),), (3, 1, 1, 35)),
     "mean of rows": Case(ops.Reduce(R.MEAN, (1,)), (real(30, 49),), (30, 1)),
@@ -85,93 +91,183 @@ FLOATS = {
     "elu": Case(ops.Unary(U.ELU, alpha=0.7), (real(500) * 3,), (500,)),
     "selu": Case(ops.Unary(U.SELU, alpha=1.67, gamma=1.05), (real(50) * 3,), (50,)),
     "hard_sigmoid": Case(ops.Unary(U.HARD_SIGMOID, alpha=0.2, beta=0.5), (real(50) * 3,), (50,)),
-    "resize linear": Case(ops.Resize((2, 9, 7, 11), mode=LINEAR), (real(2, 4, 5, 11),),
-                          (2, 9, 7, 11)),
+    "resize linear": Case(
+        ops.Resize((2, 9, 7, 11), mode=LINEAR), (real(2, 4, 5, 11),), (2, 9, 7, 11)
+    ),
     "resize corners": Case(
         ops.Resize((1, 3, 10, 8), mode=LINEAR, coordinates=ops.Coordinates.ALIGN_CORNERS),
-        (real(1, 6, 5, 8),), (1, 3, 10, 8),
+        (real(1, 6, 5, 8),),
+        (1, 3, 10, 8),
     ),
     "resize planes": Case(ops.Resize((3, 9, 7), mode=LINEAR), (real(3, 4, 5),), (3, 9, 7)),
     "resize nearest": Case(ops.Resize((1, 7, 5, 4)), (real(1, 3, 4, 4),), (1, 7, 5, 4)),
     "resize down": Case(
         ops.Resize((1, 2, 3, 4), coordinates=ops.Coordinates.ASYMMETRIC, nearest=ops.Nearest.FLOOR),
-        (real(1, 5, 7, 4),), (1, 2, 3, 4),
+        (real(1, 5, 7, 4),),
+        (1, 2, 3, 4),
     ),
     "lrn": Case(ops.LocalResponseNorm(5, 0.9, 0.75, 1.0, -1), (real(3, 30),), (3, 30)),
     "lrn even, apart": Case(ops.LocalResponseNorm(4, 0.5, 0.5, 2.0, 0), (real(6, 3),), (6, 3)),
     "lrn wide": Case(ops.LocalResponseNorm(9, 0.5, 0.5, 2.0, -1), (real(2, 5),), (2, 5)),
     "transposed": Case(
         ops.ConvTransposed((3, 3), (2, 2), ((1, 0), (1, 1)), (1, 1), True, A(Act.RELU)),
-        (real(2, 5, 6, 7),), (2, 10, 11, 19),
+        (real(2, 5, 6, 7),),
+        (2, 10, 11, 19),
         constants=((real(3, 3, 7, 19), None), (real(19), None)),
     ),
     "transposed far apart": Case(
-        ops.ConvTransposed((2, 2), (3, 3), NONE, (1, 1), True), (real(1, 4, 9, 5),),
-        (1, 11, 26, 40), constants=((real(2, 2, 5, 40), None),),
+        ops.ConvTransposed((2, 2), (3, 3), NONE, (1, 1), True),
+        (real(1, 4, 9, 5),),
+        (1, 11, 26, 40),
+        constants=((real(2, 2, 5, 40), None),),
     ),
     "transposed groups": Case(
-        ops.ConvTransposed((4, 4), (2, 2), HALF, (1, 1), True, groups=2), (real(1, 4, 12, 6),),
-        (1, 8, 24, 8), constants=((real(4, 4, 3, 8), None), (real(8), None)),
+        ops.ConvTransposed((4, 4), (2, 2), HALF, (1, 1), True, groups=2),
+        (real(1, 4, 12, 6),),
+        (1, 8, 24, 8),
+        constants=((real(4, 4, 3, 8), None), (real(8), None)),
     ),
     "transposed dilated": Case(
         ops.ConvTransposed((3, 3), (2, 1), HALF, (2, 2), True, output_padding=(1, 0)),
-        (real(1, 4, 5, 3),), (1, 10, 7, 4), constants=((real(3, 3, 3, 4), None),),
+        (real(1, 4, 5, 3),),
+        (1, 10, 7, 4),
+        constants=((real(3, 3, 3, 4), None),),
     ),
     "softmax": Case(ops.Softmax(-1), (real(3, 10),), (3, 10)),
     "softmax long": Case(ops.Softmax(-1, beta=2.0), (real(1, 1000),), (1, 1000)),
     "softmax across": Case(ops.Softmax(1), (real(2, 5, 37),), (2, 5, 37)),
     "softmax of far numbers": Case(ops.Softmax(-1), (real(4, 40) * 300,), (4, 40)),
-}  # fmt: skip
+}
 
 INTEGERS = {
-    "add relu": Case(ops.Binary(B.ADD, A(Act.RELU)), (eight(5000),) * 2, (5000,), I8,
-                     quants=(quant(0.11, 3), quant(0.05, -7), quant(0.13, -128))),
-    "add by channel": Case(ops.Binary(B.ADD), (eight(9, 70),) * 2, (9, 70), I8,
-                           strides=(None, (0, 1)),
-                           quants=(quant(0.011, 3), quant(0.5, -7), quant(0.3))),
-    "sub": Case(ops.Binary(B.SUB), (eight(700),) * 2, (700,), I8,
-                quants=(quant(0.011, 3), quant(0.5, -7), quant(0.3))),
-    "mul relu6": Case(ops.Binary(B.MUL, A(Act.RELU6)), (eight(700),) * 2, (700,), I8,
-                      quants=(quant(0.011, 3), quant(0.5, -7), quant(0.3))),
+    "add relu": Case(
+        ops.Binary(B.ADD, A(Act.RELU)),
+        (eight(5000),) * 2,
+        (5000,),
+        I8,
+        quants=(quant(0.11, 3), quant(0.05, -7), quant(0.13, -128)),
+    ),
+    "add by channel": Case(
+        ops.Binary(B.ADD),
+        (eight(9, 70),) * 2,
+        (9, 70),
+        I8,
+        strides=(None, (0, 1)),
+        quants=(quant(0.011, 3), quant(0.5, -7), quant(0.3)),
+    ),
+    "sub": Case(
+        ops.Binary(B.SUB),
+        (eight(700),) * 2,
+        (700,),
+        I8,
+        quants=(quant(0.011, 3), quant(0.5, -7), quant(0.3)),
+    ),
+    "mul relu6": Case(
+        ops.Binary(B.MUL, A(Act.RELU6)),
+        (eight(700),) * 2,
+        (700,),
+        I8,
+        quants=(quant(0.011, 3), quant(0.5, -7), quant(0.3)),
+    ),
     "max": Case(ops.Binary(B.MAX), (eight(700),) * 2, (700,), I8, quants=(quant(0.1, 3),) * 3),
-    "prelu": Case(ops.PRelu(), (eight(10, 70),) * 2, (10, 70), I8, strides=(None, (0, 1)),
-                  quants=(quant(0.011, 3), quant(0.02, -7), quant(0.013))),
-    "hardswish": Case(ops.Activate(A(Act.HARDSWISH)), (eight(700),), (700,), I8,
-                      quants=(quant(0.05, 3), quant(0.03, -100))),
-    "sigmoid": Case(ops.Activate(A(Act.SIGMOID)), (eight(700),), (700,), I8,
-                    quants=(quant(0.05, 3), quant(1 / 256, -128))),
-    "requantize": Case(ops.Requantize(), (eight(700),), (700,), I8,
-                       quants=(quant(0.05, 3), quant(0.03, -100))),
-    "quantize": Case(ops.Quantize(), (real(700) * 4,), (700,), I8,
-                     quants=(None, quant(0.03, -100))),
-    "dequantize": Case(ops.Dequantize(), (eight(700),), (700,),
-                       quants=(quant(0.03, -100), None)),
-    "maxpool": Case(ops.MaxPool((3, 3), (2, 2), HALF, (1, 1), True), (eight(2, 9, 11, 40),),
-                    (2, 5, 6, 40), I8, quants=(quant(0.1),) * 2),
-    "avgpool": Case(ops.AvgPool((3, 3), (1, 1), HALF, (1, 1), True), (eight(1, 9, 11, 70),),
-                    (1, 9, 11, 70), I8, quants=(quant(0.1),) * 2),
-    "mean": Case(ops.Reduce(R.MEAN, (1, 2)), (eight(1, 7, 7, 200),), (1, 1, 1, 200), I8,
-                 quants=(quant(0.03, -100), quant(0.02, 10))),
-    "max of pixels": Case(ops.Reduce(R.MAX, (1, 2)), (eight(2, 7, 7, 20),), (2, 1, 1, 20), I8,
-                          quants=(quant(0.03, -100),) * 2),
-    "resize": Case(ops.Resize((1, 9, 7, 5), mode=LINEAR), (eight(1, 4, 5, 5),), (1, 9, 7, 5), I8,
-                   quants=(quant(0.1),) * 2),
+    "prelu": Case(
+        ops.PRelu(),
+        (eight(10, 70),) * 2,
+        (10, 70),
+        I8,
+        strides=(None, (0, 1)),
+        quants=(quant(0.011, 3), quant(0.02, -7), quant(0.013)),
+    ),
+    "hardswish": Case(
+        ops.Activate(A(Act.HARDSWISH)),
+        (eight(700),),
+        (700,),
+        I8,
+        quants=(quant(0.05, 3), quant(0.03, -100)),
+    ),
+    "sigmoid": Case(
+        ops.Activate(A(Act.SIGMOID)),
+        (eight(700),),
+        (700,),
+        I8,
+        quants=(quant(0.05, 3), quant(1 / 256, -128)),
+    ),
+    "requantize": Case(
+        ops.Requantize(), (eight(700),), (700,), I8, quants=(quant(0.05, 3), quant(0.03, -100))
+    ),
+    "quantize": Case(
+        ops.Quantize(), (real(700) * 4,), (700,), I8, quants=(None, quant(0.03, -100))
+    ),
+    "dequantize": Case(ops.Dequantize(), (eight(700),), (700,), quants=(quant(0.03, -100), None)),
+    "maxpool": Case(
+        ops.MaxPool((3, 3), (2, 2), HALF, (1, 1), True),
+        (eight(2, 9, 11, 40),),
+        (2, 5, 6, 40),
+        I8,
+        quants=(quant(0.1),) * 2,
+    ),
+    "avgpool": Case(
+        ops.AvgPool((3, 3), (1, 1), HALF, (1, 1), True),
+        (eight(1, 9, 11, 70),),
+        (1, 9, 11, 70),
+        I8,
+        quants=(quant(0.1),) * 2,
+    ),
+    "mean": Case(
+        ops.Reduce(R.MEAN, (1, 2)),
+        (eight(1, 7, 7, 200),),
+        (1, 1, 1, 200),
+        I8,
+        quants=(quant(0.03, -100), quant(0.02, 10)),
+    ),
+    "max of pixels": Case(
+        ops.Reduce(R.MAX, (1, 2)),
+        (eight(2, 7, 7, 20),),
+        (2, 1, 1, 20),
+        I8,
+        quants=(quant(0.03, -100),) * 2,
+    ),
+    "resize": Case(
+        ops.Resize((1, 9, 7, 5), mode=LINEAR),
+        (eight(1, 4, 5, 5),),
+        (1, 9, 7, 5),
+        I8,
+        quants=(quant(0.1),) * 2,
+    ),
     "resize corners": Case(
         ops.Resize((1, 3, 8, 5), mode=LINEAR, coordinates=ops.Coordinates.ALIGN_CORNERS),
-        (eight(1, 4, 5, 5),), (1, 3, 8, 5), I8, quants=(quant(0.1),) * 2,
+        (eight(1, 4, 5, 5),),
+        (1, 3, 8, 5),
+        I8,
+        quants=(quant(0.1),) * 2,
     ),
     "transposed": Case(
         ops.ConvTransposed((3, 3), (2, 2), ((1, 0), (1, 1)), (1, 1), True, A(Act.RELU)),
-        (eight(2, 5, 6, 7),), (2, 10, 11, 9), I8, quants=(quant(0.1, 5), quant(0.3, -20)),
-        constants=((eight(3, 3, 7, 9), Quantization(tuple(
-            RNG.uniform(0.002, 0.02, 9).astype(np.float32).tolist()), (0,) * 9, 3)),
-            (RNG.integers(-999, 999, 9).astype(np.int32), None)),
+        (eight(2, 5, 6, 7),),
+        (2, 10, 11, 9),
+        I8,
+        quants=(quant(0.1, 5), quant(0.3, -20)),
+        constants=(
+            (
+                eight(3, 3, 7, 9),
+                Quantization(
+                    tuple(RNG.uniform(0.002, 0.02, 9).astype(np.float32).tolist()), (0,) * 9, 3
+                ),
+            ),
+            (RNG.integers(-999, 999, 9).astype(np.int32), None),
+        ),
     ),
-    "softmax": Case(ops.Softmax(-1), (eight(3, 10),), (3, 10), I8,
-                    quants=(quant(0.1, 5), quant(1 / 256, -128))),
-    "softmax across": Case(ops.Softmax(1), (eight(3, 10, 4),), (3, 10, 4), I8,
-                           quants=(quant(0.1, 5), quant(1 / 256, -128))),
-}  # fmt: skip
+    "softmax": Case(
+        ops.Softmax(-1), (eight(3, 10),), (3, 10), I8, quants=(quant(0.1, 5), quant(1 / 256, -128))
+    ),
+    "softmax across": Case(
+        ops.Softmax(1),
+        (eight(3, 10, 4),),
+        (3, 10, 4),
+        I8,
+        quants=(quant(0.1, 5), quant(1 / 256, -128)),
+    ),
+}
 
 TURNS = [
     (host_target().name, ()),
@@ -222,8 +318,12 @@ def test_kernels_of_floats_hold_their_bounds(
     assert judged(FLOATS, target, flags, tmp_path) == []
 
 
-def test_kernels_of_integers_are_exact(tmp_path: Path) -> None:
-    assert judged(INTEGERS, "generic", (), tmp_path) == []
+@pytest.mark.parametrize(
+    ("target", "flags"), [*TURNS[:2], ("x86-64", ()), ("x86-64-avx512", ("-DNET_MODEL",)),
+                          ("cortex-m4", ())]
+)  # fmt: skip
+def test_kernels_of_integers_are_exact(target: str, flags: tuple[str, ...], tmp_path: Path) -> None:
+    assert judged(INTEGERS, target, flags, tmp_path) == []
 
 
 def outputs(case: Case) -> Iterator[tuple[StepTask, list[Array], Array]]:

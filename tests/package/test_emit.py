@@ -292,7 +292,7 @@ def test_fill_is_exact_in_float32(case: str, act: Act) -> None:
     spec = replace(SHAPES[case], activation=Activation(act))
     scale = choose_scale(spec)
     x, w, b = fills(spec, scale)
-    taps = spec.kh * spec.kw * spec.icg
+    taps = spec.taps * spec.icg
     top = taps * scale.top * scale.top + (scale.bias if spec.bias else 0)
     assert top < 2**24
     for values in (x / scale.unit, w, *([] if b is None else [b / scale.unit])):

@@ -12,7 +12,7 @@ import pytest
 import convgen
 from convgen.errors import ScheduleError, UsageError
 from convgen.package.emit.files import decide, kernel_files
-from convgen.package.emit.selftest import selftest_file
+from convgen.package.emit.selftests import selftest_file
 from convgen.spec import parse_text
 from convgen.spec.model import ConvSpec, DType
 from convgen.target import TARGETS

@@ -192,7 +192,8 @@ def test_size_of_layers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     Path("b.yaml").write_text(TINY + "weights: {init: truncated_normal, stddev: 0.1}\n")
     ran = run("size", "a.yaml", "b.yaml", "--isa", "plain")
     assert ran.code == 0
-    head, a, b = ran.out.splitlines()
+    head, a, b, total = ran.out.splitlines()
+    assert total.split()[:2] == ["total", "900"]
     assert head.split()[:4] == ["layer", "MACs", ".text", ".rodata"]
     assert a.split()[:2] == ["a", "450"] and "baked" in b and "target generic" in ran.err
     data = run("size", "a.yaml", "b.yaml", "--isa", "plain", "--json").json

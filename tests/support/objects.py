@@ -47,24 +47,22 @@ def made_once(key: str, make: Callable[[Path], None]) -> Path:
 
 
 def precompiled(command: Sequence[str], texts: Iterable[str]) -> list[str]:
-    """Arguments with which gcc and clang read the intrinsics' header once for many files.
+    """Arguments with which gcc reads the intrinsics' header once for many files.
 
     Nothing for texts that do not include it, nor for the first of each way: they show that a file
     includes what it needs.
     """
-    if not any(f"#include {INTRINSICS}" in text for text in texts):
+    if command[0] != "gcc" or not any(f"#include {INTRINSICS}" in text for text in texts):
         return []
     way = tuple(command)
     _readings[way] += 1
     if _readings[way] <= PLAIN_READINGS:
         return []
-    name, clang = "intrinsics.h", "clang" in command[0]
-    binary = "intrinsics.pch" if clang else f"{name}.gch"
+    name = "intrinsics.h"
 
     def make(folder: Path) -> None:
         (folder / name).write_text(f"#include {INTRINSICS}\n", encoding="utf-8")
-        full = [*command, "-x", "c-header", name, "-o", binary]
+        full = [*command, "-x", "c-header", name, "-o", f"{name}.gch"]
         subprocess.run(full, cwd=folder, capture_output=True, timeout=300, check=True)
 
-    folder = made_once(f"header-{digest(way)}", make)
-    return ["-include-pch", str(folder / binary)] if clang else ["-include", str(folder / name)]
+    return ["-include", str(made_once(f"header-{digest(way)}", make) / name)]

@@ -98,7 +98,7 @@ def quantised(
     spec: ConvSpec, rounding: Rounding, dtype: DType = DType.INT8, w_zero: tuple[int, ...] = (0,)
 ) -> ConvSpec:
     """Scales that spread the outputs over their type; a zero point that is no middle."""
-    step = float(np.float32(0.05 * 0.01 * 74 * 74 * (spec.kh * spec.kw * spec.icg) ** 0.5 / 50))
+    step = float(np.float32(0.05 * 0.01 * 74 * 74 * (spec.taps * spec.icg) ** 0.5 / 50))
     scales = tuple(float(s) for s in np.linspace(0.009, 0.011, spec.oc, dtype=np.float32))
     x_zero = -9 if dtype is DType.INT8 else 117
     x = Affine((float(np.float32(0.05)),), (x_zero,))

@@ -13,7 +13,7 @@ from cli_runner import run
 
 from convgen.cli.verify import verify_layer
 from convgen.errors import MismatchError
-from convgen.kernels.winograd.body import matrices
+from convgen.kernels.winograd.matrices import matrices
 from convgen.package.disk.manifest import read_manifest
 from convgen.spec.model import Layer
 from convgen.spec.schedule import Family, Schedule

@@ -83,7 +83,7 @@ def test_a_seeded_bug_is_found_and_shrunk_to_a_spec_that_build_refuses(tmp_path:
     root = Path(convgen.__file__).resolve().parent.parent
     for folder in ("convgen", "templates"):
         shutil.copytree(root / folder, broken / folder)
-    template = broken / "templates" / "tiled.j2"
+    template = broken / "templates" / "kernels" / "tiled" / "tiled.j2"
     text = template.read_text()
     assert text.count(RIGHT) == 1
     template.write_text(text.replace(RIGHT, WRONG))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 
+import pytest
 from built import ROOT
 from threats_page import found_in
 
@@ -20,6 +21,7 @@ def test_every_test_is_there() -> None:
         assert not test or f"{path.stem}::{test}" in set(found_in(path)), test
 
 
+@pytest.mark.needs("make")
 def test_every_command_is_there() -> None:
     goals = set(re.findall(r"`make (\w+)`", PAGE))
     assert {"deep", "prove", "mutants", "campaign", "hostile"} <= goals

@@ -184,6 +184,77 @@ def test_without_a_budget_the_pick_is_measured_and_more_the_next_time(store: Sto
     assert tuned.winner.schedule == HOW[2] and tuned.complete
 
 
+@pytest.mark.parametrize("budget", [0.0, 1e-9])
+def test_every_run_progresses_however_short(store: Store, budget: float) -> None:
+    """A round a run at least, of those that lack one, and nothing else is compiled."""
+    times, runs = [10.0, 9.0, 8.0, 20.0, 30.0], 0
+    while True:
+        lacking = {
+            i for i in range(5) if not store.samples(KEY, "warm").get(f"code {i}", {}).get(0)
+        }
+        bench = Fake(times)
+        tuned = tune(bench, store, budget=budget)
+        runs += 1
+        if tuned.state == "remembered":
+            break
+        assert bench.rounds >= 1 and runs < 5 * PASSES * ROUNDS + 2
+        raced = {i for _, field in bench.races for i in field}
+        assert set(bench.compiled) <= raced | set(bench.verified)
+        assert not lacking or raced <= lacking | {0, 1, 2}
+    assert tuned.complete and tuned.winner.schedule == HOW[2]
+    assert [timed.samples for timed in tuned.candidates[:3]] == [PASSES * ROUNDS] * 3
+
+
+def test_compiling_is_not_charged_to_the_budget(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = [0.0]
+    monkeypatch.setattr("convgen.tune.session.time.monotonic", lambda: clock[0])
+
+    class Slow(Fake):
+        def compile(
+            self, candidates: Sequence[Candidate], seconds: float, on_each: Callable[[], None]
+        ) -> Mapping[Schedule, str]:
+            clock[0] += 1000.0
+            return super().compile(candidates, seconds, on_each)
+
+    tuned = tune(Slow([10.0, 9.0, 8.0, 20.0, 30.0]), store, budget=5.0)
+    assert tuned.complete and tuned.winner.schedule == HOW[2]
+
+
+@needs_cc
+def test_compiled_candidates_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    field = shortlist(ranked(anonymous(TINY.spec), host_target()), 2)
+    compiler, keep = find_compiler(), tmp_path / "keep"
+    with machine(compiler, False, tmp_path / "lock", keep=keep) as bench:
+        assert not bench.compile(field, 60.0, lambda: None)
+    assert len(list(keep.glob("*.so"))) == len(field)
+    monkeypatch.setattr("convgen.tune.measure.compile_shared", None)  # nobody may call it
+    with machine(compiler, False, tmp_path / "lock", keep=keep) as bench:
+        assert not bench.compile(field, 60.0, lambda: None)
+        assert all(bench.ready(c.schedule) for c in field)
+        assert bench.verify(field[0].schedule).passed
+
+
+@needs_cc
+def test_a_marketing_name_is_not_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    from convgen.target import host
+
+    host.cpu_identity.cache_clear()
+    assert host.cpu_identity().startswith(host.cpu_name())
+    listing = Path("/proc/cpuinfo")
+    if listing.exists() and "stepping" in listing.read_text():
+        assert "cpu family" in host.cpu_identity() and "stepping" in host.cpu_identity()
+    assert key_of(TINY.spec, AVX2, find_compiler()).cpu == host.cpu_identity()
+
+
+def test_the_store_can_be_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from convgen.tune import default_store_path
+
+    monkeypatch.setenv("CONVGEN_STORE", str(tmp_path / "mine.sqlite"))
+    assert default_store_path() == tmp_path / "mine.sqlite"
+
+
 def test_progress_names_layer_and_step(store: Store) -> None:
     seen: list[Progress] = []
     tune_layer(LAYER, FIELD, Fake([10.0] * 5), store, KEY, Setting(AVX2), seen.append)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from math import prod
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from convgen.importers.limits import MAX_ELEMENTS, MAX_NODES, MAX_RANK, MAX_TENSORS
@@ -175,19 +176,27 @@ class _Reader:
     def _constants(self, graph: Any) -> Iterator[tuple[str, Tensor]]:
         seen: set[str] = set()
         for proto in graph.initializer:
-            yield from self._constant(text(proto.name), self._array(proto, text(proto.name)), seen)
+            yield from self._constant(
+                text(proto.name), self._array(proto, text(proto.name)), proto.data_type, seen
+            )
         for sparse in graph.sparse_initializer:
             name = text(sparse.values.name)
-            yield from self._constant(name, self._dense(sparse, name), seen)
+            yield from self._constant(
+                name, self._dense(sparse, name), sparse.values.data_type, seen
+            )
 
-    def _constant(self, name: str, array: Array, seen: set[str]) -> Iterator[tuple[str, Tensor]]:
+    def _constant(
+        self, name: str, array: Array | None, kind: int, seen: set[str]
+    ) -> Iterator[tuple[str, Tensor]]:
         if name in seen or not name:
             raise Damaged(f"constant {shown(name)} stands twice, or has no name")
         seen.add(name)
-        yield name, Tensor(name, tuple(array.shape), array.dtype.name, array)
+        shape = None if array is None else tuple(array.shape)
+        yield name, Tensor(name, shape, type_name(kind), array, unread=array is None)
 
-    def _array(self, proto: Any, name: str) -> Array:
-        """The values of a TensorProto; how many there must be is looked at first."""
+    def _array(self, proto: Any, name: str) -> Array | None:
+        """The values of a TensorProto; how many there must be is looked at first. None of types
+        that no graph has."""
         import numpy as np
         import onnx
         from onnx import numpy_helper
@@ -195,18 +204,13 @@ class _Reader:
         shape = tuple(int(d) for d in proto.dims)
         if len(shape) > MAX_RANK or min(shape, default=0) < 0 or prod(shape) > MAX_ELEMENTS:
             raise Damaged(f"constant {shown(name)} has the shape {list(shape)}")
-        if proto.data_type == onnx.TensorProto.STRING:
-            return np.empty(shape, "U1")
-        try:
-            dtype = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(proto.data_type))
-        except KeyError:
-            raise Damaged(f"constant {shown(name)} has the type {proto.data_type}") from None
+        if proto.data_type not in TYPES:
+            return None
+        dtype = np.dtype(TYPES[proto.data_type])
         if proto.data_location == onnx.TensorProto.EXTERNAL:
             entries = {text(e.key): text(e.value) for e in proto.external_data}
-            if dtype.name not in NATIVE:
-                raise Outside(f"weights {name} of type {dtype.name} are not taken")
             return self.beside.array(entries, shape, dtype.newbyteorder("<"), name)
-        if proto.HasField("raw_data") and dtype.name in NATIVE:
+        if proto.HasField("raw_data"):
             if len(proto.raw_data) != prod(shape) * dtype.itemsize:
                 raise Damaged(
                     f"constant {shown(name)} of shape {list(shape)} and type {dtype.name} has "
@@ -219,16 +223,21 @@ class _Reader:
         except (ValueError, TypeError, OverflowError, AttributeError) as error:
             raise Damaged(f"constant {shown(name)}: {_first_line(error)}") from None
 
-    def _dense(self, sparse: Any, name: str) -> Array:
+    def _dense(self, sparse: Any, name: str) -> Array | None:
         """A constant of which the file holds the elements that are not 0."""
         import numpy as np
 
         shape = tuple(int(d) for d in sparse.dims)
         if len(shape) > MAX_RANK or min(shape, default=0) < 0 or prod(shape) > MAX_ELEMENTS:
             raise Damaged(f"constant {shown(name)} has the shape {list(shape)}")
-        values = self._array(sparse.values, name).reshape(-1)
+        found = self._array(sparse.values, name)
         places = self._array(sparse.indices, f"{name} (indices)")
-        if places.dtype != np.int64 or places.shape not in (
+        if found is None:
+            return None
+        values = found.reshape(-1)
+        if places is None or places.dtype != np.int64:
+            raise Damaged(f"constant {shown(name)} has indices of another type than int64")
+        if places.shape not in (
             (values.size,),
             (values.size, len(shape)),
         ):
@@ -297,10 +306,11 @@ class _Reader:
         return None  # lists of graphs and types: no operator that convgen takes has them
 
 
-NATIVE = frozenset(
+# onnx.TensorProto.DataType, those that NumPy has too.
+TYPES: Mapping[int, str] = MappingProxyType(
     {
-        "float16", "float32", "float64", "int8", "uint8", "int16", "uint16", "int32", "uint32",
-        "int64", "uint64", "bool",
+        1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64",
+        9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64",
     }
 )  # fmt: skip
 
@@ -358,15 +368,14 @@ def _dimension(proto: Any) -> int | str:
 
 def type_name(number: int) -> str:
     """NumPy's word for an element type, or ONNX's for the others."""
-    import numpy as np
     import onnx
 
-    if number == onnx.TensorProto.STRING:
-        return "string"
+    if number in TYPES:
+        return TYPES[number]
     try:
-        return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(number)).name
-    except KeyError:
-        return f"type {number}"
+        return str(onnx.TensorProto.DataType.Name(number)).lower()
+    except ValueError:
+        return f"number {number}"
 
 
 __all__ = ["Inner", "ModelError", "read"]

@@ -26,7 +26,7 @@ class Axis:
 @dataclass(frozen=True)
 class CopyBody:
     """``axes`` from the outermost to the innermost; ``element``: the C type; ``fill``: a literal of
-    it; ``start``: offset of the first element in x. ``constant``: there is no x, all of y is the fill."""
+    it; ``start``: offset of the first element in x. ``constant``: there is no x, y is the fill."""
 
     axes: tuple[Axis, ...]
     element: str

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from convgen.errors import ScheduleError
-from convgen.kernels.dots.body import DotBody, DotPacking, Pattern, Stage, quads_of
+from convgen.kernels.dots.body import DotBody, DotPacking, Stage
 from convgen.kernels.face import view_of
 from convgen.kernels.tiled.lowering import (
     PLAIN_TILE,
@@ -19,6 +19,7 @@ from convgen.kernels.tiled.lowering import (
     regions_of,
     runs_on,
 )
+from convgen.kernels.tiled.quads import Pattern, quads_of
 from convgen.kernels.tiled.walk import walk
 from convgen.plan.kernel import KernelPlan, Loop, Rectangle, Region, Tile, View
 from convgen.plan.problem import peel

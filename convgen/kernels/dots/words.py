@@ -9,9 +9,9 @@ from typing import Any, TypeVar
 
 from convgen.ctext.activations import float_literal
 from convgen.ctext.body import BodyText, common, plane_of, plus, times, weight_at
+from convgen.ctext.requantize import RequantText, requant_text
 from convgen.kernels.dots.body import DotBody, DotPacking
 from convgen.kernels.dots.lowering import Scaling, scaling
-from convgen.kernels.scalar.words import RequantText, requant_text
 from convgen.kernels.tiled.slides import WindowText, batched, lanewise_text
 from convgen.kernels.tiled.tile import TileText, loop_text, tap_params, tile_text
 from convgen.plan.kernel import KernelPlan, Region, Tile
@@ -232,13 +232,13 @@ def _stairs_entry(how: Requantization, channels: list[int]) -> list[str]:
 def _fixed_entry(how: Requantization, channels: list[int]) -> list[str]:
     """Of a product, 2^-(31 + right) is wanted: half of that divisor is added to round, and the zero
     point times it; TFLite's first rounding, to 2^-31, adds half of that as well."""
-    rights = [-shift for shift in how.shifts]
     first = 0 if how.rounding is Rounding.TFLITE_SINGLE else 2**30
-    addends = [first + 2 ** (30 + r) + how.zero * 2 ** (31 + r) for r in rights]
+    rights = {c: -how.shifts[c] for c in channels}  # of this block alone: blocks are many
+    addends = {c: first + 2 ** (30 + r) + how.zero * 2 ** (31 + r) for c, r in rights.items()}
     return [
         _row(how.factors, channels, str),
-        _row(addends, channels[::2] + channels[1::2], str),
-        _row([r - 1 for r in rights], channels, str),
+        ", ".join(str(addends[c]) for c in channels[::2] + channels[1::2]),
+        ", ".join(str(rights[c] - 1) for c in channels),
     ]
 
 

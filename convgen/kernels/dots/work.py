@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from convgen.kernels.dots.body import DotBody, DotPacking, quads_of
+from convgen.kernels.dots.body import DotBody, DotPacking
+from convgen.kernels.tiled.quads import quads_of
 from convgen.kernels.tiled.work import inputs_of, read_again
 from convgen.kernels.work import Work
 from convgen.plan.kernel import KernelPlan, Region

@@ -8,6 +8,7 @@ from convgen.kernels.integer.body import (
     IntSoftmaxBody,
     QuantizeBody,
     Scale,
+    SumBody,
     TableBody,
 )
 
@@ -17,5 +18,6 @@ __all__ = [
     "IntSoftmaxBody",
     "QuantizeBody",
     "Scale",
+    "SumBody",
     "TableBody",
 ]

@@ -122,6 +122,50 @@ class IntEachBody:
         return f"y = {self.op}(a, b) of quantised numbers"
 
 
+BATCH = 256  # sums that are made before they are scaled together
+
+
+@dataclass(frozen=True)
+class SumBody:
+    """a + b or a - b of 8-bit operands on vectors of int32: each operand is looked up, scaled
+    (``first``, ``second``: 256 entries, from the least integer up), then the sums are scaled by
+    ``last`` with all lanes at once. ``least``: the operands' least integer.
+    """
+
+    walk: Walk
+    types: tuple[str, str, str]
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    least: int
+    last: Scale
+    y_zero: int
+    low: int
+    high: int
+
+    template = "kernels/integer/sum.j2"
+    act = None
+    batch = BATCH
+    lanewise = ("sums", "reduce_signed", "add1", "max1", "min1", "narrow")
+
+    @property
+    def functions(self) -> tuple[str, ...]:
+        return (self.last.function,)
+
+    @property
+    def right(self) -> int:
+        """By how much the product's upper half is shifted, rounded."""
+        return -self.last.shift
+
+    @property
+    def addend(self) -> int:
+        """What rounds both times: 2^30, and half of 2^right in units of 2^31."""
+        return (1 << 30) + (1 << (self.right - 1 + 31))
+
+    @property
+    def words(self) -> str:
+        return "y = a + b of quantised numbers, looked up as they are scaled"
+
+
 @dataclass(frozen=True)
 class TableBody:
     """y = table[x]: any function of one 8-bit number."""

@@ -16,6 +16,7 @@ from convgen.kernels.dots import lowering as dots
 from convgen.kernels.dots.body import DotPacking
 from convgen.kernels.face import Cost, isas_of, view_of
 from convgen.kernels.tiled.lowering import check_lanes, outer_loops, packing_of, tiled_plan
+from convgen.kernels.tiled.step import strands_of
 from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, Region, Tile, View
@@ -28,7 +29,6 @@ from convgen.target import Target, VectorIsa
 _MOST_TAPS = 7  # of a row that is unrolled; longer rows take a counted loop
 _MOST_WINDOW = 25  # taps of a window that is unrolled whole
 _MOST_PRODUCTS = 220  # multiply-adds of one unrolled tile: about 2 KiB of code
-_IN_FLIGHT = 8  # multiply-adds that two pipes of a latency of four keep under way
 _LINE = 64  # bytes of a cache line
 _WAYS = 16  # of the second cache
 _PAGE = 4096  # bytes after which addresses meet the same set of the first cache
@@ -139,13 +139,6 @@ class Lanewise:
 
     def _carries(self, isa: VectorIsa, spec: ConvSpec) -> bool:
         return isa.lanes == 1 or isa.lanes % spec.icg == 0
-
-
-def strands_of(isa: VectorIsa, taps: int) -> int:
-    """Stretches of a row that are walked side by side: an input of a group meets ``taps`` outputs,
-    and multiply-adds of one output, which wait for each other, must lie a latency apart. Sixteen
-    registers are needed for accumulators."""
-    return max(1, -(-_IN_FLIGHT // max(1, taps))) if isa.registers >= 32 and isa.lanes > 1 else 1
 
 
 def _slides(spec: ConvSpec, vectors: int) -> bool:

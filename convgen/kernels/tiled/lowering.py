@@ -214,14 +214,8 @@ def outer_loops(spec: ConvSpec, view: View, row: int, some_empty: bool) -> list[
 
 def runs_on(spec: ConvSpec, view: View, run: int) -> bool:
     """Whether a row of taps is one run of memory, in x as among the packed weights: ``run`` inputs
-    of each tap lie side by side, and the next tap's behind them."""
-    return (
-        spec.kw > 1
-        and spec.groups == 1
-        and view.dw == 1
-        and view.x_channel == 1
-        and view.x_pixel == run
-    )
+    of each tap lie side by side, and the next tap's behind them (so there is one group alone)."""
+    return spec.kw > 1 and view.dw == 1 and view.x_channel == 1 and view.x_pixel == run
 
 
 def operations_of(

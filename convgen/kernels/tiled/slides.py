@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 
 from convgen.ctext.body import plus
-from convgen.kernels.dots.body import DotPacking, quads_of
-from convgen.kernels.lanewise.lowering import strands_of
+from convgen.kernels.tiled.quads import quads_of
+from convgen.kernels.tiled.step import strands_of
 from convgen.kernels.tiled.tile import TileText, loop_text, tap_args, tap_params, tile_text
 from convgen.plan.kernel import Body, KernelPlan, Tile
 from convgen.target import VectorIsa
@@ -90,7 +90,7 @@ def load_text(isa: VectorIsa, place: str, part: int) -> str:
 def _weight_place(plan: KernelPlan, body: Body, kw: int, ic: int, j: int) -> int:
     packing = plan.packing
     block = packing.offset(j * body.isa.lanes)
-    if isinstance(plan.sections, DotPacking):
+    if plan.sections is not None and plan.sections.block_stride:
         block = j * plan.sections.block_stride
     return (kw * packing.ic + ic) * packing.lanes + block
 
@@ -162,7 +162,7 @@ def _pair(m: int, kw: int, ic: int, j: int) -> SimpleNamespace:
 
 def window_text(plan: KernelPlan, body: Body, tile: Tile) -> WindowText:
     """A tile that goes over its inputs along the longer side: few outputs are open at a time."""
-    if isinstance(plan.sections, DotPacking) and plan.sections.patterns:
+    if plan.sections is not None and plan.sections.patterns:
         return _tall_text(plan, body, tile)
     view, lanes = plan.view, plan.packing.lanes
     base = tile_text(plan, body, tile)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from convgen.target import Target, VectorIsa
 
+_IN_FLIGHT = 8  # multiply-adds that two pipes of a latency of four keep under way
+
 
 def limits(
     target: Target, isa: VectorIsa, pixels: int, vectors: int, load_cost: float = 1.0
@@ -58,3 +60,10 @@ def _instructions(isa: VectorIsa, pixels: int, vectors: int) -> int:
     products = pixels * vectors * isa.halves * (1 if isa.fused else 2)
     inputs = pixels * ((2 if isa.shuffled else 1) + isa.widening)
     return products + inputs + vectors + (pixels + vectors) * isa.taking_apart + copies + 3
+
+
+def strands_of(isa: VectorIsa, taps: int) -> int:
+    """Stretches of a row that are walked side by side: an input of a group meets ``taps`` outputs,
+    and multiply-adds of one output, which wait for each other, must lie a latency apart. Sixteen
+    registers are needed for accumulators."""
+    return max(1, -(-_IN_FLIGHT // max(1, taps))) if isa.registers >= 32 and isa.lanes > 1 else 1

@@ -41,8 +41,8 @@ class Phase:
 class TransposedBody:
     """y[n, i*SH - PT + kh*DH, ...] += x[n, i, ...] * w[kh, kw, ic, oc] of dense NHWC images.
 
-    Weights lie as OC biases, then [kh][kw][ic][oc]. Integers: bytes, biases of four each; ``scales``
-    one for each output channel, or one for all.
+    Weights lie as OC biases, then [kh][kw][ic][oc]. Integers: bytes, biases of four each;
+    ``scales``: one for each output channel, or one for all.
     """
 
     n: int

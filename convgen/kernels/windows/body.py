@@ -52,6 +52,11 @@ class WindowPacking:
         """None stands as it is: each is less by what the zero point adds."""
         return 0
 
+    @property
+    def patterns(self) -> tuple[()]:
+        """Rows go one by one."""
+        return ()
+
     def rounds(self, spec: ConvSpec) -> frozenset[int]:
         """Those over the list of the taps that a window meets."""
         far = spec.c * (spec.h * spec.w - 1)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 from convgen.ctext.body import times
-from convgen.kernels.scalar.words import RequantText, numbers, requant_text
+from convgen.ctext.requantize import RequantText, numbers, requant_text
 from convgen.kernels.windows.body import WindowBody, WindowPacking
 from convgen.kernels.windows.lowering import MOST_UNROLLED, pointwise
 from convgen.plan.kernel import KernelPlan

@@ -8,7 +8,8 @@ from typing import Any
 
 from convgen.kernels.kind import Kind, Section
 from convgen.kernels.tiled.picture import tile_lines
-from convgen.kernels.winograd.body import IDENTITY, WinogradBody, matrices
+from convgen.kernels.winograd.body import WinogradBody
+from convgen.kernels.winograd.matrices import IDENTITY, matrices
 from convgen.kernels.winograd.picture import grid_lines, patch_lines, winograd_facts
 from convgen.kernels.winograd.words import winograd_text
 from convgen.kernels.winograd.work import winograd_work

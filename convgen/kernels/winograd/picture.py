@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from convgen.kernels.winograd.body import IDENTITY, WinogradBody
+from convgen.kernels.winograd.body import WinogradBody
+from convgen.kernels.winograd.matrices import IDENTITY
 from convgen.plan.drawing import beside
 from convgen.plan.kernel import KernelPlan
 

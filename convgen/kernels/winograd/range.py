@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from fractions import Fraction
 from functools import cache
 
-from convgen.kernels.winograd.body import IDENTITY, Filtering, matrices
 from convgen.kernels.winograd.combination import Combination, program
+from convgen.kernels.winograd.matrices import IDENTITY, Filtering, matrices
 from convgen.plan.range import Range
 
 _TOP = 127  # float32's largest number lies just below 2^128
@@ -60,11 +60,11 @@ def range_of(high: Filtering, wide: Filtering) -> Range:
     one = Fraction(1)
     other = max([one, *products, *outward.rows]) if axes == 2 else one
     most_x = inward.peak * (max([one, *inward.rows]) if axes == 2 else one)
-    most_w = max([one, *gamma]) ** axes
+    most_w = max([one, *gamma])
     return Range(
         product=_TOP - _SLACK - _above(outward.peak * other),
         x=_TOP - _SLACK - _above(most_x),
-        w=_TOP - _SLACK - _above(Fraction(most_w)),
+        w=_TOP - _SLACK - _above(most_w * most_w if axes == 2 else most_w),
         bias=_TOP - _SLACK,
     )
 

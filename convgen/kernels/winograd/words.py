@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 from convgen.ctext.activations import float_literal
 from convgen.ctext.body import BodyText, block_of, common, plus, times
-from convgen.kernels.winograd.body import IDENTITY, Matrix, WinogradBody, Work, matrices
+from convgen.kernels.winograd.body import WinogradBody, Work
 from convgen.kernels.winograd.combination import Combination, program
+from convgen.kernels.winograd.matrices import IDENTITY, Matrix, matrices
 from convgen.plan.kernel import KernelPlan, Packing, Tile
 
 _WIDTH = 74  # columns left for a sum beside its name

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from math import ceil
 
-from convgen.kernels.winograd.body import WinogradBody, matrices, passes
+from convgen.kernels.winograd.body import WinogradBody
 from convgen.kernels.winograd.combination import program
+from convgen.kernels.winograd.matrices import matrices, passes
 from convgen.kernels.work import ITEM, Work
 from convgen.plan.kernel import KernelPlan
 

@@ -7,9 +7,18 @@ from dataclasses import replace
 from typing import Any
 
 from convgen.network.graph import Node
-from convgen.network.ops import Activate, AvgPool, Conv, MaxPool, Pad, PadMode
+from convgen.network.ops import (
+    Activate,
+    AvgPool,
+    Conv,
+    MaxPool,
+    Pad,
+    PadMode,
+    Reshape,
+    Transpose,
+)
 from convgen.network.passes.draft import Draft
-from convgen.spec.model import Act
+from convgen.spec.model import Act, Activation
 
 _POSITIVE = frozenset({Act.RELU, Act.RELU6, Act.SIGMOID})
 
@@ -76,3 +85,56 @@ def _positive(draft: Draft, name: str) -> bool:
         return node.op.activation.kind in _POSITIVE
     activation = getattr(node.op, "activation", None)
     return activation is not None and activation.kind in _POSITIVE
+
+
+def split_volumes(draft: Draft) -> None:
+    """Pools in three dimensions as a pool over rows and columns and one over planes.
+
+    A maximum is that of maxima; a mean is that of means where all windows have as many elements.
+    """
+    for node in draft.each():
+        op = node.op
+        if not isinstance(op, (MaxPool, AvgPool)) or len(op.kernel) != 3 or op.ceil:
+            continue
+        uneven = isinstance(op, AvgPool) and not op.include_pad and any(map(any, op.pads))
+        if uneven or not draft.exact(node):
+            continue
+        _split(draft, node, op)
+
+
+def _split(draft: Draft, node: Node, op: MaxPool | AvgPool) -> None:
+    """Planes beside the images first, then every row and column of pixels as one row."""
+    x, y = draft.values[node.inputs[0]].shape, draft.values[node.output].shape
+    last = op.channels_last
+    n, depth, c = x[0], x[1 if last else 2], x[-1 if last else 1]
+    height, width = y[2:4] if last else y[3:5]
+    name = node.name
+
+    def before(word: str, made: Any, source: str) -> str:
+        return draft.before(node, f"{name}.{word}", made, (source,))
+
+    flat = node.inputs[0] if last else before("planes", Transpose((0, 2, 1, 3, 4)), node.inputs[0])
+    rows = (*x[2:4], c) if last else (c, *x[3:5])
+    flat = before("images", Reshape((n * depth, *rows)), flat)
+    first = replace(
+        op,
+        kernel=op.kernel[1:],
+        strides=op.strides[1:],
+        pads=op.pads[1:],
+        dilations=op.dilations[1:],
+        activation=Activation(),
+    )
+    pooled = before("rows", first, flat)
+    line = (n, depth, height * width, c) if last else (n, depth, c, height * width)
+    pooled = before("pixels", Reshape(line), pooled)
+    pooled = pooled if last else before("depth", Transpose((0, 2, 1, 3)), pooled)
+    second = replace(
+        op,
+        kernel=(op.kernel[0], 1),
+        strides=(op.strides[0], 1),
+        pads=(op.pads[0], (0, 0)),
+        dilations=(op.dilations[0], 1),
+    )
+    pooled = before("columns", second, pooled)
+    note = "a pool over rows and columns, then one over planes"
+    draft.update(node, note, op=Reshape(y), inputs=(pooled,))

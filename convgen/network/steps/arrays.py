@@ -67,7 +67,7 @@ def pointwise(work: Work, node: Node) -> None:
         view = work.view(value.name).repeated(y.shape)
         assert view is not None, node
         full.append(view)
-    leader = next((v for v in full if v.compact and not _repeats(v)), None)
+    leader = next((v for v in full if not _repeats(v) and min(v.strides, default=0) >= 0), None)
     strides = contiguous(y.shape) if leader is None else ordered(y.shape, leader.order)
     out = work.result(y, strides)
     order = out.order

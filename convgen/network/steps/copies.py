@@ -22,6 +22,9 @@ def moved(work: Work, node: Node) -> None:
     y = work.graph.values[node.output]
     views = [work.view(value.name) for value in values]
     leader = next((v for v in views if v.compact), views[0])
+    if isinstance(op, Concat) and any(work.is_home(name, y.name) for name in node.given):
+        _joined(work, node, op)
+        return
     out = work.result(y, ordered(y.shape, leader.order))
     x, fill = views[0], 0.0
     match op:
@@ -40,6 +43,24 @@ def moved(work: Work, node: Node) -> None:
         case _:
             raise AssertionError(node)
     work.moves(op.kind, node.name, copies, values[0], y, (node.name,), fill=fill)
+
+
+def _joined(work: Work, node: Node, op: Concat) -> None:
+    """Parts that are not in their place yet are copied there; without any there is no step."""
+    y = work.graph.values[node.output]
+    home = work.homes.get(y.name)
+    out = work.root_view(y.name) if home is None else work.at_home(y, home)
+    values = [work.graph.values[name] for name in node.inputs]
+    copies = _beside(op.axis, [work.view(value.name) for value in values], out)
+    left = [
+        (copy, value)
+        for copy, value in zip(copies, values, strict=True)
+        if copy.source != copy.target
+    ]
+    if left:
+        made, sources = zip(*left, strict=True)
+        work.moves("concat", node.name, made, sources, y, (node.name,))
+    work.put(y.name, out)
 
 
 def _fill(work: Work, op: Pad, value: Value) -> float:

@@ -7,18 +7,17 @@ from typing import Any
 
 from convgen.network import problems
 from convgen.network.graph import Node
-from convgen.network.layouts import ordered, same_strides
+from convgen.network.layouts import View, ordered, same_strides
 from convgen.network.ops import AvgPool, Conv, ConvTransposed, MaxPool
-from convgen.network.plan import contiguous
-from convgen.network.steps.work import RefusedError, Work, image_order, with_height
+from convgen.network.plan import Slot, contiguous
+from convgen.network.steps.homes import takes_wide
+from convgen.network.steps.work import RefusedError, Work, image_order, pixel_of, with_height
 from convgen.spec.model import Layout
 
 
 def convolution(work: Work, node: Node) -> None:
     op = node.op
     assert isinstance(op, Conv)
-    if len(op.kernel) > 2:
-        raise RefusedError("convolutions in three dimensions have no kernel in networks yet")
     if any(min(pair) < 0 for pair in op.pads):
         raise RefusedError("its pads are negative; put a slice before it")
     constants = work.weights(node)
@@ -29,9 +28,18 @@ def convolution(work: Work, node: Node) -> None:
         out = work.slot(y, work.result(y, contiguous(y.shape)))
     else:
         spec = problems.conv_spec(work.graph, node, node.name, Layout.NHWC)
-        ins = work.slot(x, work.image(x.name, channels_last=op.channels_last))
+        image = work.wide_image if takes_wide(work.graph, node) else work.image
+        ins = work.slot(x, image(x.name, channels_last=op.channels_last))
         out = work.slot(y, work.new_image(node, channels_last=op.channels_last))
+        spec = replace(spec, x_pixel=_wide(ins, spec.c), y_pixel=_wide(out, spec.oc))
     work.step(node, op, [ins], out, spec=spec, **constants)
+
+
+def _wide(slot: Slot, channels: int) -> int:
+    """``ConvSpec.x_pixel`` and ``y_pixel``: 0 where pixels lie close."""
+    pixel = pixel_of(View(slot.buffer, slot.shape, slot.strides))
+    assert pixel is not None, slot
+    return 0 if pixel == channels else pixel
 
 
 def _planar(work: Work, node: Node) -> bool:

@@ -11,6 +11,8 @@ from convgen.network.layouts import View, memory_order, ordered, same_strides
 from convgen.network.moves import Copy
 from convgen.network.ops import Identity, Reshape
 from convgen.network.plan import Buffer, Move, Moves, Room, Slot, Step, contiguous
+from convgen.network.steps.homes import Home, homes
+from convgen.network.steps.homes import axis_of as channel_axis
 
 Ints = tuple[int, ...]
 
@@ -30,6 +32,8 @@ class Work:
         self.views: dict[str, list[View]] = {}
         self.steps: list[Step] = []
         self.claimed: set[str] = set()
+        self.homes = homes(graph)
+        self.roots: dict[str, View] = {}
 
     def root(self, name: str, room: Room, index: int = 0) -> View:
         value = self.graph.values[name]
@@ -63,7 +67,33 @@ class Work:
                 self.buffers[buffer] = Buffer(buffer, Room.OUTPUT, value.bytes, at)
                 self.claimed.add(target)
                 return self.put(value.name, View(buffer, value.shape, contiguous(value.shape)))
+        home = self.homes.get(value.name)
+        if home is not None:
+            return self.put(value.name, self.at_home(value, home))
         return self.put(value.name, self.arena(value, strides))
+
+    def at_home(self, value: Value, home: Home) -> View:
+        """The value's place among the channels of a concatenation."""
+        root = self.root_view(home.root)
+        maker = self.graph.producer[home.root]
+        axis = channel_axis(self.graph, maker)
+        assert axis is not None
+        starts = [home.first if at == axis else 0 for at in range(len(value.shape))]
+        return root.window(starts, value.shape, [1] * len(value.shape))
+
+    def is_home(self, part: str, whole: str) -> bool:
+        """Does a part of a concatenation lie in its buffer?"""
+        home, other = self.homes.get(part), self.homes.get(whole)
+        return home is not None and home.root == (whole if other is None else other.root)
+
+    def root_view(self, name: str) -> View:
+        """The buffer of a concatenation that has parts at home, channels last."""
+        if name not in self.roots:
+            value = self.graph.values[name]
+            axis = channel_axis(self.graph, self.graph.producer[name])
+            order = image_order(len(value.shape), channels_last=axis != 1)
+            self.roots[name] = self.arena(value, ordered(value.shape, order))
+        return self.roots[name]
 
     def delivered_as(self, name: str) -> str | None:
         """The output of the graph that has the same bytes, if no other step claims its buffer."""
@@ -151,6 +181,16 @@ class Work:
         bias = node.inputs[2] if len(node.given) > 2 else None
         return {"weights": node.inputs[1], "bias": bias}
 
+    def wide_image(self, name: str, *, channels_last: bool) -> View:
+        """The same, where pixels may lie further apart than the channels are wide."""
+        rank = len(self.graph.values[name].shape)
+        order = image_order(rank, channels_last=channels_last)
+        for view in self.all(name):
+            found = view.permuted(order)
+            if pixel_of(found) is not None:
+                return with_height(found)
+        return self.image(name, channels_last=channels_last)
+
     def image(self, name: str, *, channels_last: bool) -> View:
         """A value as a dense image [N, (D,) H, W, C]; 1-D has height 1."""
         rank = len(self.graph.values[name].shape)
@@ -197,3 +237,23 @@ def tidied(move: Move) -> Move:
     return replace(
         move, source=None if move.source is None else pick(move.source), target=pick(target)
     )
+
+
+def pixel_of(view: View) -> int | None:
+    """Elements from one pixel of [N, ..., C] to the next, where all pixels lie evenly and their
+    channels close together; None elsewhere.
+    """
+    *sizes, channels = view.shape
+    *strides, last = view.strides
+    if channels != 1 and last != 1:
+        return None
+    pixel, step = channels, 0
+    for size, stride in zip(reversed(sizes), reversed(strides), strict=True):
+        if size == 1:
+            continue
+        if not step:
+            pixel = step = stride
+        if stride != step or stride < channels:
+            return None
+        step = stride * size
+    return pixel

@@ -89,10 +89,8 @@ def window_padding(value: object) -> Padding | PadMode | tuple[Sizes, Sizes]:
             if key not in ("before", "after"):
                 raise mistake("E119", f"{show(key)} beside before and after; keep those two")
         return spatial(value.get("before", 0), 0), spatial(value.get("after", 0), 0)
-    if isinstance(value, list) and len(value) in (1, 3):
-        each_side = spatial(value, 0)
-        return each_side, each_side
-    return padding(value)
+    found = padding(value)
+    return (found, found) if isinstance(found, (int, tuple)) else found
 
 
 def names(value: object) -> tuple[str, ...]:

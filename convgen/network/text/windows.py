@@ -12,9 +12,9 @@ from convgen.network.ops.windows import channels, spatial
 from convgen.network.text.axes import Outputs, RefusedError, broadcast
 from convgen.network.text.entries import Entry
 from convgen.spec.fields import Remainder
-from convgen.spec.geometry import Axis
 from convgen.spec.model import Activation, Padding, WeightLayout
 from convgen.spec.nested import PadMode as SameMode
+from convgen.spec.window import Axis
 
 if TYPE_CHECKING:
     from convgen.network.text.derive import Derivation
@@ -30,17 +30,18 @@ def _pads(
         case SameMode.SAME | SameMode.SAME_LOWER:
             lower = value is SameMode.SAME_LOWER
             shape = (window["kernel"], window["strides"], window["dilations"])
+            if entry.kind == "transposed":
+                return _same_transposed(window, lower=lower)
             return ops.same(sizes, *shape, lower=lower)
         case SameMode.VALID:
             return ((0, 0),) * rank
-        case Padding() as p if rank == 2:
-            return ((p.top, p.bottom), (p.left, p.right))
-        case Padding() as p if p.top == p.left == p.bottom == p.right:
-            return ((p.top, p.top),) * rank
-        case Padding():
-            text = f"four sides belong to two axes, here are {rank}: write {{before, after}}"
-            d.refuse(entry, "E117", text, "padding")
-            raise RefusedError
+        case Padding() as p:
+            given = ((p.front, p.back), (p.top, p.bottom), (p.left, p.right))
+            if any(a or b for a, b in given[: 3 - rank]):
+                text = f"the input has {rank} spatial axes: these sides are not all there"
+                d.refuse(entry, "E117", text, "padding")
+                raise RefusedError
+            return given[3 - rank :]
         case int():
             return ((value, value),) * rank
     sides = []
@@ -52,6 +53,17 @@ def _pads(
             raise RefusedError
         sides.append(side)
     return tuple(zip(*sides, strict=True))
+
+
+def _same_transposed(window: dict[str, Any], *, lower: bool) -> tuple[tuple[int, int], ...]:
+    """Pads that make every output size * stride where the filter is at least as wide as a step."""
+    found = []
+    steps = zip(window["kernel"], window["strides"], window["dilations"], strict=True)
+    for taps, stride, dilation in steps:
+        total = max(0, (taps - 1) * dilation + 1 - stride)
+        before = total - total // 2 if lower else total // 2
+        found.append((before, total - before))
+    return tuple(found)
 
 
 def _window(d: Derivation, entry: Entry, x: str, *, pool: bool = False) -> dict[str, Any]:
@@ -91,16 +103,15 @@ def _fits(d: Derivation, entry: Entry, sizes: tuple[int, ...], window: dict[str,
             window["dilations"][at],
             before,
             after,
-            label=label,
-            unit=unit,
         )
+        told = f"({axis.size} + {before} + {after} - {axis.extent})"
         if not axis.out:
-            text = f"no window fits: {label} {axis.sum} is negative; a smaller kernel, or padding"
+            text = f"no window fits: {label} {told} is negative; a smaller kernel, or padding"
             d.refuse(entry, "E201", text, "kernel", "padding")
             raise RefusedError
         if not floor and not axis.harmless:
             text = (
-                f"{label}: {axis.sum} leaves {axis.left} {unit}s that no window reaches at stride "
+                f"{label}: {told} leaves {axis.left} {unit}s that no window reaches at stride "
                 f"{axis.stride}; write `remainder: floor`, `p: same`, or another stride"
             )
             d.refuse(entry, "E202", text, "stride", "padding", "kernel")

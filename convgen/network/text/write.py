@@ -20,10 +20,10 @@ from convgen.network.graph import ABSENT, Graph, Node, Quantization, Value
 from convgen.network.ops import Elem
 from convgen.network.ops.windows import Window, spatial
 from convgen.spec.elements import ELEMENTS
-from convgen.spec.geometry import Axis
 from convgen.spec.model import Activation
 from convgen.spec.quant import Rounding
 from convgen.spec.resolved import activation_form
+from convgen.spec.window import Axis
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

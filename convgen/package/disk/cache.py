@@ -26,7 +26,10 @@ _HEX = 64  # digits of a SHA-256
 
 
 def default_cache_root() -> Path:
-    """``convgen`` in the user's cache folder, where the platform has it."""
+    """``convgen`` in the user's cache folder, where the platform has it; the folder that
+    ``CONVGEN_CACHE`` names, where it does."""
+    if place := os.environ.get("CONVGEN_CACHE"):
+        return Path(place)
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("convgen", appauthor=False))
@@ -46,6 +49,11 @@ class Cache:
 
     root: Path
     limit: int = LIMIT
+
+    @property
+    def choices(self) -> Path:
+        """Where choices of schedules are remembered; gone with ``clear``."""
+        return self.root / "builds" / "choices"
 
     def get(self, key: str) -> Entry | None:
         """The entry of this key; None when there is none or it is damaged (then it is removed).

@@ -54,6 +54,10 @@ def _brought_up_to_date(session: Session, layer: Layer) -> tuple[Manifest, State
     found = _unchanged(session, place, inputs)
     if found is not None:
         return found, "unchanged", ()
+    if not inputs:  # files that cannot be read: refused before a folder is made or locked
+        from convgen.numbers.settle import settled
+
+        settled(layer)
     with locked(place):
         found = _unchanged(session, place, inputs)  # another build may have been at it
         if found is not None:
@@ -128,7 +132,7 @@ def _made(session: Session, layer: Layer, place: Place, work: Path, inputs: str)
     while True:
         session.say(layer, Stage.GENERATE, None)
         tuned = session.tuned(layer)
-        decided = decide(layer, session.options.target, tuned, limits, out, compiles=True)
+        decided = decide(layer, session.options.target, tuned, limits, out, compiles=True, memory=session.memory)
         schedule = decided.plan.schedule
         try:
             bound, library, state, warnings = _attempt(session, decided, place, work, inputs)
@@ -225,6 +229,7 @@ def _result(
         isa=manifest.isa,
         macs=layer.spec.macs,
         output_shape=layer.spec.y_shape,
+        layout=layer.spec.layout,
         notes=manifest.notes,
         sqnr=manifest.sqnr,
         dtype=layer.spec.dtype,

@@ -11,7 +11,7 @@ from typing import Literal
 from convgen.choose.limits import SizeLimits
 from convgen.errors import ConvgenError
 from convgen.package.disk.binding import BindingName
-from convgen.spec.model import DType
+from convgen.spec.model import DType, Layout
 from convgen.spec.schedule import Schedule
 from convgen.spec.sqnr import Sqnr
 from convgen.target import Target
@@ -74,6 +74,14 @@ class BuildResult:
     notes: tuple[str, ...] = ()
     sqnr: Sqnr | None = None
     dtype: DType = DType.FLOAT32
+    layout: Layout = Layout.NHWC
+
+    @property
+    def output_sizes(self) -> tuple[int, int, int, int]:
+        """N, OH, OW, OC: as ``check`` prints shapes, whatever the layout."""
+        n, *image = self.output_shape
+        h, w, c = image if self.layout is Layout.NHWC else (*image[1:], image[0])
+        return n, h, w, c
 
 
 class Stage(StrEnum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from convgen.errors import ConvgenError
 from convgen.package.disk.binding import Binding, Python, choose_binding, this_python
@@ -12,6 +13,9 @@ from convgen.package.disk.result import BuildEvent, BuildOptions, BuildResult, O
 from convgen.spec.model import Layer
 from convgen.spec.schedule import Schedule
 from convgen.toolchain import Compiler, Processes, find_compiler
+
+if TYPE_CHECKING:
+    from convgen.package.disk.choices import Memory
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,13 @@ class Session:
         compiler = find_compiler(options.cc, processes)
         cache = Cache(options.cache_root or default_cache_root()) if options.use_cache else None
         return cls(options, compiler, python, binding, own_digest(), cache, processes, on_event)
+
+    @property
+    def memory(self) -> Memory | None:
+        """Choices made before, where there is a cache."""
+        from convgen.package.disk.choices import Memory
+
+        return None if self.cache is None else Memory(self.cache.choices, self.own)
 
     def tuned(self, layer: Layer) -> Schedule | None:
         """What to take in the chooser's place, where the layer pins no schedule."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from convgen.choose.fit import NOTHING_OUT, Excluded, check_given, fitting
@@ -10,7 +11,7 @@ from convgen.choose.limits import NO_LIMITS, SizeLimits
 from convgen.kernels import lower
 from convgen.numbers.settle import Settled, settled
 from convgen.package.emit.project import ProjectText, cmake_file, project_files, project_text
-from convgen.package.emit.selftest import selftest_file
+from convgen.package.emit.selftests import selftest_file
 from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec.model import Layer
@@ -18,6 +19,7 @@ from convgen.spec.schedule import Schedule
 from convgen.target import Target
 
 if TYPE_CHECKING:
+    from convgen.package.disk.choices import Memory
     from convgen.spec.weights import Weights
 
 TUNED = "measured quickest on this machine (convgen tune)"
@@ -51,12 +53,13 @@ def decide(
     out: Excluded = NOTHING_OUT,
     *,
     compiles: bool = False,
+    memory: Memory | None = None,
 ) -> Decided:
     """Take the pinned schedule, else the ``tuned`` one, else choose; lower it, read the weights.
 
     ``limits``: what the kernel may take up; ``out``: what a build has found not to do;
     ``compiles``: the real sizes will be looked at, so an estimate refuses no given
-    schedule. Raises ``ScheduleError`` for a given schedule that cannot be carried out on this
+    schedule; ``memory``: of choices that were made before. Raises ``ScheduleError`` for a given schedule that cannot be carried out on this
     target, ``LimitError`` where nothing keeps to the limits, ``SpecError`` for weights,
     scales and samples.
     """
@@ -67,7 +70,9 @@ def decide(
     elif tuned is not None and out.takes(tuned):
         schedule, reason = tuned, TUNED
     else:
-        choice = fitting(spec, target, limits, out, compiles, baked)
+        make = partial(fitting, spec, target, limits, out, compiles, baked)
+        known = (spec, target, limits, out, compiles, baked)
+        choice = make() if memory is None else memory.choice(make, *known)
         schedule, reason = choice.schedule, choice.reason
     plan = lower(spec, schedule, target)
     if layer.schedule is not None or schedule is tuned:

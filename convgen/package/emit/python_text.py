@@ -11,7 +11,7 @@ from convgen.plan.kernel import KernelPlan
 from convgen.render import environment
 from convgen.spec.elements import Element, arrays_of
 from convgen.spec.layouts import image_letters, weight_letters
-from convgen.spec.model import Act, Calibration, ConvSpec, InitWeights, Layer, WeightLayout
+from convgen.spec.model import Act, Calibration, ConvSpec, InitWeights, Layer
 from convgen.spec.ranks import SIDES
 from convgen.spec.requantize import input_reach
 from convgen.spec.resolved import quant_mapping, resolved_mapping
@@ -67,7 +67,7 @@ class PackageText:
     bias_shape: str
     reach: int
     weight_zeros: str
-    filters_last: bool
+    filter_index: str
     output_shape: str
     out_image_shape: str
     out_shape: str
@@ -150,7 +150,7 @@ def package_text(layer: Layer, plan: KernelPlan, extension: str) -> PackageText:
         bias_shape=repr(spec.b_shape),
         reach=input_reach(spec) if spec.quantized else 0,
         weight_zeros=repr(spec.quant.weight.zero_point if spec.quant else ()),
-        filters_last=spec.weight_layout is WeightLayout.HWIO,
+        filter_index=_filter_index(spec),
         output_shape=repr(y_shape),
         out_image_shape=repr(y_shape[1:]),
         out_shape="shape" if spec.batch_any else repr(y_shape),
@@ -194,6 +194,24 @@ def _story(spec: ConvSpec) -> tuple[str, ...]:
 
 def _sizes(values: Iterable[int]) -> str:
     return "x".join(map(str, values))
+
+
+def _filter_index(spec: ConvSpec) -> str:
+    """The index of one filter's weights in w, of output channel ``channel``."""
+    letters = weight_letters(spec)
+    if not spec.transposed or spec.groups == 1:
+        return (
+            "..., channel"
+            if letters.endswith("O")
+            else "".join(
+                "channel" if letter == "O" else ":, "
+                for letter in letters[: letters.index("O") + 1]
+            )
+        )
+    group = f"channel // {spec.ocg}"
+    into = f"{group} * {spec.icg} : ({group} + 1) * {spec.icg}"
+    index = {"O": f"channel % {spec.ocg}", "I": into}
+    return ", ".join(index.get(letter, ":") for letter in letters)
 
 
 def _public(baked: bool) -> tuple[str, ...]:

@@ -135,12 +135,8 @@ class SelftestText:
     half: HalfText | None
 
 
-def selftest_file(plan: KernelPlan, weights: Weights | None, sources: Sequence[str] = ()) -> str:
-    """The text of selftest.c. ``sources``: the C files it checks, ``<name>.c`` without any."""
-    if plan.spec.quantized:
-        from convgen.package.emit.selftest_int import integer_selftest
-
-        return integer_selftest(plan, weights, sources)
+def float_selftest(plan: KernelPlan, weights: Weights | None, sources: Sequence[str] = ()) -> str:
+    """The text of selftest.c of a layer of floats."""
     text = selftest_text(plan, weights)
     files = " ".join(sources or (f"{plan.spec.name}.c",))
     return environment().get_template("selftest/selftest.c.j2").render(t=text, sources=files)

@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convgen.choose.limits import GIVEN_FIX, SizeLimits
 from convgen.choose.ram import Ram, ram_of
+from convgen.errors import LimitError
+from convgen.spec.schedule import Schedule
+from convgen.target import Target
 from convgen.toolchain import (
     TIMEOUT,
     Compiler,
+    Processes,
     Sections,
     Stack,
     Unit,
     compile_object,
+    find_compiler,
     read_stack,
     sections,
     stack_flags,
@@ -24,6 +31,7 @@ if TYPE_CHECKING:
     from convgen.package.emit.files import Decided
 
 OPTIMISE = "-O2"
+_TRIES = 8  # schedules compiled to find one that keeps to the limits
 
 
 @dataclass(frozen=True)
@@ -94,4 +102,93 @@ def layer_size(decided: Decided, compiler: Compiler, timeout: float = TIMEOUT) -
         workspace=plan.workspace_bytes,
         x=arrays.x,
         y=arrays.y,
+    )
+
+
+def measured_compiler(target: Target, cc: str | None = None) -> Compiler | None:
+    """The compiler by which limits are held against real sizes: ``cc``, else the first one here
+    for the target, None where there is none. Raises ``ToolchainError`` for a ``cc`` that fails."""
+    from convgen.cross.tools import compiler_of
+    from convgen.target.rigs import rigs_of
+
+    if cc is not None:
+        return find_compiler(cc)
+    return compiler_of(rigs_of([target.name])[0], None, Processes())
+
+
+def over_limits(size: Size, limits: SizeLimits) -> str:
+    """Which limits a compiled layer is over, in words; "" where it keeps to all of them."""
+    found = []
+    code = size.code.text if size.code else None
+    for what, option, most, real in (
+        ("code", "--max-code-bytes", limits.code_bytes, code),
+        ("workspace", "--max-workspace-bytes", limits.workspace_bytes, size.workspace),
+        ("RAM", "--max-ram-bytes", limits.ram_bytes, size.ram),
+    ):
+        if most is not None and real is not None and real > most:
+            found.append(f"{option} {most}: {real} bytes of {what}")
+    return ", ".join(found)
+
+
+def refuse_over(
+    decided: Decided, size: Size, limits: SizeLimits, compiler: Compiler, timeout: float = TIMEOUT
+) -> None:
+    """Raises ``LimitError`` where a compiled layer is over a limit, with a schedule that keeps to
+    all of them where one is found; the choice itself stays one of spec, limits and target."""
+    wrong = over_limits(size, limits)
+    if not wrong:
+        return
+    head = f"{wrong}, as {compiler} compiles {decided.plan.schedule}"
+    if decided.layer.schedule is not None:
+        raise LimitError(f"{head}; {GIVEN_FIX}")
+    found = _that_fits(decided, size, limits, compiler, timeout)
+    if found is None:
+        raise LimitError(f"{head}; none of the schedules tried keeps to it: raise the limit")
+    schedule, fitting = found
+    text = fitting.code.text if fitting.code else 0
+    raise LimitError(f"{head}; `schedule: {schedule}` keeps to it ({text} bytes of code): pin it")
+
+
+def _that_fits(
+    decided: Decided, size: Size, limits: SizeLimits, compiler: Compiler, timeout: float
+) -> tuple[Schedule, Size] | None:
+    """A schedule whose compiled size keeps to the limits, looked for as builds do."""
+    from convgen.choose.fit import NOTHING_OUT
+    from convgen.package.emit.files import decide
+
+    out = NOTHING_OUT
+    for _ in range(_TRIES):
+        schedule, code = decided.plan.schedule, size.code.text if size.code else 0
+        if limits.code_bytes is not None and code > limits.code_bytes:
+            out = out.without_schedule(schedule, code)
+        else:
+            out = out.without_stack(schedule, size.stack.bytes if size.stack else 0)
+        try:
+            decided = decide(decided.layer, decided.plan.target, None, limits, out, compiles=True)
+        except LimitError:
+            return None
+        size = layer_size(decided, compiler, timeout)
+        if not over_limits(size, limits):
+            return decided.plan.schedule, size
+    return None
+
+
+@dataclass(frozen=True)
+class Totals:
+    """Of several layers in one program that run one after another. ``flash``: all of them;
+    ``ram``: the largest of one run, for arrays and stack are used again. None: not all known."""
+
+    macs: int
+    flash: int | None
+    ram: int | None
+
+
+def totals(sizes: Sequence[Size]) -> Totals:
+    """What ``sizes`` come to together; at least one."""
+    flash = [s.flash for s in sizes if s.flash is not None]
+    ram = [s.ram for s in sizes if s.ram is not None]
+    return Totals(
+        sum(s.macs for s in sizes),
+        sum(flash) if len(flash) == len(sizes) else None,
+        max(ram) if len(ram) == len(sizes) else None,
     )

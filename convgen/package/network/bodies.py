@@ -19,7 +19,7 @@ from convgen.network.graph import Graph
 from convgen.network.ops.face import Elem
 from convgen.network.plan import Move, Moves, Step
 from convgen.package.network.images import linear, lrn, transposed
-from convgen.package.network.integers import QUANTISED, quantised
+from convgen.package.network.integers import ON_LANES, QUANTISED, quantised
 from convgen.package.network.use import C_TYPES, NO_ACT, Use, both, clamp, literal, only
 from convgen.spec.quant import Rounding
 
@@ -28,16 +28,19 @@ class Unsupported(UsageError):
     """A step that no kernel carries out yet."""
 
 
-def uses_of(step: Step, rounding: Rounding, graph: Graph) -> tuple[Use, ...]:
+def uses_of(
+    step: Step, rounding: Rounding, graph: Graph, *, lanes: bool = False
+) -> tuple[Use, ...]:
     """The kernels of a step that is no convolution, in order. Raises ``Unsupported``.
 
     ``rounding``: the framework whose arithmetic quantised steps have; ``graph``: with the constants
-    of transposed convolutions.
+    of transposed convolutions; ``lanes``: the target has vectors of int32 (``target.dots``).
     """
     if isinstance(step.op, ops.ConvTransposed):
         found = transposed(step, rounding, graph)
         return _found(step, found)
-    table = {**QUANTISED, **QUANTISED_TOO} if quantised(step) else MAKERS
+    own = ON_LANES if lanes else {}
+    table = {**QUANTISED, **QUANTISED_TOO, **own} if quantised(step) else MAKERS
     maker = table.get(type(step.op))
     return _found(step, () if maker is None else maker(step, rounding))
 
@@ -119,12 +122,14 @@ def _pool(step: Step, rounding: Rounding) -> tuple[Use, ...]:
         return ()
     (n, h, w, c), (_, oh, ow, _) = x.shape, y.shape
     (pt, pb), (pl, pr) = op.pads
+    (kh, kw), (sh, sw), (dh, dw) = op.kernel, op.strides, op.dilations
+    (xi, xr, xp), (yi, yr, yp) = x.strides[:3], y.strides[:3]
     low, high = (0, 0) if x.dtype is Elem.FLOAT32 else clamp(op.activation, y, rounding)
     body = PoolBody(
         "max" if isinstance(op, ops.MaxPool) else "avg",
-        n, h, w, c, oh, ow, *op.kernel, *op.strides, *op.dilations, pt, pl, pb, pr,
+        n, h, w, c, oh, ow, kh, kw, sh, sw, dh, dw, pt, pl, pb, pr,
         isinstance(op, ops.AvgPool) and op.include_pad,
-        *x.strides[:3], *y.strides[:3], op.activation, C_TYPES[x.dtype], low, high,
+        xi, xr, xp, yi, yr, yp, op.activation, C_TYPES[x.dtype], low, high,
     )  # fmt: skip
     return () if body.hollow else (Use(body, (x, y)),)
 

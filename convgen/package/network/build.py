@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from convgen import __version__
 from convgen.errors import ConvgenError, MismatchError, ToolchainError
@@ -175,7 +176,7 @@ def _library(
     if entry is None:
         _say(session, program.name, Stage.COMPILE)
         made = _compiled(session, program, place, work, bound)
-        facts = {
+        facts: dict[str, Any] = {
             "commands": made.commands, "warnings": made.warnings, "code_bytes": made.code_bytes,
         }  # fmt: skip
         _keep(session, key, Entry(made.content, facts))

@@ -1,4 +1,4 @@
-"""Kernels of images: linear and nearest resizing, transposed convolution, response normalisation."""
+"""Kernels of images: resizing, transposed convolution, response normalisation."""
 
 from __future__ import annotations
 
@@ -54,13 +54,13 @@ def _linear(op: Resize, x: Slot, y: Slot, resized: Sequence[int]) -> tuple[Use, 
     images = nest(*([seq[at] for at in outer] for seq in (x.shape, x.strides, y.strides)))
     if len(images.dims) > 1:
         return ()
-    steps = images.inner.steps if images.dims else (0, 0)
+    x_image, y_image = images.inner.steps if images.dims else (0, 0)
     integers = x.dtype is not Elem.FLOAT32
     whole = Between((0,), (0,), (0.0,), 0)
     axes = [_between(op, x, y, at, integers=integers) for at in chosen]
     rows, cols = [whole] * (2 - len(axes)) + axes
     kind = ResizeBody if integers else FloatResizeBody
-    body = kind(images.inner.size, *steps, rows, cols, size, C_TYPES[x.dtype])
+    body = kind(images.inner.size, x_image, y_image, rows, cols, size, C_TYPES[x.dtype])
     return (Use(body, (x, y)),)
 
 
@@ -165,10 +165,12 @@ def transposed(step: Step, rounding: Rounding, graph: Graph) -> tuple[Use, ...]:
     if not dense or x.dtype not in (Elem.FLOAT32, Elem.INT8):
         return ()
     (n, h, w, c), (_, oh, ow, oc) = x.shape, y.shape
-    sizes = (n, h, w, c, oh, ow, oc, *op.kernel, *op.strides, *op.dilations)
-    place_ = (op.pads[0][0], op.pads[1][0], op.groups, op.activation)
+    (kh, kw), (sh, sw), (dh, dw) = op.kernel, op.strides, op.dilations
+    body: TransposedBody = FloatTransposedBody(
+        n, h, w, c, oh, ow, oc, kh, kw, sh, sw, dh, dw, op.pads[0][0], op.pads[1][0], op.groups,
+        op.activation,
+    )  # fmt: skip
     if x.dtype is Elem.FLOAT32:
-        body: TransposedBody = FloatTransposedBody(*sizes, *place_)
         return (Use(body, (x, y), 4 * oc + 4 * weights.size),)
     symmetric = weights.quant is not None and not any(weights.quant.zero_point)
     if not symmetric or x.quant is None or y.quant is None or y.dtype is not Elem.INT8:
@@ -178,9 +180,11 @@ def transposed(step: Step, rounding: Rounding, graph: Graph) -> tuple[Use, ...]:
     assert weights.quant is not None
     ratios = [float(x.quant.scale[0] * s / y.quant.scale[0]) for s in weights.quant.scale]
     scales = tuple(Scale(*fixed_point(r), once=rounding is Rounding.TFLITE_SINGLE) for r in ratios)
+    low, high = clamp(op.activation, y, rounding)
     body = TransposedBody(
-        *sizes, *place_, "int8_t", x.quant.zero_point[0], (), y.quant.zero_point[0], scales,
-        *clamp(op.activation, y, rounding),
+        n, h, w, c, oh, ow, oc, kh, kw, sh, sw, dh, dw, op.pads[0][0], op.pads[1][0], op.groups,
+        op.activation, "int8_t", x.quant.zero_point[0], (), y.quant.zero_point[0], scales,
+        low, high,
     )  # fmt: skip
     return (Use(body, (x, y), 4 * oc + weights.size),)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from convgen.kernels.integer import (
@@ -11,6 +12,7 @@ from convgen.kernels.integer import (
     IntSoftmaxBody,
     QuantizeBody,
     Scale,
+    SumBody,
     TableBody,
 )
 from convgen.kernels.integer.body import Walk
@@ -51,7 +53,35 @@ def _per_tensor(*slots: Slot) -> bool:
     return all(slot.quant is not None and slot.quant.per_tensor for slot in slots)
 
 
-def _binary(step: Step, rounding: Rounding) -> tuple[Use, ...]:
+def _sum(
+    step: Step,
+    walk: Walk,
+    types: tuple[str, str, str],
+    zeros: tuple[int, int, int],
+    scales: tuple[Scale, Scale, Scale],
+    limits: tuple[int, int],
+) -> SumBody:
+    """The same sum with its operands looked up, for machines with vectors of int32."""
+    op = step.op
+    assert isinstance(op, ops.Binary)
+    low, high = ELEMENTS[step.outputs[0].dtype].limits
+    one, two, last = scales
+    sign = 1 if op.fn == "add" else -1
+    first = tuple(_scaled((q - zeros[0]) << 20, one) for q in range(low, high + 1))
+    second = tuple(sign * _scaled((q - zeros[1]) << 20, two) for q in range(low, high + 1))
+    return SumBody(walk, types, first, second, low, last, zeros[2], *limits)
+
+
+def _scaled(v: int, scale: Scale) -> int:
+    """What the C function ``scaled`` gives, in Python's integers."""
+    left, right = max(scale.shift, 0), max(-scale.shift, 0)
+    wide = min(max(v << left, -(2**31) + 1), 2**31 - 1)
+    high = (wide * scale.factor + (1 << 30)) >> 31
+    size = (abs(high) + ((1 << right) >> 1)) >> right
+    return -size if high < 0 else size
+
+
+def _binary(step: Step, rounding: Rounding, lanes: bool = False) -> tuple[Use, ...]:
     op = step.op
     assert isinstance(op, ops.Binary)
     a, b = both(step)
@@ -72,6 +102,9 @@ def _binary(step: Step, rounding: Rounding) -> tuple[Use, ...]:
         first = scale_of(one.scale[0] / widest, rounding)
         second = scale_of(two.scale[0] / widest, rounding)
         last = scale_of(widest / (2**20 * out.scale[0]), rounding)
+        if lanes and rounding is Rounding.TFLITE and last.shift < 0 and a.dtype == b.dtype:
+            quick = _sum(step, walk, types, zeros, (first, second, last), limits)
+            return (Use(quick, (a, b, y)),)
     elif op.fn == "mul":
         ratio = float32(float32(one.scale[0] * two.scale[0]) / out.scale[0])
         last = scale_of(ratio, rounding)
@@ -210,6 +243,8 @@ def _softmax(step: Step, rounding: Rounding) -> tuple[Use, ...]:
 
 
 Maker = Callable[[Step, Rounding], tuple[Use, ...]]
+# On machines with vectors of int32.
+ON_LANES: dict[type[Any], Maker] = {ops.Binary: partial(_binary, lanes=True)}
 QUANTISED: dict[type[Any], Maker] = {
     ops.Binary: _binary,
     ops.PRelu: _prelu,

@@ -151,7 +151,7 @@ class Functions:
         return tuple(found)
 
     def uses(self, step: Step) -> tuple[Use, ...]:
-        return uses_of(step, self.rounding, self.graph)
+        return uses_of(step, self.rounding, self.graph, lanes=bool(self.target.dots))
 
     def conv(self, spec: ConvSpec) -> Function:
         """The function of a convolution: any layer of the same problem takes it."""

@@ -145,7 +145,7 @@ def module_text(program: Program, extension: str) -> ModuleText:
             f"{word}: {a.words}"
             for word, group in (("in", inputs), ("out", outputs))
             for a in group
-        ),  # fmt: skip
+        ),
         inputs=inputs,
         outputs=outputs,
         steps=tuple(_steps(program)),

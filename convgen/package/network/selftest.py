@@ -104,6 +104,7 @@ def _filled(program: Program) -> Iterator[NDArray[Any]]:
         raw = numbers[at : at + slot.size]
         at += slot.size
         dtype = np.dtype(str(slot.dtype))
+        made: NDArray[Any]
         match _kind(slot):
             case "real":
                 made = ((raw >> 16).astype(np.int64) - 32768) / 16384

@@ -6,10 +6,11 @@ import hashlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from convgen import __version__
 from convgen.ctext.activations import ActivationText, activation_text, float_literal
+from convgen.ctext.parts import renamed
 from convgen.ctext.wrap import wrapped
 from convgen.kernels.softmax import SoftmaxBody
 from convgen.kernels.steps import StepBody, act_operations, functions_of, is_vector
@@ -24,9 +25,10 @@ from convgen.package.network.program import (
 )
 from convgen.package.network.unit import embedded, prefixed
 from convgen.render import environment, render_c
-from convgen.spec.model import Act, Activation
+from convgen.spec.model import Act, Activation, DType
 from convgen.target import TARGETS, VectorIsa
 from convgen.target.arm.dots import HWCAP
+from convgen.target.dots import DotIsa
 from convgen.target.isa import model
 from convgen.target.x86.vectors import CPUID
 
@@ -246,11 +248,17 @@ def sections(program: Program) -> Iterator[str]:
         yield _guarded(program, vectors, isa, plain)
     elif vectors:
         yield _section(program, vectors, plain, "plain C99")
-    others = [f for f in bodies if f not in vectors]
+    sums = [f for f in bodies if hasattr(f.body, "lanewise")]
+    whole = integer_isa(program)
+    if sums and whole is not None:
+        yield _integers(program, sums, whole)
+    others = [f for f in bodies if f not in vectors and f not in sums]
     texts = [_kernel(program, f, plain, "") for f in others]
     if texts:
         scaled: Any = environment().get_template("kernels/integer/scaled.j2").module
-        names = sorted({name for f in others if f.body for name in functions_of(f.body)})
+        done = {name for f in sums if f.body for name in functions_of(f.body)}
+        found = {name for f in others if f.body for name in functions_of(f.body)}
+        names = sorted(found - done)
         yield _named(program, "\n".join([*map(str, map(scaled.function, names)), *texts]))
     for function in program.functions:
         if function.conv is not None:
@@ -259,6 +267,32 @@ def sections(program: Program) -> Iterator[str]:
             yield f"/* -- {function.name}: {function.words} -- */\n\n" + embedded(
                 text, plan.spec.name, program.name
             )
+
+
+def integer_isa(program: Program) -> DotIsa | None:
+    """The vectors of int32 that 8-bit sums take, None where the target has none."""
+    target = program.target
+    chosen = TARGETS[target.parts[-1]] if target.parts else target
+    isas = chosen.dot_isas(DType.INT8)
+    return None if not isas else cast(DotIsa, renamed(isas[0], f"q{isas[0].lanes}"))
+
+
+def _integers(program: Program, functions: list[Function], isa: DotIsa) -> str:
+    """Kernels on vectors of int32; any other compiler takes the plain C model of them."""
+    macro, v = program.name.upper(), isa.prefix.upper()
+    names = sorted({name for f in functions for name in f.body.lanewise})  # type: ignore[union-attr]
+    tops: Any = environment().get_template("vector.j2").module
+    scaled: Any = environment().get_template("kernels/integer/scaled.j2").module
+    helpers = sorted({name for f in functions if f.body for name in functions_of(f.body)})
+    kernels = "\n".join(_kernel(program, f, isa, "") for f in functions)
+    text = (
+        f"/* -- Sums on {isa.name}: vectors of {isa.lanes} int32 -- */\n\n"
+        f"#if ({isa.condition}) && !defined({macro}_MODEL) && !defined({macro}_PLAIN)\n"
+        f"#include <{isa.header}>\n{tops.operations(isa, names)}#define {v}_SWEEP {isa.apart}\n"
+        f"#else\n{tops.operations(model(isa), names)}#define {v}_SWEEP static\n#endif\n\n"
+        f"{''.join(str(scaled.function(name)) for name in helpers)}\n{kernels}"
+    )
+    return _named(program, text)
 
 
 def _guarded(program: Program, functions: list[Function], isa: VectorIsa, plain: VectorIsa) -> str:
@@ -292,7 +326,7 @@ def _section(program: Program, functions: list[Function], isa: VectorIsa, words:
 
 
 def _named(program: Program, text: str) -> str:
-    text = re.sub(r"\bshare\(", f"{program.name}_share(", text)
+    text = re.sub(r"\b(share|scaled|scaled_once)\(", rf"{program.name}_\1(", text)
     return re.sub(r"\n{3,}", "\n\n", prefixed(text, program.name))
 
 
@@ -377,6 +411,9 @@ def needed_features(program: Program) -> set[str]:
     isa = vector_isa(program)
     if isa is not None and any(f.body and is_vector(f.body) for f in program.functions):
         found |= set(isa.features)
+    whole = integer_isa(program)
+    if whole is not None and any(hasattr(f.body, "lanewise") for f in program.functions):
+        found |= set(whole.features)
     for function in program.functions:
         if function.conv is not None and not function.conv.plan.fat:
             found |= set(function.conv.plan.body.isa.features)
@@ -413,7 +450,8 @@ def _cpu_has(feature: str, name: str) -> str:
 def head(program: Program) -> Iterator[str]:
     plan = program.plan
     graph = program.graph
-    yield f"{program.name}.c: a network, generated by convgen {__version__}. Do not edit; regenerate:"
+    yield f"{program.name}.c: a network, generated by convgen {__version__}. Do not edit;"
+    yield "regenerate from the model or the YAML file that it was made from:"
     yield f"  convgen emit MODEL --name {program.name} --target {program.target.name}"
     yield ""
     shapes = [
@@ -431,8 +469,8 @@ def head(program: Program) -> Iterator[str]:
     yield ""
     yield from table(program)
     yield ""
-    yield "This generated code carries no licence obligation: it is yours. The weights, and the"
-    yield f"network that they are of, keep the licence of their model: see {program.name}_weights.c."
+    yield "This generated code carries no licence obligation: it is yours. The weights keep the"
+    yield f"licence of the model that they were taken from: see {program.name}_weights.c."
 
 
 def table(program: Program) -> Iterator[str]:

@@ -95,7 +95,8 @@ def _moved(task: StepTask, inputs: Sequence[Array | None], outputs: Sequence[Arr
 
 def bits(a: Array) -> Array:
     """An array's elements as unsigned integers."""
-    return np.ascontiguousarray(a).view(f"u{a.dtype.itemsize}")
+    unsigned: np.dtype[Any] = np.dtype(f"u{a.dtype.itemsize}")
+    return np.frombuffer(a.tobytes(), unsigned)
 
 
 def meaning(

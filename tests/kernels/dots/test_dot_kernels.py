@@ -14,8 +14,9 @@ from kernels import COMPILERS, Way, compiled, planned, prove_right
 from quant_layers import CLAMPED, TABLED, Filled, filled, quantised, random_layer
 
 from convgen.choose.chooser import ranking
-from convgen.kernels.dots.body import DotBody, DotPacking, quads_of
+from convgen.kernels.dots.body import DotBody, DotPacking
 from convgen.kernels.pack import pack_sections
+from convgen.kernels.tiled.quads import quads_of
 from convgen.oracle.integers import reference
 from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c

@@ -6,8 +6,9 @@ from fractions import Fraction
 
 import pytest
 
-from convgen.kernels.winograd.body import ERROR_FACTORS, matrices
+from convgen.kernels.winograd.body import ERROR_FACTORS
 from convgen.kernels.winograd.combination import Combination, Program, program
+from convgen.kernels.winograd.matrices import matrices
 
 TRANSFORMS = [
     (m, r, name, getattr(matrices(m, r), name))

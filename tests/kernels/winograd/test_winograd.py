@@ -21,8 +21,8 @@ from convgen.kernels.winograd.body import (
     FLAT_ERROR_FACTORS,
     LEAST_CHANNELS,
     WinogradBody,
-    matrices,
 )
+from convgen.kernels.winograd.matrices import matrices
 from convgen.render import render_c
 from convgen.spec import Weights
 from convgen.spec.model import (
