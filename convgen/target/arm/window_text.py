@@ -57,37 +57,6 @@ def model_bodies(kernel: WindowKernel, n: Numbers) -> Bodies:
     depth, lanes = kernel.depth, kernel.lanes
     less = f" - {n.zero}" if n.zero > 0 else f" + {-n.zero}" if n.zero else ""
     place = f"i / {depth} * {depth * pixels} + i % {depth}" if pixels > 1 else "i"
-    # An output of each sum, as TFLite's reference makes it.
-    out = f"""\
-for (int i = 0; i < @n; ++i) {{
-    /* Twice the high half, rounded; 2^62 more and it is never negative. */
-    const int64_t product = (int64_t)t->sum[i] * f[i];
-    const uint64_t raised = (uint64_t)(product + ((int64_t)1 << 62) + ((int64_t)1 << 30));
-    const int32_t high = (int32_t)((int64_t)(raised >> 31) - 2147483648);
-    /* Divided by 2^-shift, halves away from 0. */
-    const uint32_t size = (((uint32_t)(high < 0 ? -high : high) >> (-s[i] - 1)) + 1) >> 1;
-    int32_t q = (high < 0 ? -(int32_t)size : (int32_t)size) + {_signed(n.out_zero)};
-    if (q < {n.low}) q = {n.low};
-    if (q > {n.high}) q = {n.high};
-    y[i] = ({n.y})q;
-  }}"""
-
-    def steps(count: int) -> str:
-        loops = [("i", count), ("k", depth), ("p", pixels), ("f", filters)]
-        counted = [(name, most) for name, most in loops if most > 1]
-        lines = [
-            "  " * d + f"for (int {v} = 0; {v} < {m}; ++{v}) {{" for d, (v, m) in enumerate(counted)
-        ]
-        x = _index(("i", depth * pixels, count), ("p", depth, pixels), ("k", 1, depth))
-        w = _index(("i", depth * filters, count), ("f", depth, filters), ("k", 1, depth))
-        at = _index(("p", filters, pixels), ("f", 1, filters))
-        inner = "  " * len(counted)
-        lines.append(f"{inner}uint32_t *const sum = (uint32_t *)&t->sum[{at}];")
-        lines.append(f"{inner}*sum += (uint32_t)(t->x[{x}] * t->w[{w}]);")
-        lines += ["  " * d + "}" for d in reversed(range(len(counted)))]
-        lines += [f"t->x += {count * depth * pixels};", f"t->w += {count * depth * filters};"]
-        return "\n  ".join(lines)
-
     # 2^63 more and it is never negative, so any compiler shifts it alike.
     low, high = n.type_low, n.type_high
     scaled = (
@@ -109,7 +78,7 @@ for (int i = 0; i < @n; ++i) {{
         "  return (int32_t)(low | (uint32_t)(unsigned char)p[2] << 16) + p[3] * 16777216;",
         "take": f"for (ptrdiff_t i = 0; i < n; ++i) to[{place}] = ({kernel.item})({value});",
         "fill": f"for (ptrdiff_t i = 0; i < n; ++i) to[{place}] = {n.outside};",
-        **{f"steps_{count}": steps(count) for count in n.counts},
+        **{f"steps_{count}": _steps(kernel, n, count) for count in n.counts},
         "dots": f"""\
 for (int32_t k = 0; k < n; ++k) {{
     for (int f = 0; f < {filters}; ++f) {{
@@ -126,9 +95,45 @@ for (int32_t k = 0; k < n; ++k) {{
         "spill": each("p[{0}] = t->sum[{0}];", 1),
         "scaled": scaled.format("a"),
         "scaled_signed": scaled.format("(s < 0 ? a - d : a)"),
-        "out_tile": out.replace("@n", str(filters)),
-        "out_lanes": out.replace("@n", str(lanes)),
+        "out_tile": _outputs(n, filters),
+        "out_lanes": _outputs(n, lanes),
     }
+
+
+def _outputs(n: Numbers, count: int) -> str:
+    """An output of each of ``count`` sums, as TFLite's reference makes it."""
+    return f"""\
+for (int i = 0; i < {count}; ++i) {{
+    /* Twice the high half, rounded; 2^62 more and it is never negative. */
+    const int64_t product = (int64_t)t->sum[i] * f[i];
+    const uint64_t raised = (uint64_t)(product + ((int64_t)1 << 62) + ((int64_t)1 << 30));
+    const int32_t high = (int32_t)((int64_t)(raised >> 31) - 2147483648);
+    /* Divided by 2^-shift, halves away from 0. */
+    const uint32_t size = (((uint32_t)(high < 0 ? -high : high) >> (-s[i] - 1)) + 1) >> 1;
+    int32_t q = (high < 0 ? -(int32_t)size : (int32_t)size) + {_signed(n.out_zero)};
+    if (q < {n.low}) q = {n.low};
+    if (q > {n.high}) q = {n.high};
+    y[i] = ({n.y})q;
+  }}"""
+
+
+def _steps(kernel: WindowKernel, n: Numbers, count: int) -> str:
+    """``count`` whole steps of a tile."""
+    (pixels, filters), depth = n.tile, kernel.depth
+    loops = [("i", count), ("k", depth), ("p", pixels), ("f", filters)]
+    counted = [(name, most) for name, most in loops if most > 1]
+    lines = [
+        "  " * d + f"for (int {v} = 0; {v} < {m}; ++{v}) {{" for d, (v, m) in enumerate(counted)
+    ]
+    x = _index(("i", depth * pixels, count), ("p", depth, pixels), ("k", 1, depth))
+    w = _index(("i", depth * filters, count), ("f", depth, filters), ("k", 1, depth))
+    at = _index(("p", filters, pixels), ("f", 1, filters))
+    inner = "  " * len(counted)
+    lines.append(f"{inner}uint32_t *const sum = (uint32_t *)&t->sum[{at}];")
+    lines.append(f"{inner}*sum += (uint32_t)(t->x[{x}] * t->w[{w}]);")
+    lines += ["  " * d + "}" for d in reversed(range(len(counted)))]
+    lines += [f"t->x += {count * depth * pixels};", f"t->w += {count * depth * filters};"]
+    return "\n  ".join(lines)
 
 
 def _index(*parts: tuple[str, int, int]) -> str:
