@@ -17,7 +17,7 @@ from types import ModuleType
 
 import pytest
 from objects import SHARED
-from tools import BASE, COMPILER, need
+from tools import BASE, COMPILER, asked, need, not_asked_for
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -94,19 +94,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    _started.clear()
+    asked.clear()
     for mark in item.iter_markers("needs"):
         need(*mark.args)
-    _started.clear()
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> Iterator[None]:
-    """Whoever runs a tool says so: machines without it are tested by ``pytest -m tools``."""
+def pytest_pyfunc_call() -> Iterator[None]:
+    """Whoever runs a tool asks for it first."""
     result = yield
-    if pyfuncitem.get_closest_marker("tools") is None:
-        found = {Path(p).name for p in _started if "/" not in p or p.startswith(("/usr/", "/bin/"))}
-        beyond = sorted(n for n in found - BASE if not n.startswith("python") and shutil.which(n))
-        assert not beyond, f"this test runs {', '.join(beyond)}: mark it `tools`, or with `needs`"
+    programs = [Path(p).name for p in _started if "/" not in p or p.startswith(("/usr/", "/bin/"))]
+    forgotten = not_asked_for(programs)
+    assert not forgotten, f"this test runs {', '.join(forgotten)}: tools.need() it, or mark `needs`"
     return result
 
 

@@ -6,15 +6,17 @@ import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convgen.ctext.activations import float_literal
 from convgen.ctext.body import plus
-from convgen.numbers.fixed_steps import FixedSteps, fixed_steps
 from convgen.spec.elements import arrays_of
 from convgen.spec.model import Act, ConvSpec
 from convgen.spec.quant import Rounding
 from convgen.spec.requantize import requantization
+
+if TYPE_CHECKING:
+    from convgen.numbers.fixed_steps import FixedSteps
 
 COLUMNS = 96  # of a table's lines
 WORDS = {
@@ -101,7 +103,13 @@ def requant_text(spec: ConvSpec, *, fixed: str = "") -> RequantText:
             "oc_param": ", ptrdiff_t oc" if several else "",
         }
         return RequantText("float", WORDS["float"], y, **found)
-    steps = fixed_steps(how) if fixed else None
+    steps = None
+    if fixed:
+        from convgen.numbers.fixed_steps import (
+            fixed_steps,  # with NumPy, which few layers need here
+        )
+
+        steps = fixed_steps(how)
     if steps is not None:
         return RequantText("steps", WORDS["steps"], y, **found, **_steps_text(spec, steps, fixed))
     kind = "once" if how.rounding is Rounding.TFLITE_SINGLE else "fixed"

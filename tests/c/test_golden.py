@@ -42,6 +42,12 @@ def test_generated_c_is_what_was_reviewed(file: str, golden: Callable[[Path, str
     golden(FOLDER / file, render_c(planned(spec, target_of(isa)))[f"{spec.name}.c"])
 
 
+needs_table = pytest.mark.skipif(
+    not STORE.is_file(), reason="no digests are committed: make golden-full writes them"
+)
+
+
+@needs_table
 @pytest.mark.parametrize("part", range(PARTS))
 def test_every_machine_emits_the_same_bytes(part: int) -> None:
     """Of each kernel, element type and target at least one; the rest is another commit's turn."""
@@ -53,6 +59,7 @@ def test_every_machine_emits_the_same_bytes(part: int) -> None:
     )
 
 
+@needs_table
 def test_the_table_has_every_row_and_target() -> None:
     """And a slice of it every kernel, whatever the commit."""
     stored = read(STORE)

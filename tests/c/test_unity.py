@@ -3,7 +3,6 @@ begins with its layer's."""
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 from edge_layers import EDGES
 from places import ROOT
+from tools import need
 
 from convgen.package.emit.files import decide, kernel_files
 from convgen.spec import parse_file
@@ -66,8 +66,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_all_layers_share_one_translation_unit(folder: Path, target: str, file: str) -> None:
     gcc = COMPILER_OF[target]
     compiler = gcc if file == "unity.c" else gcc.replace("gcc", "g++")
-    if shutil.which(compiler) is None:
-        pytest.skip(f"needs {compiler}")
+    need(compiler)
     standard = "-std=c99" if file == "unity.c" else "-std=c++17"
     command = [compiler, standard, *STRICT, *TARGETS[target].flags, str(folder / target / file)]
     run = subprocess.run(command, capture_output=True, text=True, check=False)

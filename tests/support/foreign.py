@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
-from tools import cannot_compile
+from tools import asked, cannot_compile
 
 from convgen.cross.tools import at_home, compiler_of, emulator_of, wanted
 from convgen.cross.trial import board_files
@@ -26,6 +26,7 @@ def compiler(rig: Rig) -> Compiler:
     found = _compiler(rig)
     if isinstance(found, str):
         pytest.skip(found)
+    asked.add(found.command[0])
     return found
 
 
@@ -66,6 +67,7 @@ def emulator(rig: Rig) -> tuple[str, ...]:
     found = emulator_of(rig)
     if found is None:
         pytest.skip(f"no {wanted(rig.emulators)} here")
+    asked.update(found[:1])
     return found
 
 

@@ -19,7 +19,7 @@ import pytest
 from edge_layers import EDGES, RELU, layer
 from kernels import Part, Way, compiled, needs, planned, target_of
 from quant_layers import random_layer
-from tools import lacking
+from tools import need
 
 from convgen.kernels import FAMILIES
 from convgen.kernels.search import costed
@@ -249,6 +249,8 @@ def way_of(tool: Tool, isa: str, cc: str = "gcc", part: Part = Part.OWN) -> Way:
     """How a program for this tool is compiled, or skip where tool or instructions are missing."""
     way = Way(cc=cc, part=part, flags=FLAGS[tool])
     needs("avx2" if isa == "fat" else isa, way)
+    if tool is Tool.VALGRIND:
+        need("valgrind")
     if reason := _lacking(tool, cc):
         pytest.skip(reason)
     return way
@@ -257,8 +259,6 @@ def way_of(tool: Tool, isa: str, cc: str = "gcc", part: Part = Part.OWN) -> Way:
 @cache
 def _lacking(tool: Tool, cc: str) -> str:
     """Why this machine cannot watch programs of this compiler; empty where it can."""
-    if tool is Tool.VALGRIND and (reason := lacking("valgrind")):
-        return reason
     try:
         probe = "int main(void)\n{\n  return 0;\n}\n"
         made = compiled("probe", {}, Way(cc=cc, flags=FLAGS[tool]), main=probe)

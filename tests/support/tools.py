@@ -2,9 +2,9 @@
 a compiler may lack the library, the linker or the instructions of what it is asked for.
 
 ``@pytest.mark.needs("cc", "cmake")`` skips a test with the reason where one of them does not work
-(conftest.py asks ``lacking``). A test that runs any tool beyond ``BASE`` carries the mark
-``tools``, which conftest.py adds to those that say so in a mark or a parameter, and demands of the
-others.
+(conftest.py asks ``lacking``). A test that runs a tool beyond ``BASE`` without having asked for it
+fails: it would fail on a machine without the tool. The mark ``tools``, which conftest.py adds to
+those that name one in a mark or a parameter, is for machines with few tools (.ci/run).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import shutil
 import tempfile
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
@@ -26,6 +27,7 @@ BASE = frozenset({"cc", "gcc", "nm", "size", "sh", "env", "unshare", "setsid", "
 COMPILER = re.compile(r"(.*-)?(cc|gcc|g\+\+|c\+\+|clang|clang\+\+|tcc)(-\d+)?")
 EMPTY = "int main(void)\n{\n  return 0;\n}\n"
 SECONDS = 300  # zig builds its C library at first use
+asked: set[str] = set()  # by the running test
 
 
 def lacking(tool: str) -> str:
@@ -33,6 +35,7 @@ def lacking(tool: str) -> str:
 
     ``tool``: "cc" for any C compiler, a compiler's name, or a program's that answers ``--version``.
     """
+    asked.add(tool)
     if tool == "cc":
         return "" if c_compiler() else "no C compiler here"
     if tool == "frama-c":
@@ -55,10 +58,30 @@ def c_compiler() -> str:
     return next((cc for cc in ("cc", "gcc", "clang") if not cannot_compile((cc,))), "")
 
 
-@cache
 def cannot_compile(command: tuple[str, ...], *flags: str, text: str = EMPTY) -> str:
     """Why ``command`` makes no program (with ``-c`` no object file) of the C text; empty where it
     does. The compiler's first error is part of the reason."""
+    asked.add(command[0])
+    return _tried(command, flags, text)
+
+
+def not_asked_for(programs: Iterable[str]) -> list[str]:
+    """Of the programs that a test ran, those beyond ``BASE`` that it took for granted.
+
+    Who asked for a compiler has its binutils and, of a C++ one, the C compiler; cmake has ctest.
+    """
+    known = BASE | asked | {name.replace("++", "") for name in asked}
+    known |= {"ctest"} if "cmake" in asked else set()
+    prefixes = tuple(name.removesuffix("gcc") for name in asked if name.endswith("-gcc"))
+    return sorted(
+        name
+        for name in set(programs) - known
+        if not name.startswith(("python", *prefixes)) and shutil.which(name)
+    )
+
+
+@cache
+def _tried(command: tuple[str, ...], flags: tuple[str, ...], text: str) -> str:
     if shutil.which(command[0]) is None:
         return f"{command[0]} is not on this machine"
     with tempfile.TemporaryDirectory(prefix="convgen-tools-") as folder:
