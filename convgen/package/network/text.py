@@ -281,15 +281,20 @@ def _functions(program: Program, functions: list[Function], isa: VectorIsa) -> s
     env = environment()
     acts = {act: name for f in functions if (act := _act(f)) and (name := act_name(act))}
     texts = []
+    kept = any(activation_text(act).kept for act in acts)
     called = {name for f in functions if f.body is not None for name in functions_of(f.body)}
+    if kept or "exp" in called:
+        tops: Any = env.get_template("activation.j2").module
+        texts.append(tops.keep(program.name))
     if "exp" in called:
         module: Any = env.get_template("kernels/softmax/exp.j2").module
-        texts.append(module.function(isa, activation_text(Activation(Act.SIGMOID)).exp))
+        exp = activation_text(Activation(Act.SIGMOID)).exp
+        texts.append(module.function(isa, exp, program.name))
     if "log" in called:
         module = env.get_template("kernels/norm/log.j2").module
         texts.append(module.function(isa))
     for act, name in acts.items():
-        texts.append(_activation(isa, act, name))
+        texts.append(_activation(isa, act, name, program.name))
     texts += [_kernel(program, f, isa, acts.get(_act(f) or Activation(), "")) for f in functions]
     return "\n".join(texts) + "\n"
 
@@ -312,13 +317,13 @@ def _number_word(value: float | None) -> str:
     return re.sub(r"\W", "_", float_literal(value).replace("-", "m"))
 
 
-def _activation(isa: VectorIsa, act: Activation, name: str) -> str:
+def _activation(isa: VectorIsa, act: Activation, name: str, prefix: str) -> str:
     from types import SimpleNamespace
 
     module = environment().get_template("activation.j2").module
     words: ActivationText = activation_text(act)
     of = SimpleNamespace(prefix=isa.prefix, isa=isa)
-    text: str = module.activation(of, words)  # type: ignore[attr-defined]
+    text: str = module.activation(of, words, prefix)  # type: ignore[attr-defined]
     return re.sub(rf"\b{isa.prefix}_act\b", f"{isa.prefix}_{name}", text)
 
 
