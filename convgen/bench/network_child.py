@@ -5,6 +5,8 @@ Reads commands, a line each: ``load INPUTS.npz``, ``save OUTPUTS.npz``, ``time C
 with a JSON line. Imports nothing of convgen's, so that a peer may live in another Python.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import time

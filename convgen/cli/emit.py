@@ -127,11 +127,12 @@ def _held(
     """The layer decided, and its sizes where limits were given: as the target's compiler makes
     them where that is here, else as they were estimated. Raises ``LimitError``."""
     from convgen.choose.limits import NO_LIMITS
+    from convgen.cross.tools import measured_compiler
     from convgen.package.disk.cache import Cache, default_cache_root
     from convgen.package.disk.choices import Memory
     from convgen.package.disk.inputs import own_digest
     from convgen.package.emit.files import decide
-    from convgen.package.emit.size import layer_size, measured_compiler, refuse_over
+    from convgen.package.emit.size import layer_size, refuse_over
     from convgen.render.size import code_estimate
 
     memory = Memory(Cache(default_cache_root()).choices, own_digest())

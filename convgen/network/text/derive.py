@@ -218,6 +218,7 @@ class Derivation:
         *,
         stored: tuple[int, ...] | None = None,
         perm: tuple[int, ...] | None = None,
+        groups: int = 1,
         quant: Quantization | None = None,
         drawn: float | None = None,
     ) -> str:
@@ -232,7 +233,7 @@ class Derivation:
         if prod(shape) * dtype.size >= BYTES_LIMIT:
             raise ShapeError(f"`{key}` of {times(shape)} would take 2^31 bytes or more")
         array = np.zeros(shape, str(dtype))
-        origin = self._origin(entry, layer, key, stored or shape, axes, perm, drawn)
+        origin = self._origin(entry, layer, key, stored or shape, axes, perm, drawn, groups)
         if origin is None and drawn is not None and self._drawn(entry):
             array = np.full(shape, drawn, str(dtype))
         elif origin is None:
@@ -254,17 +255,22 @@ class Derivation:
         axes: str,
         perm: tuple[int, ...] | None,
         drawn: float | None,
+        groups: int,
     ) -> Source | None:
         own = "weights" in entry.values
         match entry.get("weights", self.top.weights):
             case NpzWeights(path):
                 place = self.tree.spot(entry.at("weights") if own else ("weights",)).place()
                 found = key if own else f"{layer}.{key}"
-                return FileSource(path, found, stored, axes, place, perm)
+                return FileSource(path, found, stored, axes, place, perm, groups)
             case NpyWeights(w, b):
                 file = w if key == "w" else b
                 place = self.tree.spot(entry.at("weights")).place()
-                return None if file is None else FileSource(file, key, stored, axes, place, perm)
+                return (
+                    None
+                    if file is None
+                    else FileSource(file, key, stored, axes, place, perm, groups)
+                )
             case InitWeights(stddev, seed) if drawn is None:
                 self.weighted += 1
                 return DrawnSource(stddev, seed if own else seeded(seed, self.weighted - 1))

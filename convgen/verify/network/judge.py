@@ -161,9 +161,8 @@ def _within(got: Array, want: Array, bound: Array) -> Judged:
 
 def bound_of(op: Op, inputs: Sequence[Array | None], want: Array) -> Array:
     """How far each output may be off."""
-    rule: Callable[[Any, list[Array], Array], Array] = BOUNDS.get(type(op), _exact)
-    bound: Array = rule(op, [a for a in inputs if a is not None], want)
-    return bound
+    rule: Callable[..., Array] = BOUNDS.get(type(op), _exact)
+    return rule(op, [a for a in inputs if a is not None], want)
 
 
 def _gamma(n: int) -> float:
