@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convgen.cli.files import STDOUT, write_files
 from convgen.cli.options import (
     Cut,
     Isa,
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from convgen.package.emit.files import Decided
     from convgen.spec.model import Layer
     from convgen.target import Target
-
-STDOUT = "-"
 
 
 def emit(
@@ -128,11 +127,12 @@ def _held(
     """The layer decided, and its sizes where limits were given: as the target's compiler makes
     them where that is here, else as they were estimated. Raises ``LimitError``."""
     from convgen.choose.limits import NO_LIMITS
+    from convgen.cross.tools import measured_compiler
     from convgen.package.disk.cache import Cache, default_cache_root
     from convgen.package.disk.choices import Memory
     from convgen.package.disk.inputs import own_digest
     from convgen.package.emit.files import decide
-    from convgen.package.emit.size import layer_size, measured_compiler, refuse_over
+    from convgen.package.emit.size import layer_size, refuse_over
     from convgen.render.size import code_estimate
 
     memory = Memory(Cache(default_cache_root()).choices, own_digest())
@@ -165,45 +165,3 @@ def _facts(
         "target": target.name,
         "files": {name: len(text.encode()) for name, text in files.items()},
     }
-
-
-def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
-    """Write the files that differ from what is there, each whole; the names of those written.
-
-    Raises ``UsageError`` rather than change the C of a built package: its compiled part and its
-    manifest would no longer belong to it. Nor is a file replaced that convgen did not write. A
-    ``<name>_weights.c`` that the layer no longer has goes: its array stands in the C now.
-    """
-    from convgen.package.disk.commit import (
-        Place,
-        forget_own,
-        refuse_foreign,
-        write_together,
-        writing,
-    )
-    from convgen.package.disk.manifest import CERTIFICATE, NAME
-
-    found = {name: _content(place / name) for name in files}
-    changed = [name for name, text in files.items() if found[name] != text.encode()]
-    other = [name for name in changed if found[name] is not None]
-    if other and (place / NAME).exists():
-        raise UsageError(
-            f"{place} holds a built package, and the C to emit differs from it ({other[0]}): "
-            "emit into another folder with -o, or build again"
-        )
-    with writing(place):
-        refuse_foreign(Place(place.parent, place.name), files)
-    if {f"{place.name}.c", f"{place.name}.h"} & set(changed):
-        forget_own(place / CERTIFICATE)  # it is about other C
-    write_together(place, {name: files[name].encode() for name in changed})
-    weights = f"{place.name}_weights.c"
-    if weights not in files:
-        forget_own(place / weights)
-    return changed
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None

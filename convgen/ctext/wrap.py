@@ -48,9 +48,15 @@ def _statement(line: str) -> Iterator[str]:
     yield line
 
 
+_NUMBERS = re.compile(r"[-+0-9a-fA-FxXpPeE., ]+")
+
+
 def _place(line: str) -> int | None:
     """Where to break: the outermost place that fits, the last of those."""
     start = len(line) - len(line.lstrip())
+    if _NUMBERS.fullmatch(line):  # baked weights are millions of these: the last comma that fits
+        at = line.rfind(", ", start + 1, WIDTH + 1)
+        return None if at < 0 else at + 1
     depth, quoted = 0, False
     best: tuple[int, int] | None = None
     for i in range(start, min(len(line), WIDTH)):

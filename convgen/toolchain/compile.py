@@ -18,6 +18,7 @@ from convgen.toolchain.compiler import Compiler
 from convgen.toolchain.sections import code_size
 
 TIMEOUT = 120.0  # seconds for one compiler call
+LARGE = 4 << 20  # bytes of C, which only baked weights come to
 WARN_FLAGS = ("-Wall", "-Wextra")
 _PIC = () if sys.platform == "win32" else ("-fPIC",)
 
@@ -156,6 +157,7 @@ class _Runner:
             raise ToolchainError(reason, line) from None
         if run.timed_out:
             reason = f"the compiler did not finish {what} within {self.timeout:g} s: killed"
+            reason += f"; {_more_time(self.folder)}"
             raise ToolchainError(reason, line, run.stderr)
         if run.code == 0:
             if (self.folder / made).is_file():
@@ -166,3 +168,10 @@ class _Runner:
         if "No space left on device" in run.stderr:
             reason = "the disk is full"
         raise ToolchainError(f"the compiler failed on {what} ({reason})", line, run.stderr)
+
+
+def _more_time(folder: Path) -> str:
+    """What to do about a compiler that takes too long: baked weights are what most often does."""
+    large = sum(path.stat().st_size for path in folder.glob("*.c")) > LARGE
+    other = ", or leave `weights` out of the spec and pass them at run time" if large else ""
+    return f"give it longer with --timeout{other}"

@@ -28,6 +28,7 @@ from convgen.toolchain import (
     link_flags,
     shell_line,
 )
+from convgen.toolchain import compile as compile_module
 from convgen.toolchain import compiler as compiler_module
 
 posix_only = pytest.mark.skipif(os.name != "posix", reason="needs a POSIX shell")
@@ -358,3 +359,13 @@ def test_a_compiler_named_by_a_relative_path_is_found_from_every_folder(
     script.chmod(0o755)
     monkeypatch.chdir(tmp_path)
     assert find_compiler("./cc").command == (str(script),)
+
+
+@posix_only
+@pytest.mark.parametrize("size", [0, compile_module.LARGE])
+def test_a_compiler_that_takes_too_long_names_ways_out(size: int, tmp_path: Path) -> None:
+    cc = script(tmp_path / "cc", 'test "$1" = -v && exit 0; sleep 60')
+    (tmp_path / "a.c").write_text(f"int a;\n/*{'w' * size}*/\n")
+    with pytest.raises(ToolchainError, match="give it longer with --timeout") as caught:
+        compile_shared(find_compiler(cc), tmp_path, [Unit("a.c")], "a.so", timeout=0.3)
+    assert ("pass them at run time" in str(caught.value)) is (size > 0)
