@@ -57,13 +57,6 @@ def model_bodies(kernel: WindowKernel, n: Numbers) -> Bodies:
     depth, lanes = kernel.depth, kernel.lanes
     less = f" - {n.zero}" if n.zero > 0 else f" + {-n.zero}" if n.zero else ""
     place = f"i / {depth} * {depth * pixels} + i % {depth}" if pixels > 1 else "i"
-    # 2^63 more and it is never negative, so any compiler shifts it alike.
-    low, high = n.type_low, n.type_high
-    scaled = (
-        "const uint64_t raised = (uint64_t)({0} + (int64_t)s * f) + ((uint64_t)1 << 63);\n"
-        f"  const int64_t q = (int64_t)(raised >> {32 + n.down}) - ((int64_t)1 << {31 - n.down});\n"
-        f"  return (int32_t)(q < {low} ? {low} : q > {high} ? {high} : q);"
-    )
 
     def each(text: str, step: int) -> str:
         """Lane by lane: a prover that unrolls no loop sees all of them written."""
@@ -78,7 +71,7 @@ def model_bodies(kernel: WindowKernel, n: Numbers) -> Bodies:
         "  return (int32_t)(low | (uint32_t)(unsigned char)p[2] << 16) + p[3] * 16777216;",
         "take": f"for (ptrdiff_t i = 0; i < n; ++i) to[{place}] = ({kernel.item})({value});",
         "fill": f"for (ptrdiff_t i = 0; i < n; ++i) to[{place}] = {n.outside};",
-        **{f"steps_{count}": _steps(kernel, n, count) for count in n.counts},
+        **{f"steps_{count}": _steps_model(kernel, n, count) for count in n.counts},
         "dots": f"""\
 for (int32_t k = 0; k < n; ++k) {{
     for (int f = 0; f < {filters}; ++f) {{
@@ -93,15 +86,15 @@ for (int32_t k = 0; k < n; ++k) {{
         "    uint32_t *const sum = (uint32_t *)&t->sum[i];\n"
         f"    *sum += (uint32_t)((x[i]{less}) * w[i]);\n  }}",
         "spill": each("p[{0}] = t->sum[{0}];", 1),
-        "scaled": scaled.format("a"),
-        "scaled_signed": scaled.format("(s < 0 ? a - d : a)"),
-        "out_tile": _outputs(n, filters),
-        "out_lanes": _outputs(n, lanes),
+        "scaled": _scaled_model(n, "a"),
+        "scaled_signed": _scaled_model(n, "(s < 0 ? a - d : a)"),
+        "out_tile": _out_model(n, filters),
+        "out_lanes": _out_model(n, lanes),
     }
 
 
-def _outputs(n: Numbers, count: int) -> str:
-    """An output of each of ``count`` sums, as TFLite's reference makes it."""
+def _out_model(n: Numbers, count: int) -> str:
+    """An output of each sum, as TFLite's reference makes it."""
     return f"""\
 for (int i = 0; i < {count}; ++i) {{
     /* Twice the high half, rounded; 2^62 more and it is never negative. */
@@ -117,8 +110,8 @@ for (int i = 0; i < {count}; ++i) {{
   }}"""
 
 
-def _steps(kernel: WindowKernel, n: Numbers, count: int) -> str:
-    """``count`` whole steps of a tile."""
+def _steps_model(kernel: WindowKernel, n: Numbers, count: int) -> str:
+    """Products of all pixels and filters; no loop goes round once."""
     (pixels, filters), depth = n.tile, kernel.depth
     loops = [("i", count), ("k", depth), ("p", pixels), ("f", filters)]
     counted = [(name, most) for name, most in loops if most > 1]
@@ -134,6 +127,17 @@ def _steps(kernel: WindowKernel, n: Numbers, count: int) -> str:
     lines += ["  " * d + "}" for d in reversed(range(len(counted)))]
     lines += [f"t->x += {count * depth * pixels};", f"t->w += {count * depth * filters};"]
     return "\n  ".join(lines)
+
+
+def _scaled_model(n: Numbers, addend: str) -> str:
+    """One multiply-add of 64 bits, shifted and saturated."""
+    # 2^63 more and it is never negative, so any compiler shifts it alike.
+    low, high = n.type_low, n.type_high
+    return (
+        f"const uint64_t raised = (uint64_t)({addend} + (int64_t)s * f) + ((uint64_t)1 << 63);\n"
+        f"  const int64_t q = (int64_t)(raised >> {32 + n.down}) - ((int64_t)1 << {31 - n.down});\n"
+        f"  return (int32_t)(q < {low} ? {low} : q > {high} ? {high} : q);"
+    )
 
 
 def _index(*parts: tuple[str, int, int]) -> str:
