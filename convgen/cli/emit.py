@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from convgen.package.emit.files import Decided
     from convgen.spec.model import Layer
     from convgen.target import Target
+    from convgen.toolchain import Compiler
 
 STDOUT = "-"
 
@@ -122,6 +123,15 @@ def _to_folder(
         out.done(f"{layer.spec.name}: {state} in {place} ({', '.join(files)})")
 
 
+def measured_compiler(target: Target) -> Compiler | None:
+    """The first compiler here for the target, by which limits are held; None without one."""
+    from convgen.cross.tools import compiler_of
+    from convgen.target.rigs import rigs_of
+    from convgen.toolchain import Processes
+
+    return compiler_of(rigs_of([target.name])[0], None, Processes())
+
+
 def _held(
     layer: Layer, target: Target, limits: SizeLimits, out: Output
 ) -> tuple[Decided, dict[str, Any]]:
@@ -132,7 +142,7 @@ def _held(
     from convgen.package.disk.choices import Memory
     from convgen.package.disk.inputs import own_digest
     from convgen.package.emit.files import decide
-    from convgen.package.emit.size import layer_size, measured_compiler, refuse_over
+    from convgen.package.emit.size import layer_size, refuse_over
     from convgen.render.size import code_estimate
 
     memory = Memory(Cache(default_cache_root()).choices, own_digest())

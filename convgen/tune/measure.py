@@ -22,7 +22,6 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from convgen.errors import ToolchainError
-from convgen.package.disk.cache import write_whole
 from convgen.plan.kernel import KernelPlan
 from convgen.render import render_c
 from convgen.spec.schedule import Schedule
@@ -35,7 +34,7 @@ from convgen.toolchain import (
     compile_shared,
     link_flags,
 )
-from convgen.toolchain.leftover import own_temporary_folder
+from convgen.toolchain.leftover import own_temporary_folder, part_of
 from convgen.tune.shortlist import Candidate
 from convgen.tune.task import NAME, Entrant, Task
 from convgen.verify import Report, verify_plan_in_child
@@ -184,7 +183,9 @@ class Machine:
         if kept is not None:
             with contextlib.suppress(OSError):  # a full or read-only disk costs time alone
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                write_whole(kept, done.library.read_bytes())
+                part = part_of(kept)
+                shutil.copyfile(done.library, part)
+                part.replace(kept)
         return _Built(candidate.plan, done.library)
 
     def _kept(self, texts: Mapping[str, str], flags: Sequence[str]) -> Path | None:

@@ -12,16 +12,13 @@ from convgen.choose.limits import GIVEN_FIX, SizeLimits
 from convgen.choose.ram import Ram, ram_of
 from convgen.errors import LimitError
 from convgen.spec.schedule import Schedule
-from convgen.target import Target
 from convgen.toolchain import (
     TIMEOUT,
     Compiler,
-    Processes,
     Sections,
     Stack,
     Unit,
     compile_object,
-    find_compiler,
     read_stack,
     sections,
     stack_flags,
@@ -103,17 +100,6 @@ def layer_size(decided: Decided, compiler: Compiler, timeout: float = TIMEOUT) -
         x=arrays.x,
         y=arrays.y,
     )
-
-
-def measured_compiler(target: Target, cc: str | None = None) -> Compiler | None:
-    """The compiler by which limits are held against real sizes: ``cc``, else the first one here
-    for the target, None where there is none. Raises ``ToolchainError`` for a ``cc`` that fails."""
-    from convgen.cross.tools import compiler_of
-    from convgen.target.rigs import rigs_of
-
-    if cc is not None:
-        return find_compiler(cc)
-    return compiler_of(rigs_of([target.name])[0], None, Processes())
 
 
 def over_limits(size: Size, limits: SizeLimits) -> str:
