@@ -69,8 +69,8 @@ bench16:
 golden:
 	$(PYTHON) -m pytest -q --update-golden
 
-# Digests of the C of every target, layer and element type, written anew; ten minutes of two cores.
-# Whoever moved code and meant no change: python tests/golden_hashes.py --check.
+# Digests of the C of every target and layer, written anew; a few minutes. Whoever moved code and
+# meant no change: python tests/golden_hashes.py --check, or with --all (its head says how).
 golden-full:
 	$(PYTHON) tests/golden_hashes.py --update
 

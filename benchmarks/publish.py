@@ -4,8 +4,8 @@
 
 ``benchmarks/results.md`` gets every peer's figures; the README, between its two marks, the best
 peer's of each layer; ``results_int8.json`` its own page and marks, ``results_nchw.json`` and
-``results_bf16.json`` a page. The last step of ``make bench``, ``bench8`` and ``bench16``; running it
-again changes nothing.
+``results_bf16.json`` a page. The last step of ``make bench``, ``bench8`` and ``bench16``; running
+it again changes nothing.
 """
 
 from __future__ import annotations

@@ -34,6 +34,35 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 
+# -- time ----------------------------------------------------------------------------------------
+
+# Seconds of one worker that a folder may take on a fast core: twenty minutes in all, so that two
+# workers need ten. Who adds tests looks here first.
+BUDGET = {
+    "c": 300, "cli": 60, "importers": 60, "kernels": 360, "network": 90, "package": 210,
+    "spec": 60, "tools": 120,
+}  # fmt: skip
+_spent: dict[str, list[float]] = {}
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """With pytest-xdist: called where the reports of all workers arrive."""
+    parts = Path(report.nodeid.partition("::")[0]).parts
+    folder = parts[1] if len(parts) > 2 else "."
+    _spent.setdefault(folder, []).append(report.duration)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What each folder took, where that is enough to matter."""
+    if sum(map(sum, _spent.values())) < 60 or hasattr(terminalreporter.config, "workerinput"):
+        return
+    terminalreporter.section("time of one worker, and its budget")
+    for folder, durations in sorted(_spent.items()):
+        calls, budget = len(durations) // 3, BUDGET.get(folder, 0)
+        words = f"{folder:10}{calls:6} tests{sum(durations):8.0f} s of {budget:4} s"
+        terminalreporter.write_line(words + " over" * (sum(durations) > budget))
+
+
 # -- tools -----------------------------------------------------------------------------------------
 
 _started: list[str] = []  # programs that the running test has started
@@ -105,7 +134,8 @@ def package(
 
     if request.param == "api" and not this_python().include:
         pytest.skip("no Python.h here")
-    return packages(tmp_path_factory.mktemp(request.param), request.param)
+    cache = Path(os.environ[SHARED]) / "packages"  # what one worker has built, the others copy
+    return packages(tmp_path_factory.mktemp(request.param), request.param, cache_root=cache)
 
 
 @pytest.fixture

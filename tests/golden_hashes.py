@@ -1,10 +1,12 @@
-"""Digests of the generated C: every target x every shipped spec, edge layer and activation x every
-element type. Whoever moves code proves with them that not a byte of the C has changed.
+"""Digests of the generated C: every target x every shipped spec, edge layer and activation, the
+layers in one element type each by turns; with --all in every one, which takes half an hour of one
+core. Whoever moves code proves with them that not a byte of the C has changed.
 
     python tests/golden_hashes.py --check             every cell, against tests/golden/hashes.txt
     python tests/golden_hashes.py --check --slice 600 the cells of a push: each room, element type
                                                       and target at least once
     python tests/golden_hashes.py --update            write the file anew
+    python tests/golden_hashes.py --all --file F --update, and after the move --check: all of them
 
 ``--file`` names another store, ``--jobs`` how many processes, ``--only`` a regular expression that
 a row's name or a target must match. The exit code is 1 where a digest differs.
@@ -22,7 +24,7 @@ import hashlib
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cache
@@ -90,14 +92,14 @@ def _quantized(spec: ConvSpec, turn: int) -> ConvSpec:
     return replace(spec, quant=quant)
 
 
-def _of_types(spec: ConvSpec, turn: int) -> Iterator[ConvSpec]:
-    for dtype in DType:
+def _of_types(spec: ConvSpec, turn: int, types: Sequence[DType]) -> Iterator[ConvSpec]:
+    for dtype in types:
         typed = replace(spec, name=f"l{turn}", dtype=dtype)
         yield _quantized(typed, turn) if typed.quantized else typed
 
 
-def rows() -> list[Row]:
-    """Every row of the table, in its order."""
+def rows(everything: bool = False) -> list[Row]:
+    """Every row of the table, in its order; ``everything``: each layer in each element type."""
     found = [
         Row(f"specs/{path.stem}/{item.spec.name}", item)
         for path in sorted((TESTS.parent / "specs").glob("*.yaml"))
@@ -106,10 +108,12 @@ def rows() -> list[Row]:
     layers = {f"edge/{name}": spec for name, spec in EDGES.items()}
     layers |= {f"act/{name}": with_activation(name) for name in ACTIVATIONS}
     for turn, (name, spec) in enumerate(layers.items()):
-        found += [Row(name, Layer(s, "<golden>")) for s in _of_types(spec, turn)]
+        types = list(DType) if everything else [list(DType)[turn % len(DType)]]
+        found += [Row(name, Layer(s, "<golden>")) for s in _of_types(spec, turn, types)]
     fast = {name: EDGES[name] for name in EACH_FAMILY} | FAST | {"layer": LAYER}
     for turn, (name, spec) in enumerate(fast.items()):
-        for typed in _of_types(replace(spec, accuracy=Accuracy.FAST), turn):
+        types = list(DType) if everything else [DType.FLOAT32, DType.BFLOAT16, DType.INT8]
+        for typed in _of_types(replace(spec, accuracy=Accuracy.FAST), turn, types):
             item = Layer(typed, "<golden>")
             found.append(Row(f"fast/{name}", item))
             families = _families(typed)
@@ -204,7 +208,7 @@ def _work(task: tuple[str, list[str]]) -> list[tuple[str, str, str]]:
 
 @cache
 def _by_name() -> dict[str, Row]:
-    return {str(row): row for row in rows()}
+    return {str(row): row for row in rows(everything=True)}
 
 
 def computed(wanted: Iterable[tuple[str, str]], jobs: int = 1) -> Cells:
@@ -240,10 +244,13 @@ def main() -> int:
     parser.add_argument("--slice", type=int, default=0, metavar="COUNT")
     parser.add_argument("--seed", default="", help="chooses the slice")
     parser.add_argument("--only", default="", metavar="REGEX")
+    parser.add_argument("--all", action="store_true", help="each layer in each element type")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     args = parser.parse_args()
+    if args.all and args.file == STORE:
+        parser.error("--all wants a store of its own: --file")
     old = read(args.file) if args.check else {}
-    every = [(str(row), target) for row in rows() for target in TARGETS]
+    every = [(str(row), target) for row in rows(args.all) for target in TARGETS]
     assert len(every) == len(set(every))
     keys = sliced(old, args.slice, args.seed) if args.slice else every
     keys = [key for key in keys if re.search(args.only, " ".join(key))]

@@ -5,13 +5,17 @@ Reads commands, a line each: ``load INPUTS.npz``, ``save OUTPUTS.npz``, ``time C
 with a JSON line. Imports nothing of convgen's, so that a peer may live in another Python.
 """
 
+from __future__ import annotations
+
 import json
 import sys
 import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 
 class Convgen:
-    def __init__(self, path, threads):
+    def __init__(self, path: str, threads: int) -> None:
         import importlib
         import pathlib
 
@@ -21,16 +25,16 @@ class Convgen:
         self.threads = threads
         self.version = self.net.__version__
 
-    def load(self, arrays):
+    def load(self, arrays: Mapping[str, Any]) -> None:
         self.call = self.net.bind(*(arrays[name] for name in self.net.INPUTS), threads=self.threads)
 
-    def outputs(self):
+    def outputs(self) -> Sequence[Any]:
         found = self.call()
         return found if isinstance(found, tuple) else (found,)
 
 
 class OnnxRuntime:
-    def __init__(self, path, threads):
+    def __init__(self, path: str, threads: int) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -42,26 +46,27 @@ class OnnxRuntime:
         )
         self.version = onnxruntime.__version__
 
-    def load(self, arrays):
+    def load(self, arrays: Mapping[str, Any]) -> None:
         given = {x.name for x in self.session.get_inputs()}
         self.feed = {name: array for name, array in arrays.items() if name in given}
 
-    def call(self):
+    def call(self) -> None:
         self.session.run(None, self.feed)
 
-    def outputs(self):
-        return self.session.run(None, self.feed)
+    def outputs(self) -> Sequence[Any]:
+        found: Sequence[Any] = self.session.run(None, self.feed)
+        return found
 
 
 class LiteRt:
-    def __init__(self, path, threads):
+    def __init__(self, path: str, threads: int) -> None:
         import ai_edge_litert
         from ai_edge_litert.interpreter import Interpreter
 
         self.interpreter = Interpreter(path, num_threads=threads)
         self.version = getattr(ai_edge_litert, "__version__", "")
 
-    def load(self, arrays):
+    def load(self, arrays: Mapping[str, Any]) -> None:
         for detail in self.interpreter.get_input_details():
             name, index = detail["name"], detail["index"]
             if tuple(detail["shape"]) != arrays[name].shape:
@@ -69,18 +74,20 @@ class LiteRt:
         self.interpreter.allocate_tensors()
         for detail in self.interpreter.get_input_details():
             self.interpreter.set_tensor(detail["index"], arrays[detail["name"]])
-        self.call = self.interpreter.invoke
 
-    def outputs(self):
+    def call(self) -> None:
+        self.interpreter.invoke()
+
+    def outputs(self) -> Sequence[Any]:
         self.interpreter.invoke()
         details = self.interpreter.get_output_details()
         return [self.interpreter.get_tensor(detail["index"]) for detail in details]
 
 
-KINDS = {"convgen": Convgen, "onnxruntime": OnnxRuntime, "litert": LiteRt}
+KINDS: dict[str, type[Any]] = {"convgen": Convgen, "onnxruntime": OnnxRuntime, "litert": LiteRt}
 
 
-def measured(call, calls):
+def measured(call: Callable[[], object], calls: int) -> float:
     """Seconds of one call: the mean of a run of them."""
     begin = time.perf_counter()
     for _ in range(calls):
@@ -88,7 +95,7 @@ def measured(call, calls):
     return (time.perf_counter() - begin) / calls
 
 
-def main():
+def main() -> None:
     import numpy
 
     kind, path, threads = sys.argv[1:4]
@@ -99,7 +106,7 @@ def main():
         if word == "load":
             with numpy.load(rest) as held:
                 runner.load({name: held[name] for name in held.files})
-            answer = {}
+            answer: dict[str, float] = {}
         elif word == "save":
             numpy.savez(rest, *runner.outputs())
             answer = {}

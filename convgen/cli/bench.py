@@ -93,16 +93,14 @@ def bench(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Time layers and networks, beside this machine's limits and other runtimes.
+    """Time layers and networks, beside other runtimes.
 
     \b
     Example:  convgen bench layer.yaml --against all
     """
     with session("bench", json=json, verbose=verbose, quiet=quiet) as out:
-        from convgen.bench.compare import compare as compare_reports
         from convgen.bench.peers import select
-        from convgen.bench.plot import check_plot, draw
-        from convgen.bench.report import write_report
+        from convgen.bench.plot import check_plot
         from convgen.bench.run import Plan, check_target
         from convgen.cli.network_bench import bench_networks
         from convgen.cli.networks import parted, reading
@@ -121,19 +119,29 @@ def bench(
         out.payload |= {"layers": [], "networks": [], "comparison": None}
         how = reading(shape, cut, name)
         bench_networks(kinds.networks, how, names, pythons, plan, cc, out)
-        if not wanted:
-            return
-        report = _measure(wanted, names, pythons, plan, cc, out)
-        out.payload |= report.to_mapping()
-        if not report.layers:
-            return
-        _print(report, out)
-        if plot is not None:
-            draw(report, plot)
-        if save is not None:
-            write_report(report, save)
-        if old is not None:
-            _print_changes(compare_reports(old, report), out)
+        if wanted:
+            report = _measure(wanted, names, pythons, plan, cc, out)
+            out.payload |= report.to_mapping()
+            _finish(report, old, plot, save, out)
+
+
+def _finish(
+    report: Report, old: Report | None, plot: str | None, save: str | None, out: Output
+) -> None:
+    """Print, draw, keep and compare what was measured, as far as there is anything."""
+    from convgen.bench.compare import compare as compare_reports
+    from convgen.bench.plot import draw
+    from convgen.bench.report import write_report
+
+    if not report.layers:
+        return
+    _print(report, out)
+    if plot is not None:
+        draw(report, plot)
+    if save is not None:
+        write_report(report, save)
+    if old is not None:
+        _print_changes(compare_reports(old, report), out)
 
 
 def _old(path: str, plan: Plan) -> Report:

@@ -41,6 +41,10 @@ if TYPE_CHECKING:
     from convgen.spec.model import Layer
     from convgen.spec.schedule import Schedule
 
+NO_FOLDER = (
+    "-o -: a package is a folder, it cannot go to standard output; name a folder, or print the C "
+    "alone with convgen emit -o -"
+)
 TIMEOUT = 120.0  # seconds for one compiler call
 
 
@@ -78,10 +82,7 @@ def build(
         from convgen.target import resolve_target
 
         if out_dir == "-":
-            raise UsageError(
-                "-o -: a package is a folder, it cannot go to standard output; name a folder, or "
-                "print the C alone with convgen emit -o -"
-            )
+            raise UsageError(NO_FOLDER)
         out.payload |= {"out": out_dir, "layers": []}
         options = BuildOptions(
             out=Path(out_dir),

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convgen.cli.files import STDOUT, write_files
 from convgen.cli.options import (
     Cut,
     Isa,
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from convgen.package.emit.files import Decided
     from convgen.spec.model import Layer
     from convgen.target import Target
-    from convgen.toolchain import Compiler
-
-STDOUT = "-"
 
 
 def emit(
@@ -123,21 +121,13 @@ def _to_folder(
         out.done(f"{layer.spec.name}: {state} in {place} ({', '.join(files)})")
 
 
-def measured_compiler(target: Target) -> Compiler | None:
-    """The first compiler here for the target, by which limits are held; None without one."""
-    from convgen.cross.tools import compiler_of
-    from convgen.target.rigs import rigs_of
-    from convgen.toolchain import Processes
-
-    return compiler_of(rigs_of([target.name])[0], None, Processes())
-
-
 def _held(
     layer: Layer, target: Target, limits: SizeLimits, out: Output
 ) -> tuple[Decided, dict[str, Any]]:
     """The layer decided, and its sizes where limits were given: as the target's compiler makes
     them where that is here, else as they were estimated. Raises ``LimitError``."""
     from convgen.choose.limits import NO_LIMITS
+    from convgen.cross.tools import measured_compiler
     from convgen.package.disk.cache import Cache, default_cache_root
     from convgen.package.disk.choices import Memory
     from convgen.package.disk.inputs import own_digest
@@ -175,45 +165,3 @@ def _facts(
         "target": target.name,
         "files": {name: len(text.encode()) for name, text in files.items()},
     }
-
-
-def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
-    """Write the files that differ from what is there, each whole; the names of those written.
-
-    Raises ``UsageError`` rather than change the C of a built package: its compiled part and its
-    manifest would no longer belong to it. Nor is a file replaced that convgen did not write. A
-    ``<name>_weights.c`` that the layer no longer has goes: its array stands in the C now.
-    """
-    from convgen.package.disk.commit import (
-        Place,
-        forget_own,
-        refuse_foreign,
-        write_together,
-        writing,
-    )
-    from convgen.package.disk.manifest import CERTIFICATE, NAME
-
-    found = {name: _content(place / name) for name in files}
-    changed = [name for name, text in files.items() if found[name] != text.encode()]
-    other = [name for name in changed if found[name] is not None]
-    if other and (place / NAME).exists():
-        raise UsageError(
-            f"{place} holds a built package, and the C to emit differs from it ({other[0]}): "
-            "emit into another folder with -o, or build again"
-        )
-    with writing(place):
-        refuse_foreign(Place(place.parent, place.name), files)
-    if {f"{place.name}.c", f"{place.name}.h"} & set(changed):
-        forget_own(place / CERTIFICATE)  # it is about other C
-    write_together(place, {name: files[name].encode() for name in changed})
-    weights = f"{place.name}_weights.c"
-    if weights not in files:
-        forget_own(place / weights)
-    return changed
-
-
-def _content(path: Path) -> bytes | None:
-    try:
-        return path.read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        return None

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convgen.cli.files import STDOUT, changed_files, library_of, write_files
 from convgen.cli.output import Output
 from convgen.errors import ConvgenError, UsageError
 
@@ -163,7 +164,6 @@ def verify_network(graph: Graph, place: Path) -> Report:
 
     Raises ``UsageError`` when the network is not built there, or was built from something else.
     """
-    from convgen.cli.verify import changed_files, library_of
     from convgen.package.disk.manifest import read_manifest
     from convgen.package.network.program import program_of
     from convgen.package.network.python import weights_name
@@ -213,7 +213,6 @@ def emit_networks(graphs: Sequence[Graph], target: Any, out_dir: str, out: Outpu
 
 def emit_network(graph: Graph, target: Any, out_dir: str, out: Output) -> None:
     """Write a network's C package, or print its one C file for ``-``."""
-    from convgen.cli.emit import STDOUT, write_files
     from convgen.package.network.files import package_files
     from convgen.package.network.program import program_of
 

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
+import typer
+
 from convgen.cli.options import Json, Quiet, Verbose
 from convgen.cli.output import session
 
 
-def schema(json: Json = False, verbose: Verbose = False, quiet: Quiet = False) -> None:
+def schema(
+    network: Annotated[bool, typer.Option("--network", help="Of networks, not of layers.")] = False,
+    json: Json = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+) -> None:
     """Print the JSON Schema (draft-07) of a spec, for editors.
 
     \b
@@ -20,4 +29,9 @@ def schema(json: Json = False, verbose: Verbose = False, quiet: Quiet = False) -
 
     # The schema is JSON already and an editor reads it as it is: --json adds no envelope to it.
     with session("schema", verbose=verbose, quiet=quiet) as out:
-        out.data(dumps(json_schema(), indent=2))
+        if network:
+            from convgen.network.text.schema import network_schema
+
+            out.data(dumps(network_schema(), indent=2))
+        else:
+            out.data(dumps(json_schema(), indent=2))

@@ -118,7 +118,7 @@ def stored_schedules(
 
 def write_export(lines: Sequence[str], place: str) -> None:
     """JSON lines to a file, whole or not at all, or to stdout (``-``)."""
-    from convgen.package.disk.cache import write_whole
+    from convgen.toolchain.leftover import write_whole
 
     text = "".join(f"{line}\n" for line in lines)
     if place == "-":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
@@ -10,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from convgen.cli.files import changed_files, library_of
 from convgen.cli.options import Cut, Json, NetName, OutDir, Quiet, Shapes, Specs, Verbose
 from convgen.cli.output import session
 from convgen.errors import ConvgenError, MismatchError, UsageError
@@ -98,18 +98,6 @@ def _build_command(layer: Layer, place: Path) -> str:
     return shlex.join(words)
 
 
-def changed_files(place: Path, manifest: Manifest) -> list[str]:
-    """The files of the manifest that are missing or hold something else, sorted."""
-    return sorted(name for name, wrote in manifest.files.items() if _digest(place / name) != wrote)
-
-
-def _digest(path: Path) -> str | None:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError:
-        return None
-
-
 def _run(layer: Layer, place: Path, manifest: Manifest) -> Report:
     """The ladder on the compiled library, once its C is known to be what the spec gives."""
     from convgen.package.emit.files import decide, kernel_files
@@ -129,19 +117,6 @@ def _run(layer: Layer, place: Path, manifest: Manifest) -> Report:
         )
     library = place / library_of(manifest)
     return verify_plan_in_child(library, decided.plan, decided.weights)
-
-
-def library_of(manifest: Manifest) -> str:
-    """The file name of the compiled library: an extension module, or in ABI mode a plain one."""
-    stem = manifest.extension.lstrip("_")
-    found = [
-        name
-        for name in manifest.files
-        if name.removeprefix("lib").lstrip("_").startswith(f"{stem}.")
-        and not name.endswith((".py", ".weights"))
-    ]
-    assert len(found) == 1, manifest.files
-    return found[0]
 
 
 def _mismatch(report: Report) -> MismatchError:

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from convgen.target import TARGETS, is_foreign, missing_features
-from convgen.target.rigs import Command, Rig
+from convgen.target import TARGETS, Target, is_foreign, missing_features
+from convgen.target.rigs import Command, Rig, rigs_of
 from convgen.toolchain import Compiler, Processes, find_compiler, shell_line
 
 _WASI = str(Path(__file__).with_name("wasi.py"))
@@ -68,3 +68,11 @@ def _resolved(command: Command) -> Command | None:
             return None
         return sys.executable, *_OF_MODULE[program], *arguments
     return command if shutil.which(program) else None
+
+
+def measured_compiler(target: Target, cc: str | None = None) -> Compiler | None:
+    """The compiler by which limits are held against real sizes: ``cc``, else the first one here
+    for the target, None where there is none. Raises ``ToolchainError`` for a ``cc`` that fails."""
+    if cc is not None:
+        return find_compiler(cc)
+    return compiler_of(rigs_of([target.name])[0], None, Processes())

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-from convgen.plan.kernel import AnyBody, KernelPlan, Packing
+from convgen.plan.kernel import AnyBody, KernelPlan
+from convgen.plan.packing import Packing
 from convgen.spec.elements import arrays_of
 from convgen.spec.model import ConvSpec
 from convgen.target.arm.dots import HWCAP

@@ -9,25 +9,14 @@ that is safe to take (``wire``).
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convgen.importers.imported import Imported
 from convgen.importers.kinds import Format, format_of, model_format
 
 if TYPE_CHECKING:
-    from convgen.importers.translate import Row
-    from convgen.network.graph import Graph
     from convgen.toolchain import Processes
-
-
-@dataclass(frozen=True)
-class Imported:
-    """``graph``: as the file has it, nothing fused. ``rows``: what became of each of its nodes."""
-
-    graph: Graph
-    rows: tuple[Row, ...]
-    format: Format
 
 
 def import_model(

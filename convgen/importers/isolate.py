@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convgen.importers import Imported
+from convgen.importers.imported import Imported
 from convgen.importers.kinds import Format, model_format
 from convgen.importers.limits import (
     MAX_FILE,

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from convgen.ctext.activations import BY_LANE
-from convgen.plan.kernel import KernelPlan, View
+from convgen.plan.kernel import KernelPlan
 from convgen.plan.problem import problems_of
+from convgen.plan.tile import View
 from convgen.spec.model import Act, ConvSpec, DType
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target, VectorIsa

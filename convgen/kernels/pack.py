@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from convgen.kernels.dots.body import DotPacking
 from convgen.kernels.windows.body import WindowPacking
-from convgen.plan.kernel import KernelPlan, Packing
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.packing import Packing
 from convgen.spec.elements import ELEMENTS, Element, stored, widened
 
 if TYPE_CHECKING:

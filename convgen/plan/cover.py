@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from convgen.plan.kernel import Rectangle
+from convgen.plan.tile import Rectangle
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from itertools import product
 from math import gcd
 
 from convgen.plan.cover import Stretch, rectangles, stretches
-from convgen.plan.kernel import Rectangle, Side
+from convgen.plan.tile import Rectangle, Side
 from convgen.spec.model import ConvSpec
 from convgen.spec.strides import x_strides, y_strides
 from convgen.spec.window import Axis

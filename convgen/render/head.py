@@ -13,7 +13,8 @@ from convgen import __version__
 from convgen.ctext.activations import ActivationText, activation_text, double_text, float_literal
 from convgen.ctext.parts import parts_of
 from convgen.kernels import kind_of
-from convgen.plan.kernel import KernelPlan, Packing
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.packing import Packing
 from convgen.spec.elements import arrays_of
 from convgen.spec.layouts import image_letters, weight_letters
 from convgen.spec.model import Act, ConvSpec, DType

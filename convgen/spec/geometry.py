@@ -13,12 +13,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 
+from convgen.spec.axes import image_of, padding_of, rank_of
 from convgen.spec.elements import ELEMENTS, Element
 from convgen.spec.fields import RawLayer, Remainder
 from convgen.spec.model import Padding
 from convgen.spec.nested import PadMode
 from convgen.spec.problem import Problem
-from convgen.spec.ranks import image_of, padding_of, rank_of, spread
+from convgen.spec.ranks import spread
 from convgen.spec.window import Axis as Window
 
 BYTES_LIMIT = 2**31

@@ -8,6 +8,7 @@ from math import prod
 from pathlib import PurePath
 from typing import Any
 
+from convgen.spec.axes import image_of, rank_of, rank_problems
 from convgen.spec.fields import REQUIRED, Block, RawLayer, read_block
 from convgen.spec.fixes import advised
 from convgen.spec.geometry import (
@@ -38,7 +39,7 @@ from convgen.spec.quant_rules import (
     quant_of,
     quant_problems,
 )
-from convgen.spec.ranks import KEYS, image_of, rank_of, rank_problems, spread
+from convgen.spec.ranks import KEYS, spread
 from convgen.spec.scalars import show
 from convgen.spec.tree import Report, Tree, Unread
 

@@ -256,8 +256,7 @@ def model(isa: VectorIsa) -> VectorIsa:
                 },
                 "join": lanewise("i < n ? a.lane[i] : b.lane[i]"),
                 "pick": _picked(n),
-                "evens": _alternate(n, 0),
-                "odds": _alternate(n, 1),
+                **({"evens": _alternate(n, 0), "odds": _alternate(n, 1)} if n > 1 else {}),
                 "transpose": f"for (ptrdiff_t i = 0; i < {n}; ++i) {{\n"
                 f"    for (ptrdiff_t j = 0; j < {n}; ++j) q[i * to + j] = p[j * step + i];\n  }}",
                 "add": lanewise("a.lane[i] + b.lane[i]"),

@@ -67,3 +67,15 @@ def _is_abandoned(number: int, modified: float) -> bool:
     except (OSError, OverflowError):
         return False  # somebody else's
     return False
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that readers see all of it or what was there before. Raises ``OSError``."""
+    part = part_of(path)
+    try:
+        part.write_bytes(data)
+        part.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            part.unlink(missing_ok=True)
+        raise

@@ -34,7 +34,7 @@ from convgen.toolchain import (
     compile_shared,
     link_flags,
 )
-from convgen.toolchain.leftover import own_temporary_folder, part_of
+from convgen.toolchain.leftover import own_temporary_folder, write_whole
 from convgen.tune.shortlist import Candidate
 from convgen.tune.task import NAME, Entrant, Task
 from convgen.verify import Report, verify_plan_in_child
@@ -183,9 +183,7 @@ class Machine:
         if kept is not None:
             with contextlib.suppress(OSError):  # a full or read-only disk costs time alone
                 kept.parent.mkdir(parents=True, exist_ok=True)
-                part = part_of(kept)
-                shutil.copyfile(done.library, part)
-                part.replace(kept)
+                write_whole(kept, done.library.read_bytes())
         return _Built(candidate.plan, done.library)
 
     def _kept(self, texts: Mapping[str, str], flags: Sequence[str]) -> Path | None:

@@ -1,5 +1,5 @@
 """Four generated files, byte for byte: what a change of the templates does to the C, as a diff. Of
-ten thousand others a digest (golden_hashes.py): all machines give the same bytes.
+three thousand others a digest (golden_hashes.py): all machines give the same bytes.
 
 ``pytest --update-golden`` writes the files anew, ``make golden-full`` the digests; the diff is then
 part of the review.

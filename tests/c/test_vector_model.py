@@ -147,6 +147,17 @@ def test_joins_take_the_first_lanes_of_one_and_the_rest_of_the_other(
             assert alike(run(library, side, f"join_{n}", a, b), want).all(), (side, n)
 
 
+def test_every_other_lane_of_two_vectors(library: ctypes.CDLL, isa: VectorIsa) -> None:
+    if not isa.has("evens"):
+        pytest.skip(f"{isa.name} has no quick way")
+    a, b, _ = operands(9)
+    lanes = [x.view(np.uint32).reshape(-1, isa.lanes) for x in (a, b)]
+    for name, first in (("evens", 0), ("odds", 1)):
+        want = np.concatenate([x[:, first::2] for x in lanes], axis=1).reshape(-1)
+        for side in ("real", "model"):
+            assert alike(run(library, side, name, a, b), want).all(), (side, name)
+
+
 def test_picks_choose_any_lane_of_two_vectors(library: ctypes.CDLL, isa: VectorIsa) -> None:
     if not isa.has("pick"):
         pytest.skip(f"{isa.name} has no pick")
@@ -221,5 +232,6 @@ def test_exp2i_makes_every_power_of_two(library: ctypes.CDLL) -> None:
 def test_every_operation_is_compared(isa: VectorIsa) -> None:
     compared = {*ARITHMETIC, "fma", "set1", "exp2i", "load", "load_part", "store", "store_part"}
     assert set(OPERATIONS) == compared
-    optional = {name for name in ("join", "pick", "transpose", "keep") if isa.has(name)}
+    others = ("join", "pick", "evens", "odds", "transpose", "keep")
+    optional = {name for name in others if isa.has(name)}
     assert {op.name for op in isa.operations} == {*compared, *spreads(isa), *optional}

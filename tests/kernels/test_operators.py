@@ -18,7 +18,7 @@ from convgen.plan.problem import problems_of, tap_order
 from convgen.render import render_c
 from convgen.spec import Weights
 from convgen.spec.elements import arrays_of
-from convgen.spec.model import ConvSpec, DType, Layout
+from convgen.spec.model import Accuracy, ConvSpec, DType, Layout
 from convgen.spec.quant import Rounding
 from convgen.target import TARGETS
 from convgen.verify.fills import exact_fill
@@ -27,8 +27,8 @@ OPERATORS = [label for label, spec in EDGES.items() if spec.transposed or spec.r
 FEW = ["transposed_groups", "transposed_planes", "series_planes", "volume", "volume_transposed"]
 
 
-def integers(label: str) -> ConvSpec:
-    return quantised(EDGES[label], list(Rounding)[len(label) % 3])
+def integers(label: str, dtype: DType = DType.INT8) -> ConvSpec:
+    return quantised(EDGES[label], list(Rounding)[len(label) % 3], dtype)
 
 
 # -- problems ---------------------------------------------------------------------------------
@@ -101,7 +101,7 @@ def test_integers_on_vectors(label: str) -> None:
 
 @pytest.mark.parametrize("label", OPERATORS[::2])
 def test_integers_with_vnni(label: str) -> None:
-    spec = replace(integers(label), dtype=DType.UINT8)
+    spec = integers(label, DType.UINT8)
     prove_right(planned(spec, TARGETS["x86-64-avx512"]), Way(part=Part.MODEL))
 
 
@@ -128,8 +128,6 @@ def test_other_floats(label: str, dtype: DType) -> None:
 
 @pytest.mark.parametrize("label", ["transposed", "transposed_groups", "volume", "volume_strided"])
 def test_pairs(label: str) -> None:
-    from convgen.spec.model import Accuracy
-
     spec = replace(EDGES[label], dtype=DType.BFLOAT16, accuracy=Accuracy.FAST)
     plan = planned(spec, TARGETS["x86-64-avx512bf16"])
     assert plan.packing.side == 2

@@ -26,13 +26,9 @@ from convgen.kernels import FAMILIES
 from convgen.kernels.search import costed
 from convgen.kernels.tiled.lowering import most_pixels
 from convgen.plan.cover import Stretch, cover, rectangles, stretches
-from convgen.plan.kernel import (
-    Body,
-    KernelPlan,
-    Packing,
-    Rectangle,
-    Tile,
-)
+from convgen.plan.kernel import Body, KernelPlan
+from convgen.plan.packing import Packing
+from convgen.plan.tile import Rectangle, Tile
 from convgen.spec.model import Accuracy, ConvSpec, Layout, WeightLayout
 from convgen.spec.schedule import Family, Schedule
 from convgen.spec.window import Axis, out_size

@@ -34,6 +34,9 @@ QUICK = ("pretrainedResnet", "pretrainedResnet_quant", "kws_ref_model", "ad01_fp
 SLOW = (
     "ad01_int8", "kws_ref_model_float32", "str_ww_ref_model", "vww_96_float", "vww_96_int8",
 )  # fmt: skip
+# Its weights are int8, and LiteRT's kernels for those round the activations to 8 bits as well; here
+# the weights are numbers like any other.
+HYBRID = ("kws_ref_model_float32",)
 NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.deep) for name in SLOW)]
 
 
@@ -71,24 +74,26 @@ def test_every_step_is_litert_s(name: str, tmp_path: Path) -> None:
     assert built.report is not None and built.report.passed
     net = import_package(built.path)
 
+    share = 0.05 if name in HYBRID else 2e-5
     found = net.run(*arrays)
     outputs = found if isinstance(found, tuple) else (found,)
     for detail, got in zip(peer.get_output_details(), outputs, strict=True):
-        compare(got, peer.get_tensor(detail["index"]), detail["name"])
+        compare(got, peer.get_tensor(detail["index"]), detail["name"], share)
     tensors = {detail["name"]: detail["index"] for detail in peer.get_tensor_details()}
     seen = 0
     for key, got in net.trace(*arrays).items():
         if key in tensors:
             want = peer.get_tensor(tensors[key])
             if want.size == got.size and want.dtype == got.dtype:
-                compare(got.reshape(-1), want.reshape(-1), key)
+                compare(got.reshape(-1), want.reshape(-1), key, share)
                 seen += 1
     assert seen >= len(net.STEPS) // 2, (seen, len(net.STEPS))
 
 
-def compare(got: np.ndarray, want: np.ndarray, name: str) -> None:
+def compare(got: np.ndarray, want: np.ndarray, name: str, share: float) -> None:
+    """To the bit; floats within a share of the largest."""
     if got.dtype.kind == "f":
         size = float(np.abs(want).max())
-        np.testing.assert_allclose(got, want, atol=2e-5 * size + 1e-6, err_msg=name)
+        np.testing.assert_allclose(got, want, rtol=0, atol=share * size + 1e-6, err_msg=name)
     else:
         assert (got == want).all(), name

@@ -166,6 +166,30 @@ def test_weights_of_files_and_generators(tmp_path: Path) -> None:
     assert not graph.constants["dense.b"].any()
 
 
+@pytest.mark.parametrize("layout", ["HWIO", "OIHW", "OHWI", "IOHW", "HWOI"])
+@pytest.mark.parametrize("kind", ["conv", "transposed"])
+def test_weight_layouts(kind: str, layout: str, tmp_path: Path) -> None:
+    """The letters say where each axis of the file is, for layers and networks alike."""
+    rng = np.random.default_rng(0)
+    into, out = (4, 3) if kind == "transposed" else (2, 6)
+    sizes = {"H": 3, "W": 2, "I": into, "O": out}
+    array = rng.standard_normal([sizes[letter] for letter in layout]).astype(np.float32)
+    np.savez(tmp_path / "w.npz", w=array)
+    path = tmp_path / "n.yaml"
+    path.write_text(
+        f"network: n\ninput: 5x5x4\nlayers:\n  - {kind}: {{name: a, k: 6, f: 3x2, g: 2, "
+        f"bias: false, weights: w.npz, weight_layout: {layout}}}\n",
+        encoding="utf-8",
+    )
+    held = parse_network_file(path).load().constants["a.w"]
+    plain = array.transpose([layout.index(letter) for letter in "HWIO"])
+    assert held.shape == (3, 2, 2, 6)
+    if kind == "conv":
+        np.testing.assert_array_equal(held, plain)
+    else:
+        np.testing.assert_array_equal(held[:, :, 1, 4], plain[:, :, 3, 1])
+
+
 def test_wrong_files_are_told_all_at_once(tmp_path: Path) -> None:
     arrays: Any = {"a.w": np.ones((1, 1, 2, 4), np.float32)}
     np.savez(tmp_path / "net.npz", **arrays)
@@ -309,6 +333,7 @@ OPERATORS: list[tuple[Any, tuple[tuple[int, ...], ...]]] = [
         ops.ConvTransposed((2, 3), (2, 2), ((0, 0), (1, 1)), ONE, True, output_padding=(1, 0)),
         ((2, 3, 4, 5), (5,)),
     ),
+    (ops.ConvTransposed((2, 2), (2, 2), channels_last=True, groups=2), ((2, 2, 2, 6), (6,))),
     (ops.MaxPool((3, 3), (2, 2), ((1, 1), (0, 1)), (1, 1), True, ceil=True), ()),
     (ops.AvgPool((2, 2), (1, 1), ((1, 0), (0, 0)), (1, 1), True, include_pad=True), ()),
     (ops.Dense(Activation(Act.RELU6)), ((4, 3), (3,))),
@@ -387,3 +412,24 @@ def test_damaged_networks_are_refused_or_read(seed: int) -> None:
             simplify(parse_network_text("".join(text), "n.yaml").graph)
         except SpecError as error:
             assert error.diagnostics
+
+
+def test_the_schema_for_editors() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    import yaml
+
+    from convgen.network.text.schema import network_schema
+
+    jsonschema.Draft7Validator.check_schema(network_schema())
+    good = jsonschema.Draft7Validator(network_schema()).is_valid
+    assert good(yaml.safe_load(DIGITS))
+    assert good(yaml.safe_load(one("split: {parts: 3}", "inputs: {a: {size: 4x4x3}}")))
+    for text in (
+        one("maxpol: {f: 2}"),
+        one("conv: {k: 3}"),
+        one("conv: {k: 3, f: 1, stirde: 2}"),
+        one("relu: 3"),
+        one("softmax", "input: 3x3x3\ninputs: {a: 3x3x3}"),
+        "network: n\ninput: 3x3x3\n",
+    ):
+        assert not good(yaml.safe_load(text)), text

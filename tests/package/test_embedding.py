@@ -10,7 +10,7 @@ import pytest
 from built import needs_cc, posix_only
 from places import ROOT
 
-from convgen.cli.emit import write_files
+from convgen.cli.files import write_files
 from convgen.package.emit.files import emit_files
 from convgen.spec import parse_file
 from convgen.target import host_target

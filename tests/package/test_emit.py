@@ -14,7 +14,7 @@ import pytest
 from built import LAYERS, needs_cc, posix_only
 from places import ROOT, SUPPORT
 
-from convgen.cli.emit import write_files
+from convgen.cli.files import write_files
 from convgen.oracle import floats as oracle
 from convgen.package.emit.files import decide, emit_files
 from convgen.package.emit.python_text import glue_files

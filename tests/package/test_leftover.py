@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from convgen.cli.emit import write_files
+from convgen.cli.files import write_files
 from convgen.package.disk.cache import Cache, Entry
 from convgen.toolchain import leftover
 from convgen.toolchain.leftover import own_temporary_folder, part_of, sweep_parts

@@ -16,7 +16,7 @@ import yaml
 from built import LAYERS, needs_cc, posix_only
 
 from convgen import __version__
-from convgen.cli.emit import write_files
+from convgen.cli.files import write_files
 from convgen.package.emit.files import decide, emit_files, package_files
 from convgen.package.emit.project import project_text
 from convgen.spec.model import ConvSpec, InitWeights, Layer

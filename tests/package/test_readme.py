@@ -15,7 +15,7 @@ from built import needs_cc
 from places import ROOT
 
 import convgen
-from convgen.cli.emit import write_files
+from convgen.cli.files import write_files
 from convgen.oracle.floats import error_bound, gamma_tiny, reference
 from convgen.package.emit.files import emit_files
 from convgen.spec import parse_mapping, parse_text

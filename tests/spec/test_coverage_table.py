@@ -20,7 +20,8 @@ from places import ROOT
 from convgen.kernels import lower
 from convgen.kernels.winograd.body import WinogradBody
 from convgen.plan.cover import rectangles, stretches
-from convgen.plan.kernel import AnyBody, Body, KernelPlan, Rectangle, Region
+from convgen.plan.kernel import AnyBody, Body, KernelPlan
+from convgen.plan.tile import Rectangle, Region
 from convgen.spec.model import Accuracy, ConvSpec
 from convgen.spec.schedule import Family, Schedule
 

@@ -35,6 +35,7 @@ RUN(load, A)
 @spreads@pairs@parts
 """
 JOIN = "RUN(join_@n, @v_join(A, B, @n))\n"
+ALTERNATE = "RUN(evens, @v_evens(A, B))\nRUN(odds, @v_odds(A, B))\n"
 PICK = """\
 #define TABLE const float *a, const float *b, const int32_t *from, float *y, int count
 @attribute void @side_pick(TABLE);
@@ -67,6 +68,7 @@ def source(isa: VectorIsa, side: str) -> str:
     spread = "".join(f"RUN({name}, @v_{name}(A))\n" for name in spreads(isa))
     pairs = "".join(JOIN.replace("@n", str(n)) for n in parts(isa)) if isa.has("join") else ""
     pairs += PICK if isa.has("pick") else ""
+    pairs += ALTERNATE if isa.has("evens") else ""
     pairs += TRANSPOSE if isa.has("transpose") else ""
     text = SOURCE.replace("@spreads", spread).replace("@pairs", pairs)
     text = text.replace("@parts", "".join(PART.replace("@n", str(n)) for n in parts(isa)))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from convgen.importers.formats import chosen_shapes
 from convgen.importers.refusal import Refusal, model_error, shown
+from convgen.importers.shapes import chosen_shapes
 from convgen.importers.task import Task
 from convgen.importers.translate import Translated, element, translate
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 from convgen.importers.onnx.context import CUT, REPAIR
 from convgen.importers.refusal import Refusal
 from convgen.importers.source import Node
-from convgen.importers.translate import Draft, take
+from convgen.importers.translate import Draft, Format, take
 
 
-def branch(draft: Draft, node: Node) -> None:
+def branch(draft: Draft, node: Node, form: Format) -> None:
     """If: PyTorch's exporter writes one around a squeeze, for example."""
     from convgen.importers.onnx.read import Inner
-    from convgen.importers.onnx.rules import onnx_format
 
     condition = draft.constant(node, 0, "condition")
     if condition.size != 1:
@@ -23,7 +22,6 @@ def branch(draft: Draft, node: Node) -> None:
     for name, tensor in inner.tensors.items():
         if tensor.data is not None:
             draft.known[name] = tensor.data
-    form = onnx_format(draft.source)
     for step in inner.nodes:
         take(draft, step, form)
     for name, found in zip(node.outputs, inner.outputs, strict=True):

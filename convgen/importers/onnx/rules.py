@@ -18,6 +18,11 @@ from convgen.network.ops import BinaryFn, ReduceFn, UnaryFn
 from convgen.spec.model import Act, Activation
 from convgen.spec.quant import Rounding
 
+
+def _branch(draft: Draft, node: Node) -> None:
+    branch(draft, node, onnx_format(draft.source))
+
+
 _BINARY = {
     "Add": BinaryFn.ADD, "Sub": BinaryFn.SUB, "Mul": BinaryFn.MUL, "Div": BinaryFn.DIV,
     "Equal": BinaryFn.EQUAL, "Less": BinaryFn.LESS,
@@ -112,7 +117,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "DequantizeLinear": integers.dequantize,
         "QLinearConv": integers.qlinear_conv,
         "QLinearMatMul": integers.qlinear_matmul,
-        "If": branch,
+        "If": _branch,
     }
 )
 # Attributes that change nothing in a trained network, or nothing in the forms that are taken.

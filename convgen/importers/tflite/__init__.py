@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convgen.importers.formats import chosen_shapes
+from convgen.importers.shapes import chosen_shapes
 from convgen.importers.task import Task
 from convgen.importers.translate import Translated, translate
 

@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convgen.kernels.face import Cost
-from convgen.plan.kernel import Body, KernelPlan, Loop
+from convgen.plan.kernel import Body, KernelPlan
+from convgen.plan.packing import Loop
 from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target

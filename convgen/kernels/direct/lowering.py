@@ -23,7 +23,9 @@ from convgen.kernels.tiled.step import limits as step_limits
 from convgen.kernels.tiled.walk import squares, turned, walk
 from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
-from convgen.plan.kernel import Body, KernelPlan, Loop, Packing, View
+from convgen.plan.kernel import Body, KernelPlan
+from convgen.plan.packing import Loop, Packing
+from convgen.plan.tile import View
 from convgen.spec.elements import Sections, arrays_of
 from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Family, Schedule

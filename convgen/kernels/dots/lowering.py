@@ -21,8 +21,10 @@ from convgen.kernels.tiled.lowering import (
 )
 from convgen.kernels.tiled.quads import Pattern, quads_of
 from convgen.kernels.tiled.walk import walk
-from convgen.plan.kernel import KernelPlan, Loop, Rectangle, Region, Tile, View
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.packing import Loop
 from convgen.plan.problem import peel
+from convgen.plan.tile import Rectangle, Region, Tile, View
 from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import Act, ConvSpec, Layout, Padding
 from convgen.spec.quant import Rounding

@@ -14,7 +14,8 @@ from convgen.kernels.dots.body import DotBody, DotPacking
 from convgen.kernels.dots.lowering import Scaling, scaling
 from convgen.kernels.tiled.slides import WindowText, batched, lanewise_text
 from convgen.kernels.tiled.tile import TileText, loop_text, tap_params, tile_text
-from convgen.plan.kernel import KernelPlan, Region, Tile
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.tile import Region, Tile
 from convgen.spec.elements import ELEMENTS, arrays_of
 from convgen.spec.model import ConvSpec, Layout
 from convgen.spec.quant import Requantization, Rounding

@@ -6,7 +6,8 @@ from convgen.kernels.dots.body import DotBody, DotPacking
 from convgen.kernels.tiled.quads import quads_of
 from convgen.kernels.tiled.work import inputs_of, read_again
 from convgen.kernels.work import Work
-from convgen.plan.kernel import KernelPlan, Region
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.tile import Region
 from convgen.spec.elements import arrays_of
 
 

@@ -19,8 +19,10 @@ from convgen.kernels.tiled.lowering import check_lanes, outer_loops, packing_of,
 from convgen.kernels.tiled.step import strands_of
 from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
-from convgen.plan.kernel import KernelPlan, Loop, Packing, Rectangle, Region, Tile, View
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.packing import Loop, Packing
 from convgen.plan.problem import peel
+from convgen.plan.tile import Rectangle, Region, Tile, View
 from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import ConvSpec, Layout
 from convgen.spec.schedule import Family, Schedule

@@ -20,7 +20,9 @@ from convgen.kernels.tiled.lowering import (
     regions_of,
     runs_on,
 )
-from convgen.plan.kernel import Body, KernelPlan, Loop, Packing, Rectangle, Rest, View
+from convgen.plan.kernel import Body, KernelPlan
+from convgen.plan.packing import Loop, Packing, Rest
+from convgen.plan.tile import Rectangle, View
 from convgen.spec.model import Accuracy, ConvSpec, DType
 from convgen.spec.schedule import Schedule
 from convgen.target import Target, VectorIsa

@@ -15,7 +15,9 @@ from convgen.kernels.face import Cost, activation_operations, flat_2d, view_of
 from convgen.kernels.planar.body import PlanarBody, Run, Segment, Split, Strip
 from convgen.kernels.planar.shuffle import interleaved, picks_per_vector, taken_apart
 from convgen.kernels.tiled.lowering import check_lanes, packing_of
-from convgen.plan.kernel import KernelPlan, Packing, View
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.packing import Packing
+from convgen.plan.tile import View
 from convgen.spec.model import ConvSpec, DType
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target, VectorIsa

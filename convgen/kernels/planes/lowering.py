@@ -16,7 +16,8 @@ from convgen.errors import ScheduleError
 from convgen.kernels.face import Cost, activation_operations, flat_2d, isas_of, view_of
 from convgen.kernels.planes.body import Columns, PlanesBody
 from convgen.kernels.tiled.lowering import check_lanes, packing_of
-from convgen.plan.kernel import KernelPlan, Packing
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.packing import Packing
 from convgen.spec.elements import arrays_of
 from convgen.spec.model import ConvSpec, Layout, Padding
 from convgen.spec.schedule import Family, Schedule

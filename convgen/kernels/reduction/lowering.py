@@ -14,7 +14,8 @@ from convgen.errors import ScheduleError
 from convgen.kernels.face import Cost, activation_operations, flat_2d, isas_of, view_of
 from convgen.kernels.reduction.body import ReductionBody
 from convgen.kernels.tiled.lowering import check_lanes, packing_of
-from convgen.plan.kernel import KernelPlan, Packing
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.packing import Packing
 from convgen.spec.model import ConvSpec, Layout, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target, VectorIsa

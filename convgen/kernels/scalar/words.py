@@ -11,7 +11,8 @@ from convgen.ctext.requantize import RequantText, requant_text
 from convgen.kernels.core.lowering import serves
 from convgen.kernels.core.words import StepText, step_sum_zero, step_text
 from convgen.kernels.tiled.tile import TileText, counted, loop_text, tap_params, tile_text
-from convgen.plan.kernel import Body, KernelPlan, Region
+from convgen.plan.kernel import Body, KernelPlan
+from convgen.plan.tile import Region
 from convgen.spec.elements import Sections, arrays_of
 from convgen.spec.requantize import input_reach, weight_room
 from convgen.target.isa import VectorIsa

@@ -9,17 +9,10 @@ from functools import lru_cache
 from convgen.errors import ScheduleError
 from convgen.kernels.face import activation_operations, isas_of
 from convgen.plan.cover import Piece, cover
-from convgen.plan.kernel import (
-    Body,
-    KernelPlan,
-    Loop,
-    Packing,
-    Rectangle,
-    Region,
-    Tile,
-    View,
-)
+from convgen.plan.kernel import Body, KernelPlan
+from convgen.plan.packing import Loop, Packing
 from convgen.plan.problem import tap_order
+from convgen.plan.tile import Rectangle, Region, Tile, View
 from convgen.spec.model import ConvSpec, DType
 from convgen.spec.schedule import Schedule
 from convgen.spec.strides import w_strides

@@ -9,7 +9,8 @@ from typing import Any
 
 from convgen.kernels.kind import Section
 from convgen.plan.drawing import beside
-from convgen.plan.kernel import KernelPlan, Rectangle, Region, Tile
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.tile import Rectangle, Region, Tile
 
 INTERIOR = "*"
 LETTERS = string.ascii_lowercase + string.ascii_uppercase

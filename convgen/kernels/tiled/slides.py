@@ -9,7 +9,8 @@ from convgen.ctext.body import plus
 from convgen.kernels.tiled.quads import quads_of
 from convgen.kernels.tiled.step import strands_of
 from convgen.kernels.tiled.tile import TileText, loop_text, tap_args, tap_params, tile_text
-from convgen.plan.kernel import Body, KernelPlan, Tile
+from convgen.plan.kernel import Body, KernelPlan
+from convgen.plan.tile import Tile
 from convgen.target import VectorIsa
 
 

@@ -7,7 +7,9 @@ from types import SimpleNamespace
 from typing import Any
 
 from convgen.ctext.body import plus, times
-from convgen.plan.kernel import Body, KernelPlan, Loop, Tile
+from convgen.plan.kernel import Body, KernelPlan
+from convgen.plan.packing import Loop
+from convgen.plan.tile import Tile
 from convgen.target.isa import VectorIsa
 
 _CHUNK = 256  # channels read side by side: long runs of memory, and enough units of work

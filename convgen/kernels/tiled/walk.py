@@ -6,8 +6,8 @@ import math
 from dataclasses import replace
 
 from convgen.kernels.face import flat_2d, view_of
-from convgen.plan.kernel import Rectangle, View
 from convgen.plan.problem import peel, problems_of
+from convgen.plan.tile import Rectangle, View
 from convgen.spec.model import ConvSpec, Layout, Padding
 from convgen.spec.schedule import Schedule
 from convgen.target import VectorIsa

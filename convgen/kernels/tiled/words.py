@@ -8,7 +8,9 @@ from types import SimpleNamespace
 from convgen.ctext.body import BodyText, block_of, common, plane_of, times
 from convgen.kernels.tiled.slides import lanewise_text
 from convgen.kernels.tiled.tile import TileText, loop_text, rest_text, tap_params, tile_text
-from convgen.plan.kernel import Body, KernelPlan, Packing, Region
+from convgen.plan.kernel import Body, KernelPlan
+from convgen.plan.packing import Packing
+from convgen.plan.tile import Region
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from convgen.kernels.work import LINE, PAGE, Work
-from convgen.plan.kernel import Body, KernelPlan, Region
+from convgen.plan.kernel import Body, KernelPlan
+from convgen.plan.tile import Region
 from convgen.spec.elements import arrays_of
 
 

@@ -14,8 +14,9 @@ from convgen.errors import ScheduleError
 from convgen.kernels.face import Cost, flat_2d, is_depthwise, view_of
 from convgen.kernels.tiled.lowering import packing_of
 from convgen.kernels.windows.body import WindowBody, WindowPacking
-from convgen.plan.kernel import KernelPlan, Rectangle, Region, Tile
+from convgen.plan.kernel import KernelPlan
 from convgen.plan.problem import problems_of
+from convgen.plan.tile import Rectangle, Region, Tile
 from convgen.spec.model import ConvSpec, DType, Layout, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target

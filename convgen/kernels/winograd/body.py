@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 from convgen.kernels.winograd.matrices import IDENTITY, Filtering
 from convgen.kernels.winograd.range import range_of
-from convgen.plan.kernel import Tile
 from convgen.plan.leeway import Tiling
 from convgen.plan.range import Range
+from convgen.plan.tile import Tile
 from convgen.spec.schedule import Family
 from convgen.target import VectorIsa
 

@@ -26,7 +26,9 @@ from convgen.kernels.tiled.step import limits, most_vectors
 from convgen.kernels.winograd.body import LEAST_CHANNELS, WinogradBody, Work
 from convgen.kernels.winograd.combination import program
 from convgen.kernels.winograd.matrices import IDENTITY, Filtering, Matrix, matrices, passes
-from convgen.plan.kernel import KernelPlan, Packing, Tile
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.packing import Packing
+from convgen.plan.tile import Tile
 from convgen.spec.model import Accuracy, ConvSpec, DType, Layout
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target, VectorIsa

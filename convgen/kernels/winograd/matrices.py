@@ -1,4 +1,4 @@
-"""Winograd's matrices: Toom and Cook's, polynomial products evaluated at chosen points and infinity.
+"""Winograd's matrices, Toom and Cook's: polynomial products at chosen points and infinity.
 
 All numbers are exact fractions; the paper is in ``body``.
 """

@@ -11,7 +11,9 @@ from convgen.ctext.body import BodyText, block_of, common, plus, times
 from convgen.kernels.winograd.body import WinogradBody, Work
 from convgen.kernels.winograd.combination import Combination, program
 from convgen.kernels.winograd.matrices import IDENTITY, Matrix, matrices
-from convgen.plan.kernel import KernelPlan, Packing, Tile
+from convgen.plan.kernel import KernelPlan
+from convgen.plan.packing import Packing
+from convgen.plan.tile import Tile
 
 _WIDTH = 74  # columns left for a sum beside its name
 

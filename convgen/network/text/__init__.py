@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from convgen.network.text.parse import (
-    NetworkSpec,
     parse_network_bytes,
     parse_network_file,
     parse_network_mapping,
     parse_network_text,
 )
+from convgen.network.text.spec import NetworkSpec
 from convgen.spec.nodes import is_network
 
 __all__ = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 from types import MappingProxyType
@@ -13,8 +13,8 @@ from convgen.network.ops import Elem, Op, ShapeError
 from convgen.network.ops.face import times
 from convgen.network.text.entries import Entry, read_entries
 from convgen.network.text.keys import KINDS
-from convgen.network.text.parse import NetworkSpec
 from convgen.network.text.sources import DrawnSource, FileSource, Source, seeded
+from convgen.network.text.spec import NetworkSpec
 from convgen.network.text.top import Input, Top, read_inputs, read_top
 from convgen.spec.geometry import BYTES_LIMIT, MACS_LIMIT
 from convgen.spec.model import InitWeights, Layout, NpyWeights, NpzWeights
@@ -24,13 +24,18 @@ from convgen.spec.tree import Path, Report, Tree, Unread
 UNKNOWN = "\0"  # begins the names of layers whose operator is not known
 
 
-def derive(tree: Tree, report: Report) -> NetworkSpec | None:
-    """The network, or None where something is wrong; all that is goes to ``report``."""
+def derive(
+    tree: Tree, report: Report, layers: Mapping[str, Callable[..., Any]]
+) -> NetworkSpec | None:
+    """The network, or None where something is wrong; all that is goes to ``report``.
+
+    ``layers``: how each kind of layer becomes nodes.
+    """
     top = read_top(tree, report)
     entries = read_entries(tree.value.get("layers", Unread.VALUE), report)
     if "layers" not in tree.value:
         report.add((), "E103", "`layers` is missing: add it, as in `layers: [{dense: 10}]`")
-    work = Derivation(top, report, tree)
+    work = Derivation(top, report, tree, layers)
     work.inputs(read_inputs(tree, top, report))
     work.names(entries)
     for entry in entries:
@@ -44,7 +49,10 @@ class Derivation:
     later layers are silent.
     """
 
-    def __init__(self, top: Top, report: Report, tree: Tree) -> None:
+    def __init__(
+        self, top: Top, report: Report, tree: Tree, layers: Mapping[str, Callable[..., Any]]
+    ) -> None:
+        self.layers = layers
         self.top = top
         self.report = report
         self.tree = tree
@@ -93,14 +101,14 @@ class Derivation:
 
     def layer(self, entry: Entry) -> None:
         """Put one layer to its inputs."""
-        from convgen.network.text.layers import LAYERS
-
         name = self.named[entry.path]
         ins = self._inputs_of(entry) if entry.kind else None
         outputs: tuple[str | None, ...] | None = None
         if entry.good and ins is not None and all(i is not None for i in ins):
             try:
-                outputs = LAYERS[entry.kind](self, entry, name, [i for i in ins if i is not None])
+                outputs = self.layers[entry.kind](
+                    self, entry, name, [i for i in ins if i is not None]
+                )
             except ShapeError as error:
                 self.refuse(entry, "E504", f"{entry.kind} `{name}`: {error}", "of")
         if outputs is not None:
@@ -210,6 +218,7 @@ class Derivation:
         *,
         stored: tuple[int, ...] | None = None,
         perm: tuple[int, ...] | None = None,
+        groups: int = 1,
         quant: Quantization | None = None,
         drawn: float | None = None,
     ) -> str:
@@ -224,7 +233,7 @@ class Derivation:
         if prod(shape) * dtype.size >= BYTES_LIMIT:
             raise ShapeError(f"`{key}` of {times(shape)} would take 2^31 bytes or more")
         array = np.zeros(shape, str(dtype))
-        origin = self._origin(entry, layer, key, stored or shape, axes, perm, drawn)
+        origin = self._origin(entry, layer, key, stored or shape, axes, perm, drawn, groups)
         if origin is None and drawn is not None and self._drawn(entry):
             array = np.full(shape, drawn, str(dtype))
         elif origin is None:
@@ -246,17 +255,22 @@ class Derivation:
         axes: str,
         perm: tuple[int, ...] | None,
         drawn: float | None,
+        groups: int,
     ) -> Source | None:
         own = "weights" in entry.values
         match entry.get("weights", self.top.weights):
             case NpzWeights(path):
                 place = self.tree.spot(entry.at("weights") if own else ("weights",)).place()
                 found = key if own else f"{layer}.{key}"
-                return FileSource(path, found, stored, axes, place, perm)
+                return FileSource(path, found, stored, axes, place, perm, groups)
             case NpyWeights(w, b):
                 file = w if key == "w" else b
                 place = self.tree.spot(entry.at("weights")).place()
-                return None if file is None else FileSource(file, key, stored, axes, place, perm)
+                return (
+                    None
+                    if file is None
+                    else FileSource(file, key, stored, axes, place, perm, groups)
+                )
             case InitWeights(stddev, seed) if drawn is None:
                 self.weighted += 1
                 return DrawnSource(stddev, seed if own else seeded(seed, self.weighted - 1))

@@ -5,45 +5,16 @@ from __future__ import annotations
 import codecs
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from convgen.errors import Diagnostic, SpecError
-from convgen.network.graph import Graph
-from convgen.network.text.sources import Source, load
+from convgen.network.text.derive import derive
+from convgen.network.text.layers import LAYERS
+from convgen.network.text.spec import NetworkSpec
 from convgen.spec.mapping import read_mapping
 from convgen.spec.nodes import MAX_NETWORK_BYTES, read_yaml, spot_at, too_large
 from convgen.spec.tree import Report, Tree
-
-
-@dataclass(frozen=True, eq=False)
-class NetworkSpec:
-    """A network as its YAML says it. ``graph``: with zeros for constants that lie in files or are
-    still to be drawn (``sources``) and for those that nothing gives (``missing``).
-    ``source``: the file as the user named it. ``notes``: accepted, but worth knowing.
-    """
-
-    graph: Graph
-    source: str
-    sources: Mapping[str, Source] = field(default_factory=dict)
-    missing: tuple[str, ...] = ()
-    notes: tuple[str, ...] = ()
-
-    def load(self) -> Graph:
-        """The graph with its weights. Raises ``SpecError`` with everything wrong with files."""
-        return load(self.graph, self.sources, self.source)
-
-    def complete(self) -> Graph:
-        """The graph with its weights, all of which must be given. Raises ``SpecError``."""
-        if self.missing:
-            names = ", ".join(self.missing[:6]) + (", ..." if len(self.missing) > 6 else "")
-            text = (
-                f"the network {self.graph.name} has no weights for {names}: add `weights: net.npz` "
-                "with arrays of these names, or `weights: {init: truncated_normal, stddev: 0.1}`"
-            )
-            raise SpecError([Diagnostic(self.source, 0, 0, "E304", text)])
-        return self.load()
 
 
 def parse_network_text(text: str, source: str) -> NetworkSpec:
@@ -86,9 +57,7 @@ def parse_network_mapping(data: Mapping[str, Any], source: str = "<dict>") -> Ne
 
 
 def _network(tree: Tree, report: Report) -> NetworkSpec:
-    from convgen.network.text.derive import derive
-
-    found = derive(tree, report)
+    found = derive(tree, report, LAYERS)
     report.raise_if_any()
     assert found is not None, "a document without mistakes holds a network"
     return found

@@ -23,7 +23,8 @@ _SEEDS = 2**64
 @dataclass(frozen=True)
 class FileSource:
     """An array of a file. ``stored``: its shape there; ``perm``: how its axes become the
-    constant's, None where they are in order.
+    constant's, None where they are in order. ``groups``: of a transposed convolution, whose file
+    has [..., C, OC/G].
     """
 
     path: PurePath
@@ -32,6 +33,7 @@ class FileSource:
     axes: str
     place: Place
     perm: tuple[int, ...] | None = None
+    groups: int = 1
 
 
 @dataclass(frozen=True)
@@ -79,4 +81,20 @@ def _array(graph: Graph, name: str, origin: Source, folder: Path) -> NDArray[Any
     want = Want(origin.stored, ELEMENTS[str(value.dtype)], origin.axes)
     array = read_array(folder / origin.path, origin.key, want)
     array = array if origin.perm is None else array.transpose(origin.perm)
+    if origin.groups > 1:
+        array = by_group(array, origin.groups)
     return np.ascontiguousarray(array).reshape(value.shape)
+
+
+def by_group(w: NDArray[Any], groups: int) -> NDArray[Any]:
+    """Weights [..., C, OC/G] of a transposed convolution as [..., C/G, OC]."""
+    *taps, c, oc = w.shape
+    split = w.reshape(*taps, groups, c // groups, oc)
+    return split.swapaxes(-3, -2).reshape(*taps, c // groups, groups * oc)
+
+
+def all_inputs(w: NDArray[Any], groups: int) -> NDArray[Any]:
+    """Weights [..., C/G, OC] of a transposed convolution as [..., C, OC/G]."""
+    *taps, c, oc = w.shape
+    split = w.reshape(*taps, c, groups, oc // groups)
+    return split.swapaxes(-3, -2).reshape(*taps, c * groups, oc // groups)

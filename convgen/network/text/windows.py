@@ -140,9 +140,24 @@ def _weights(
     meaning = _meaning(d, entry, x)
     dtype = d.builder.values[x].dtype if meaning is None else Elem.INT8
     shape = (*kernel, depth, filters)
-    stored, perm, axes = _stored(entry.get("weight_layout", WeightLayout.HWIO), shape, rank)
+    groups = 1
+    if entry.kind == "transposed":  # as layers have them: every input channel, filters of a group
+        groups = d.shape(x)[-1 if d.channels_last(entry) else 1] // depth
+    seen = (*kernel, depth * groups, filters // groups)
+    stored, perm, axes = _stored(entry.get("weight_layout", WeightLayout.HWIO), seen, rank)
     named = axes if rank else "in, out"
-    w = d.parameter(entry, name, "w", shape, dtype, named, stored=stored, perm=perm, quant=meaning)
+    w = d.parameter(
+        entry,
+        name,
+        "w",
+        shape,
+        dtype,
+        named,
+        stored=stored,
+        perm=perm,
+        groups=groups,
+        quant=meaning,
+    )
     if not entry.get("bias", True):
         return [w]
     b_type = dtype if meaning is None else Elem.INT32
@@ -153,12 +168,10 @@ def _stored(
     layout: WeightLayout, shape: tuple[int, ...], rank: int
 ) -> tuple[tuple[int, ...], tuple[int, ...] | None, str]:
     """The shape in the file, how its axes become HWIO, and what they are."""
-    taps = tuple(range(rank))
-    order = {
-        WeightLayout.HWIO: (*taps, rank, rank + 1),
-        WeightLayout.OIHW: (rank + 1, rank, *taps),
-        WeightLayout.OHWI: (rank + 1, *taps, rank),
-    }[layout]
+    taps, place = tuple(range(rank)), {"I": (rank,), "O": (rank + 1,)}
+    order: tuple[int, ...] = ()
+    for letter in str(layout).replace("HW", "K"):
+        order += taps if letter == "K" else place[letter]
     if layout is WeightLayout.HWIO:
         return shape, None, "kernel, C/G, filters"
     perm = tuple(order.index(axis) for axis in range(rank + 2))

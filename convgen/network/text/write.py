@@ -19,6 +19,7 @@ from convgen.network import ops
 from convgen.network.graph import ABSENT, Graph, Node, Quantization, Value
 from convgen.network.ops import Elem
 from convgen.network.ops.windows import Window, spatial
+from convgen.network.text.sources import all_inputs
 from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import Activation
 from convgen.spec.quant import Rounding
@@ -282,7 +283,10 @@ class _Writer:
             raise ConvgenError(f"{op.kind} `{node.name}`: its weights are computed at run time")
         w = graph.values[ins[1]]
         layer = self.names[node.output]
-        self.arrays[f"{layer}.w"] = graph.constants[ins[1]]
+        array = graph.constants[ins[1]]
+        if isinstance(op, ops.ConvTransposed) and op.groups > 1:
+            array = all_inputs(array, op.groups)
+        self.arrays[f"{layer}.w"] = array
         if len(ins) > 2:
             self.arrays[f"{layer}.b"] = graph.constants[ins[2]]
         keys: dict[str, Any] = {"filters": w.shape[-1]}

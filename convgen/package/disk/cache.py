@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from convgen.toolchain.leftover import part_of, sweep_parts
+from convgen.toolchain.leftover import sweep_parts, write_whole
 
 MAGIC = b"convgen-cache-2 "
 SUFFIX = ".entry"
@@ -133,18 +133,6 @@ class Cache:
             with contextlib.suppress(OSError):
                 path.unlink()
             total -= size
-
-
-def write_whole(path: Path, data: bytes) -> None:
-    """Write a file so that readers see all of it or what was there before. Raises ``OSError``."""
-    part = part_of(path)
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            part.unlink(missing_ok=True)
-        raise
 
 
 def _encode(key: str, entry: Entry) -> bytes:

@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convgen import __version__
-from convgen.package.disk.cache import write_whole
 from convgen.package.disk.commit import Place, locked, writing
 from convgen.package.disk.manifest import CERTIFICATE, NAME
 from convgen.render.head import spec_id
+from convgen.toolchain.leftover import write_whole
 from convgen.verify.evidence import BodyProof, assumptions
 from convgen.verify.harness import driver
 

@@ -18,10 +18,10 @@ from convgen.choose.chooser import Choice
 from convgen.choose.fit import Excluded
 from convgen.choose.limits import SizeLimits
 from convgen.errors import ConvgenError
-from convgen.package.disk.cache import write_whole
 from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Schedule
 from convgen.target import Target
+from convgen.toolchain.leftover import write_whole
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,9 @@ def _made(session: Session, layer: Layer, place: Place, work: Path, inputs: str)
     while True:
         session.say(layer, Stage.GENERATE, None)
         tuned = session.tuned(layer)
-        decided = decide(layer, session.options.target, tuned, limits, out, compiles=True, memory=session.memory)
+        decided = decide(
+            layer, session.options.target, tuned, limits, out, compiles=True, memory=session.memory
+        )
         schedule = decided.plan.schedule
         try:
             bound, library, state, warnings = _attempt(session, decided, place, work, inputs)

@@ -59,9 +59,10 @@ def decide(
 
     ``limits``: what the kernel may take up; ``out``: what a build has found not to do;
     ``compiles``: the real sizes will be looked at, so an estimate refuses no given
-    schedule; ``memory``: of choices that were made before. Raises ``ScheduleError`` for a given schedule that cannot be carried out on this
-    target, ``LimitError`` where nothing keeps to the limits, ``SpecError`` for weights,
-    scales and samples.
+    schedule; ``memory``: of choices that were made before.
+
+    Raises ``ScheduleError`` for a given schedule that cannot be carried out on this target,
+    ``LimitError`` where nothing keeps to the limits, ``SpecError`` for weights, scales and samples.
     """
     done = settled(layer)
     spec, baked = done.layer.spec, done.weights is not None

@@ -161,7 +161,7 @@ def _within(got: Array, want: Array, bound: Array) -> Judged:
 
 def bound_of(op: Op, inputs: Sequence[Array | None], want: Array) -> Array:
     """How far each output may be off."""
-    rule = BOUNDS.get(type(op), _exact)
+    rule: Callable[..., Array] = BOUNDS.get(type(op), _exact)
     return rule(op, [a for a in inputs if a is not None], want)
 
 

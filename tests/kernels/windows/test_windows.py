@@ -24,6 +24,7 @@ from convgen.errors import ScheduleError
 from convgen.kernels import lower
 from convgen.kernels.pack import pack_sections
 from convgen.kernels.windows.body import WindowBody, WindowPacking
+from convgen.numbers.thresholds import thresholds
 from convgen.oracle.integers import reference
 from convgen.package.emit.files import emit_files
 from convgen.plan.kernel import KernelPlan
@@ -31,7 +32,7 @@ from convgen.render import render_c
 from convgen.spec import Weights
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layer, Layout, Padding
-from convgen.spec.quant import Affine, Quant, Rounding
+from convgen.spec.quant import Affine, Quant, Rounding, fixed_point
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS, Target
 from convgen.target.arm.window_mve import MVE_WINDOWS
@@ -208,6 +209,30 @@ def test_a_limit_on_the_workspace_takes_the_tiles_that_need_none() -> None:
     assert any(entry.plan.workspace_bytes == 0 for entry in ranked)
 
 
+@pytest.mark.parametrize("zero", [-128, 5], ids=["clamped", "signed"])
+@pytest.mark.parametrize("rounding", [Rounding.TFLITE, Rounding.TFLITE_SINGLE])
+def test_sums_on_both_sides_of_every_step(rounding: Rounding, zero: int) -> None:
+    """The bias alone is the sum: each output's first one, and the one before it."""
+    for ratio in (0.0072, 0.3, 2.0**-9):
+        pairs = [fixed_point(single_precision(ratio))]
+        steps = np.arange(-128 - zero + 1, 127 - zero + 1)
+        factor, right = np.array([pairs[0][0]], np.int64), np.array([-pairs[0][1]], np.int64)
+        first = thresholds(factor, right, steps, once=rounding is Rounding.TFLITE_SINGLE)[0]
+        b = np.concatenate([first, first - 1, first + 1]).astype(np.int32)
+        quant = Quant(Affine((single_precision(ratio),), (0,)), Affine((1.0,)),
+                      Affine((1.0,), (zero,)), None, rounding)  # fmt: skip
+        spec = ConvSpec("edge", 1, 1, 1, len(b), 1, 1, dtype=DType.INT8, quant=quant)
+        layer = Filled(spec, np.zeros(spec.x_shape, np.int8), np.ones(spec.w_shape, np.int8), b)
+        for target in (M4, M55):
+            plan = windowed(spec, target)
+            want = reference(spec, layer.x, layer.w, layer.b)
+            np.testing.assert_array_equal(run(layer, plan), want, str(ratio))
+
+
+def single_precision(value: float) -> float:
+    return float(np.float32(value))
+
+
 def test_pack_names_the_channel_that_overflows() -> None:
     quant = Quant(Affine((), (-128,)), Affine((), (0,)), None)
     spec = ConvSpec("edge", 1, 1, 66311, 3, 1, 1, dtype=DType.INT8, quant=quant)
@@ -370,6 +395,7 @@ def side(kernel: WindowKernel, n: Numbers, name: str) -> str:
         "    *r++ = D_scaled(D_number(a + 4 * i), (int32_t)(s >> 1), (int64_t)1 << (20 + 3 * i));\n"
         "    *r++ = D_scaled(b[i] * 100, 1000000000, ((int64_t)1 << 38) - 12345);\n"
         "    *r++ = D_scaled_signed(b[i] * 100, 1000000000, 12345, 1 << (15 + 2 * i));\n  }\n"
+        "  *r++ = D_scaled_signed(-1, 1, (int64_t)5 << 39, 1);\n"
     )
     model = name != "real"
     found = operations(kernel, n, names, model=model)

@@ -12,7 +12,7 @@ from cli_runner import run
 
 from convgen.choose.chooser import ranking
 from convgen.choose.limits import SizeLimits
-from convgen.cli.emit import measured_compiler
+from convgen.cross.tools import measured_compiler
 from convgen.errors import LimitError
 from convgen.kernels import lower
 from convgen.numbers.settle import settled
@@ -112,7 +112,7 @@ def test_emit_measures_and_says_so(tmp_path: Path) -> None:
 def test_without_a_compiler_it_is_an_estimate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("convgen.cli.emit.measured_compiler", lambda target: None)
+    monkeypatch.setattr("convgen.cross.tools.measured_compiler", lambda target: None)
     spec = tmp_path / "layer.yaml"
     spec.write_text("input: 32x32x3\nk: 10\nf: 5\np: 2\n")
     ran = run("emit", str(spec), "-o", str(tmp_path / "out"), "--max-code-bytes", "9000")
