@@ -29,11 +29,11 @@ ROOMY += "lanes: 1, tile: [2, 2], vectors: 1, block: [1, 1]}}"
 pytestmark = needs_cc
 
 
-def block(language: str) -> str:
-    """The README's one program in this language."""
+def block(language: str, about: str = "layer") -> str:
+    """The README's one program in this language about a layer, or a network."""
     found = re.findall(rf"```{language}\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
-    assert len(found) == 1
-    return str(found[0])
+    (text,) = (text for text in found if about in text)
+    return str(text)
 
 
 def run(*command: str | Path, cwd: Path) -> None:
@@ -55,6 +55,13 @@ def test_python_in_five_lines(tmp_path: Path) -> None:
     convgen.build(layer, tmp_path / "build")
     (tmp_path / "five.py").write_text(text + "assert y.shape == (1, 32, 32, 10) and y.any()\n")
     run(sys.executable, "five.py", cwd=tmp_path)
+
+
+def test_a_network_in_four_lines(tmp_path: Path) -> None:
+    convgen.build(ROOT / "specs" / "networks" / "digits.yaml", tmp_path / "build")
+    text = block("python", "digits")
+    (tmp_path / "four.py").write_text(text + "assert y.shape == (1, 10)\n")
+    run(sys.executable, "four.py", cwd=tmp_path)
 
 
 @pytest.mark.parametrize("spec", [LAYER, ROOMY], ids=["layer.yaml", "with a workspace"])

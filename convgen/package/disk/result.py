@@ -77,11 +77,13 @@ class BuildResult:
     layout: Layout = Layout.NHWC
 
     @property
-    def output_sizes(self) -> tuple[int, int, int, int]:
-        """N, OH, OW, OC: as ``check`` prints shapes, whatever the layout."""
+    def output_sizes(self) -> tuple[int, ...]:
+        """A layer's with its channels last, as ``check`` prints shapes whatever the layout, in
+        every rank; a network's as it stands."""
         n, *image = self.output_shape
-        h, w, c = image if self.layout is Layout.NHWC else (*image[1:], image[0])
-        return n, h, w, c
+        if self.layout is Layout.NCHW:
+            image = [*image[1:], image[0]]
+        return (n, *image)
 
 
 class Stage(StrEnum):
