@@ -77,15 +77,15 @@ def _place(line: str) -> int | None:
 
 
 def _comment(indent: str, words: str) -> Iterator[str]:
-    """A comment of one line as one of several."""
+    """A line of a comment as several; it may go on behind them."""
     if len(indent) + len(words) <= WIDTH:
         yield indent + words
         return
-    body = words.removeprefix("/*").removesuffix("*/").split()
+    end = " */" if words.endswith("*/") else ""
     line = f"{indent}/*"
-    for word in body:
-        if len(line) + 1 + len(word) > WIDTH - 3:
+    for word in words.removeprefix("/*").removesuffix("*/").split():
+        if len(line) + 1 + len(word) > WIDTH - len(end):
             yield line
             line = f"{indent}  "
         line += f" {word}"
-    yield f"{line} */"
+    yield line + end

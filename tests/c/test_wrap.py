@@ -38,3 +38,9 @@ def test_strings_directives_and_endless_names_stay_whole() -> None:
         LONG * 3,
     ):
         assert wrapped(line) == line
+
+
+def test_a_comment_that_goes_on_stays_open() -> None:
+    line = f"  /* {' '.join(['words'] * 30)}"
+    text = wrapped(f"{line}\n     and more. */")
+    assert text.count("*/") == 1 and max(map(len, text.split("\n"))) <= WIDTH
