@@ -12,6 +12,7 @@ from collections.abc import Iterator
 WIDTH = 100
 _BREAKS = (", ", " = ", " ? ", " : ", " && ", " || ", " + ", " - ", " * ", ") ")
 _REMARK = re.compile(r"^(\s*)(\S.*?)\s*(/\* .* \*/)$")
+_NUMBERS = re.compile(r"[-+0-9a-fA-FxXpPeE., ]+")
 
 
 def wrapped(text: str) -> str:
@@ -19,11 +20,16 @@ def wrapped(text: str) -> str:
     lines = text.split("\n")
     if all(len(line) <= WIDTH for line in lines):
         return text
-    return "\n".join(part for line in lines for part in _fitted(line))
+    found: list[str] = []
+    directive = False
+    for line in lines:
+        directive = line.startswith("#") or (directive and found[-1].endswith("\\"))
+        found += _statement(line, " \\") if directive else _fitted(line)
+    return "\n".join(found)
 
 
 def _fitted(line: str) -> Iterator[str]:
-    if len(line) <= WIDTH or line.startswith("#") or line.lstrip().startswith("*"):
+    if len(line) <= WIDTH or line.lstrip().startswith("*"):
         yield line
         return
     remark = _REMARK.match(line)
@@ -37,29 +43,27 @@ def _fitted(line: str) -> Iterator[str]:
         yield from _statement(line)
 
 
-def _statement(line: str) -> Iterator[str]:
+def _statement(line: str, end: str = "") -> Iterator[str]:
+    """``end``: what a line that goes on ends with; a directive goes on behind a backslash."""
     indent = " " * (len(line) - len(line.lstrip()) + 4)
     while len(line) > WIDTH:
-        place = _place(line)
+        place = _place(line, WIDTH - len(end))
         if place is None:
             break
-        yield line[:place].rstrip()
+        yield line[:place].rstrip() + end
         line = indent + line[place:].lstrip()
     yield line
 
 
-_NUMBERS = re.compile(r"[-+0-9a-fA-FxXpPeE., ]+")
-
-
-def _place(line: str) -> int | None:
+def _place(line: str, width: int) -> int | None:
     """Where to break: the outermost place that fits, the last of those."""
     start = len(line) - len(line.lstrip())
     if _NUMBERS.fullmatch(line):  # baked weights are millions of these: the last comma that fits
-        at = line.rfind(", ", start + 1, WIDTH + 1)
+        at = line.rfind(", ", start + 1, width + 1)
         return None if at < 0 else at + 1
     depth, quoted = 0, False
     best: tuple[int, int] | None = None
-    for i in range(start, min(len(line), WIDTH)):
+    for i in range(start, min(len(line), width)):
         char = line[i]
         quoted ^= char == '"'
         if quoted:
@@ -71,7 +75,7 @@ def _place(line: str) -> int | None:
         # Operators lead the next line, commas and brackets end this one.
         place = i + 1 if mark[0] in ",)" or mark == " = " else i
         place += 2 if mark == " = " else 0
-        if place <= WIDTH and (best is None or depth <= best[0]):
+        if place <= width and (best is None or depth <= best[0]):
             best = depth, place
     return None if best is None else best[1]
 

@@ -31,7 +31,15 @@ def test_what_fits_stays() -> None:
     assert wrapped(text) == text
 
 
-def test_strings_directives_and_endless_names_stay_whole() -> None:
+def test_a_directive_goes_on_behind_a_backslash() -> None:
+    line = f"#if (defined({LONG}) \\\n    && {LONG}) && !defined({LONG}) && !defined({LONG})"
+    text = wrapped(line)
+    lines = text.split("\n")
+    assert len(lines) > 2 and max(map(len, lines)) <= WIDTH
+    assert all(part.endswith(" \\") for part in lines[:-1]) and not lines[-1].endswith("\\")
+
+
+def test_strings_and_endless_names_stay_whole() -> None:
     for line in (
         f'  f("{", ".join([LONG] * 3)}");',
         f"#define A {LONG} + {LONG} + {LONG}",
