@@ -54,7 +54,7 @@ def test_narrower_widths_need_nothing_more(target: Target) -> None:
 def test_every_operation_is_there_under_its_name(isa: VectorIsa) -> None:
     names = [op.name for op in isa.operations]
     spreads = {f"spread_{w}_{i}" for w in (2, 4, 8) if w <= isa.lanes for i in range(w)}
-    optional = {"keep", "join", "pick"}
+    optional = {"keep", "join", "pick", "evens", "odds", "transpose"}
     assert len(set(names)) == len(names) and set(names) - optional == {*OPERATIONS, *spreads}
     assert model(isa).lanes == isa.lanes and model(isa).prefix == isa.prefix
     assert set(names) <= {op.name for op in model(isa).operations} <= {*names, *optional}
