@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import slices
 from objects import SHARED
 from tools import BASE, COMPILER, asked, need, not_asked_for
 
@@ -87,10 +88,12 @@ def _beyond_base(item: pytest.Item) -> bool:
     return bool(asked - BASE)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _beyond_base(item):
             item.add_marker("tools")
+    slices.thin(items, Path(__file__).parent)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

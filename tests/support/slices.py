@@ -6,12 +6,48 @@ Every worker and every run of the same tree takes the same slice; the next chang
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 from _pytest.mark import ParameterSet
 
 from convgen.package.disk.inputs import own_digest
+
+# Modules whose grids take minutes: a push runs one case in so many of them.
+GRIDS = {
+    "c/test_activations.py": 2,
+    "c/test_assembly.py": 2,
+    "c/test_generated_c.py": 2,
+    "c/test_vector_model.py": 2,
+    "importers/test_import_onnx.py": 2,
+    "importers/test_import_tflite.py": 2,
+    "kernels/dots/test_dot_kernels.py": 3,
+    "kernels/pairs/test_bf16_pairs.py": 2,
+    "kernels/planes/test_planes.py": 3,
+    "kernels/test_dtype_kernels.py": 2,
+    "kernels/test_fast_math.py": 3,
+    "kernels/test_kernels.py": 4,
+    "kernels/test_operators.py": 2,
+    "kernels/windows/test_windows.py": 2,
+    "kernels/winograd/test_winograd.py": 3,
+    "tools/test_cross.py": 2,
+}
+FEW = 40  # cases: whoever names so few wants them all
+
+
+def thin(items: Sequence[pytest.Item], folder: Path) -> None:
+    """Mark as deep what a push leaves out of the large grids."""
+    turn = int(own_digest()[:8], 16)
+    grids: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        if item.path.is_relative_to(folder):
+            grids.setdefault(item.path.relative_to(folder).as_posix(), []).append(item)
+    for name, share in GRIDS.items():
+        cases = grids.get(name, [])
+        for i, item in enumerate(cases if len(cases) > FEW else ()):
+            if i % share != turn % share:
+                item.add_marker(pytest.mark.deep)
 
 
 def one_in(share: int, cases: Sequence[Any], name: Callable[[Any], str]) -> list[ParameterSet]:
