@@ -116,7 +116,7 @@ def bench(
             check_plot(plot)
         kinds = parted(specs)
         wanted = _only(distinct(read_layers(kinds.layers, out), out), layers)
-        out.payload |= {"layers": [], "networks": [], "comparison": None}
+        out.payload |= {"layers": [], "comparison": None}
         how = reading(shape, cut, name)
         bench_networks(kinds.networks, how, names, pythons, plan, cc, out)
         if wanted:

@@ -38,7 +38,8 @@ def bench_networks(
             out.fail(error)
             continue
         rows += [_row(name, one, found[0]) for one in found]
-        out.payload["networks"].append({"name": name, "runtimes": [_facts(one) for one in found]})
+        networks = out.payload.setdefault("networks", [])
+        networks.append({"name": name, "runtimes": [_facts(one) for one in found]})
         for one in found:
             if one.seconds is None:
                 out.note(f"{name}: without {one.name}: {one.why}")

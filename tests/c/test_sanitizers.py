@@ -175,7 +175,8 @@ def called_from_python(tmp_path: Path, name: str, seed: str = "") -> tuple[str, 
                   'exec gcc -fsanitize=thread -g "$@"\n')  # fmt: skip
     cc.chmod(0o755)
     path = build(tmp_path, LAYERS[name], cc=str(cc), binding="abi", verify=False).path
-    text = CALLERS.format(tests=str(ROOT / "tests" / "support"), root=str(ROOT), package=str(path), name=name)
+    support = str(ROOT / "tests" / "support")
+    text = CALLERS.format(tests=support, root=str(ROOT), package=str(path), name=name)
     env = {**os.environ, "LD_PRELOAD": runtime, "TSAN_OPTIONS": "exitcode=66"}
     run = subprocess.run(
         [sys.executable, "-c", text],
