@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from convgen.errors import ScheduleError
-from convgen.kernels.direct import lowering as direct
+from convgen.kernels.direct import lowering as direct_family
 from convgen.kernels.dots.body import DotBody
 from convgen.kernels.dots.kind import KIND as DOTS
 from convgen.kernels.face import AlgorithmFamily, Cost
@@ -12,13 +12,13 @@ from convgen.kernels.kind import Kind
 from convgen.kernels.lanewise.lowering import Lanewise
 from convgen.kernels.pairs.body import PairedBody
 from convgen.kernels.pairs.kind import KIND as PAIRS
-from convgen.kernels.planar import lowering as planar
+from convgen.kernels.planar import lowering as planar_family
 from convgen.kernels.planar.body import PlanarBody
 from convgen.kernels.planar.kind import KIND as PLANAR
-from convgen.kernels.planes import lowering as planes
+from convgen.kernels.planes import lowering as planes_family
 from convgen.kernels.planes.body import PlanesBody
 from convgen.kernels.planes.kind import KIND as PLANES
-from convgen.kernels.reduction import lowering as reduction
+from convgen.kernels.reduction import lowering as reduction_family
 from convgen.kernels.reduction.body import ReductionBody
 from convgen.kernels.reduction.kind import KIND as REDUCTION
 from convgen.kernels.scalar.body import ScalarBody
@@ -26,7 +26,7 @@ from convgen.kernels.scalar.kind import KIND as SCALAR
 from convgen.kernels.tiled.kind import KIND as TILED
 from convgen.kernels.windows.body import WindowBody
 from convgen.kernels.windows.kind import KIND as WINDOWS
-from convgen.kernels.winograd import lowering as winograd
+from convgen.kernels.winograd import lowering as winograd_family
 from convgen.kernels.winograd.body import WinogradBody
 from convgen.kernels.winograd.kind import KIND as WINOGRAD
 from convgen.plan.kernel import AnyBody, Body, KernelPlan
@@ -39,11 +39,11 @@ __all__ = ["FAMILIES", "KINDS", "Cost", "cost", "kind_of", "lower", "refuse_dtyp
 FAMILIES: dict[Family, AlgorithmFamily] = {
     Family.DEPTHWISE: Lanewise(Family.DEPTHWISE, (1,)),
     Family.GROUPED: Lanewise(Family.GROUPED, (2, 4, 8)),
-    Family.DIRECT: direct,
-    Family.PLANAR: planar,
-    Family.PLANES: planes,
-    Family.REDUCTION: reduction,
-    Family.WINOGRAD: winograd,
+    Family.DIRECT: direct_family,
+    Family.PLANAR: planar_family,
+    Family.PLANES: planes_family,
+    Family.REDUCTION: reduction_family,
+    Family.WINOGRAD: winograd_family,
 }
 
 KINDS: dict[type, Kind] = {

@@ -36,7 +36,7 @@ def points_forgotten() -> Iterator[None]:
 
 
 def crudely(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convgen.kernels.winograd.body.POINTS", CRUDE)
+    monkeypatch.setattr("convgen.kernels.winograd.matrices.POINTS", CRUDE)
     matrices.cache_clear()
 
 
