@@ -9,7 +9,6 @@ from convgen.cli.options import Cut, Json, NetName, Quiet, Shapes, Specs, Verbos
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError
 from convgen.spec.model import ConvSpec, Layer, Padding
-from convgen.spec.ranks import SIDES
 
 if TYPE_CHECKING:
     from convgen.numbers.settle import Settled
@@ -122,6 +121,8 @@ def _pad(spec: ConvSpec) -> str:
     before, after = [axis.before for axis in axes], [axis.after for axis in axes]
     if before == after:
         return _each(before)
+    from convgen.spec.ranks import SIDES
+
     sides = "/".join(SIDES[spec.rank])
     return f"{'/'.join(map(str, before + after))} ({sides})"
 
