@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from built import needs_cc
 from cli_runner import run
+from places import SPECS
 
 from convgen.cli import output
 from convgen.cli.output import plain_table, stacked_table, wrapped
 
-SPECS = Path(__file__).resolve().parent.parent / "specs"
 WIDTHS = (60, 80, 120)
 HEADS = {
     "check": ("convgen.cli.check", "HEAD"),
@@ -55,7 +55,7 @@ def at(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("width", WIDTHS)
 def test_check(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    spec = str(SPECS / "residual.yaml") if (SPECS / "residual.yaml").exists() else str(SPECS)
+    spec = str(SPECS)
     wide = run("check", spec).out
     at(width, monkeypatch)
     shown = run("check", spec).out
