@@ -403,9 +403,11 @@ GROUPED_V4_SWEEP void grouped_sweep_2x1x5_tail2(const float *x, const float *pac
 }
 
 /* Planes to pixels: 4 channels side by side. */
-GROUPED_V4_SWEEP void grouped_turn(const float *x, float *to)
+GROUPED_V4_SWEEP void grouped_turn(const float *images, float *copies)
 {
-  for (ptrdiff_t n = 0; n < 2; ++n, x += 120, to += 120) {
+  for (ptrdiff_t n = 0; n < 2; ++n) {
+    const float *const x = images + n * 120;
+    float *const to = copies + n * 120;
     for (ptrdiff_t c = 0; c < 4; c += 4) {
       for (ptrdiff_t p = 0; p <= 26; p += 4) {
         grouped_v4_transpose(x + c * 30 + p, 30, to + p * 4 + c, 4);
@@ -1006,9 +1008,11 @@ GROUPED_V1_SWEEP void grouped_sweep_2x3x2(const float *x, const float *packed, f
 }
 
 /* Planes to pixels: 4 channels side by side. */
-GROUPED_V1_SWEEP void grouped_turn(const float *x, float *to)
+GROUPED_V1_SWEEP void grouped_turn(const float *images, float *copies)
 {
-  for (ptrdiff_t n = 0; n < 2; ++n, x += 120, to += 120) {
+  for (ptrdiff_t n = 0; n < 2; ++n) {
+    const float *const x = images + n * 120;
+    float *const to = copies + n * 120;
     for (ptrdiff_t p = 0; p < 30; ++p) {
       for (ptrdiff_t c = 0; c < 4; ++c) to[p * 4 + c] = x[c * 30 + p];
     }
