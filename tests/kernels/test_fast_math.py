@@ -72,7 +72,7 @@ def through(act: str, dtype: DType, body: str, cc: str, folder: Path) -> None:
     """A depthwise 1x1 layer of ones passes its input to the activation: hold it to its bound."""
     isa, part = BODIES[body]
     needs(isa, Way(cc, part))
-    x = arguments(dtype)
+    x = arguments(dtype) / max(1.0, ACTIVATIONS[act].alpha)  # a steep slope overflows by itself
     spec = ConvSpec(
         name="unit", h=len(x) // CHANNELS, w=1, c=CHANNELS, oc=CHANNELS, kh=1, kw=1,
         groups=CHANNELS, bias=False, activation=ACTIVATIONS[act], dtype=dtype,

@@ -92,7 +92,8 @@ LOOSE = st.lists(st.integers(0, 10**9).map(str) | st.just("007"), min_size=1, ma
     st.sampled_from(["x", "X", " x ", "*", ",", "\u00d7"]),
 )
 def test_forms_are_suggested_only_where_they_are_read(key: str, sizes: list[str], by: str) -> None:
-    spec = {"input": "99x99x3", "filters": 4, "kernel": 1, key: by.join(sizes)}
+    image = "99x99x99x3" if len(sizes) == 3 else "99x99x3"  # three sizes are those of a 3-D layer
+    spec = {"input": image, "filters": 4, "kernel": 1, key: by.join(sizes)}
     for one in mistakes(spec):
         if meant := re.search(r"write ([0-9]+(?:x[0-9]+)+|\[[0-9, ]+\])$", one.message):
             after = mistakes({**spec, key: yaml.safe_load(meant[1])})

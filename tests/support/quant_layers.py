@@ -18,6 +18,7 @@ from convgen.spec.elements import ELEMENTS
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layout, Padding, WeightLayout
 from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.spec.requantize import requantization
+from convgen.target.host import cpu_features, machine_name
 
 Array = np.ndarray[Any, Any]
 CLAMPED = (
@@ -43,6 +44,15 @@ class Filled:
     x: Array
     w: Array
     b: Array | None
+
+
+def saturates() -> bool:
+    """Does ONNX Runtime sum pairs of 8-bit products in 16 bits here?
+
+    It does where an x86-64 CPU has no VNNI: VPMADDUBSW adds two products with saturation.
+    """
+    vnni = {"avx512vnni", "avxvnni"}
+    return machine_name() in ("x86_64", "AMD64") and not cpu_features() & vnni
 
 
 def single(value: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import sys
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from built import needs_cc
+from quant_layers import saturates
 
 from convgen.bench.child import serve
 from convgen.bench.measure import Call
@@ -372,6 +374,8 @@ def test_an_installed_peer_gives_the_integers_of_the_layer(
         pytest.skip(f"{rival.name} is not prepared for 8-bit layers")
     spec = peer_form(spec_of(**{"dtype": "int8", **EIGHT_BITS[name]}))
     fill = bounded_fill(spec, 1)
+    if saturates():  # ONNX Runtime is exact here as long as weights have 7 bits
+        fill = replace(fill, w=fill.w.clip(-64, 64))
     write_arrays(tmp_path, spec, fill.x, fill.w, fill.b)
     rival.prepare(spec, tmp_path, 1, ())
     y, want = np.load(tmp_path / RESULT), reference(spec, fill.x, fill.w, fill.b)

@@ -302,8 +302,9 @@ def test_a_command_that_never_stops_printing_takes_no_memory() -> None:
 @posix_only
 def test_a_task_is_read_from_stdin_and_need_not_be() -> None:
     task = bytes(1 << 20)
-    assert Processes().run(["wc", "-c"], timeout=20, task=task).stdout.split() == [str(len(task))]
-    assert Processes().run(["true"], timeout=20, task=task).ok
+    count = [sys.executable, "-c", "import sys; print(len(sys.stdin.buffer.read()))"]
+    assert Processes().run(count, timeout=20, task=task).stdout.split() == [str(len(task))]
+    assert Processes().run([sys.executable, "-c", ""], timeout=20, task=task).ok
 
 
 @posix_only
