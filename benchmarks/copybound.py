@@ -29,7 +29,7 @@ from convgen.bench.machine import Loops
 from convgen.bench.measure import Run, measure_runs, pinned
 from convgen.choose.chooser import choose
 from convgen.kernels import lower
-from convgen.kernels.tiled.lowering import peel
+from convgen.plan.problem import peel
 from convgen.render import environment, render_c
 from convgen.spec import parse_text
 from convgen.spec.model import ConvSpec

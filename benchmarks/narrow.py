@@ -29,8 +29,8 @@ from convgen.bench.peers.base import Problem
 from convgen.bench.run import c_flags, shape_text
 from convgen.choose.chooser import choose
 from convgen.kernels import lower
-from convgen.kernels.tiled.lowering import peel
 from convgen.plan.kernel import KernelPlan
+from convgen.plan.problem import peel
 from convgen.render import render_c
 from convgen.spec import parse_file
 from convgen.spec.model import Accuracy, ConvSpec
