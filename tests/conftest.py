@@ -48,7 +48,7 @@ _spent: dict[str, list[float]] = {}
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
     """With pytest-xdist: called where the reports of all workers arrive."""
-    parts = Path(report.nodeid.partition("::")[0]).parts
+    parts = report.nodeid.partition("::")[0].split("/")
     folder = parts[1] if len(parts) > 2 else "."
     _spent.setdefault(folder, []).append(report.duration)
 

@@ -116,7 +116,18 @@ def carried_out(plan: KernelPlan, body: Body) -> Products:
         for group in range(plan.view.groups):
             for y, products in _unit_products(plan, body, image, group):
                 assert y not in found, f"output {y} is written twice"
-                found[y] = products
+                found[y] = _in_planes(plan.spec, products) if body.turned else products
+    return found
+
+
+def _in_planes(spec: ConvSpec, products: Counter[tuple[int, int]]) -> Counter[tuple[int, int]]:
+    """Where x has in its planes what a body reads in a copy with the channels side by side."""
+    pixels = math.prod((spec.d, spec.h, spec.w))
+    found: Counter[tuple[int, int]] = Counter()
+    for (copied, packed), times in products.items():
+        pixel, channel = divmod(copied, spec.c)
+        image, pixel = divmod(pixel, pixels)
+        found[(image * spec.c + channel) * pixels + pixel, packed] += times
     return found
 
 
