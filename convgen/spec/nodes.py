@@ -6,6 +6,7 @@ nesting over 8, several documents, texts over 64 KiB.
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -73,6 +74,19 @@ def spot_at(text: str, index: int) -> Spot:
     """The spot of a character of ``text``."""
     line, start = text.count("\n", 0, index), text.rfind("\n", 0, index) + 1
     return Spot(index, yaml.Mark("", index, line, index - start, text + "\0", index))
+
+
+def decoded(data: bytes, source: str) -> str:
+    """The text of a spec's bytes. Raises ``SpecError`` at the first byte that is not UTF-8."""
+    data = data.removeprefix(codecs.BOM_UTF8)
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        at = len(data[: error.start].decode("utf-8"))
+        place = spot_at(data.decode("utf-8", "replace"), at).place()
+        why = f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
+        found = Diagnostic(source, place.line, place.col, "E003", why, place.snippet)
+        raise SpecError([found]) from None
 
 
 def _nowhere(source: str, code: str, text: str) -> Diagnostic:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,7 @@ from convgen.errors import Diagnostic, SpecError
 from convgen.spec.foreign import foreign_file
 from convgen.spec.mapping import read_mapping
 from convgen.spec.model import Layer
-from convgen.spec.nodes import MAX_BYTES, read_yaml, spot_at, too_large
+from convgen.spec.nodes import MAX_BYTES, decoded, read_yaml, too_large
 from convgen.spec.resolve import resolve
 from convgen.spec.tree import Report, Tree
 
@@ -46,16 +45,7 @@ def parse_bytes(data: bytes, source: str) -> tuple[Layer, ...]:
         raise _refused(source, "E015", what)
     if len(data) > MAX_BYTES:
         raise _refused(source, "E002", too_large(data.decode("utf-8", "replace")))
-    data = data.removeprefix(codecs.BOM_UTF8)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        at = len(data[: error.start].decode("utf-8"))
-        place = spot_at(data.decode("utf-8", "replace"), at).place()
-        why = f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
-        found = Diagnostic(source, place.line, place.col, "E003", why, place.snippet)
-        raise SpecError([found]) from None
-    return parse_text(text, source)
+    return parse_text(decoded(data, source), source)
 
 
 def parse_mapping(data: Mapping[str, Any], source: str = "<dict>") -> tuple[Layer, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from convgen.network.text.derive import derive
 from convgen.network.text.layers import LAYERS
 from convgen.network.text.spec import NetworkSpec
 from convgen.spec.mapping import read_mapping
-from convgen.spec.nodes import MAX_NETWORK_BYTES, read_yaml, spot_at, too_large
+from convgen.spec.nodes import MAX_NETWORK_BYTES, decoded, read_yaml, too_large
 from convgen.spec.tree import Report, Tree
 
 
@@ -39,16 +38,7 @@ def parse_network_bytes(data: bytes, source: str) -> NetworkSpec:
     """The same for the bytes of a file or a stream, which need not even be text."""
     if len(data) > MAX_NETWORK_BYTES:
         raise SpecError([Diagnostic(source, 0, 0, "E002", too_large("network:"))])
-    data = data.removeprefix(codecs.BOM_UTF8)
-    try:
-        text = data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        at = len(data[: error.start].decode("utf-8"))
-        place = spot_at(data.decode("utf-8", "replace"), at).place()
-        why = f"byte 0x{data[error.start]:02x} is not UTF-8: save the file as UTF-8"
-        found = Diagnostic(source, place.line, place.col, "E003", why, place.snippet)
-        raise SpecError([found]) from None
-    return parse_network_text(text, source)
+    return parse_network_text(decoded(data, source), source)
 
 
 def parse_network_mapping(data: Mapping[str, Any], source: str = "<dict>") -> NetworkSpec:
