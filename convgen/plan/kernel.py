@@ -20,8 +20,25 @@ from convgen.spec.schedule import Family, Schedule
 from convgen.target import CoreStep, Target, VectorIsa
 
 
+class PlainSums:
+    """What most bodies share: sums as wide as the layer asks for, and outputs that each stand for
+    themselves."""
+
+    @property
+    def wraps(self) -> bool:
+        return False
+
+    @property
+    def table_in(self) -> str:
+        return "body"
+
+    @property
+    def tiling(self) -> None:
+        return None
+
+
 @dataclass(frozen=True)
-class Body:
+class Body(PlainSums):
     """The kernel for one instruction set: its tiles, what they walk, and the rectangles.
 
     ``rest``: of a step that takes several inputs, one more for a single input behind its loop.
@@ -36,19 +53,6 @@ class Body:
     operations: tuple[str, ...]
     rest: Rest | None = None
     turned: int = 0
-
-    @property
-    def wraps(self) -> bool:
-        return False
-
-    @property
-    def table_in(self) -> str:
-        return "body"
-
-    @property
-    def tiling(self) -> None:
-        """Each output stands for itself."""
-        return None
 
     @property
     def tiles(self) -> tuple[Tile, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from convgen.kernels.planar.shuffle import Network
+from convgen.plan.kernel import PlainSums
 from convgen.spec.schedule import Family
 from convgen.target import VectorIsa
 
@@ -85,7 +86,7 @@ class Split:
 
 
 @dataclass(frozen=True)
-class PlanarBody:
+class PlanarBody(PlainSums):
     """A planar kernel for one instruction set.
 
     The output goes in bands of ``band`` rows. Per band the rows of the input that it reads become
@@ -123,19 +124,6 @@ class PlanarBody:
         """Channels of the tiles that a group of ``oc`` is cut into."""
         whole, rest = divmod(oc, self.channels)
         return (*((self.channels,) if whole else ()), *((rest,) if rest else ()))
-
-    @property
-    def wraps(self) -> bool:
-        return False
-
-    @property
-    def table_in(self) -> str:
-        return "body"
-
-    @property
-    def tiling(self) -> None:
-        """Each output stands for itself."""
-        return None
 
     @property
     def tiles(self) -> tuple[PlanarTile, ...]:

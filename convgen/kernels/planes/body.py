@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convgen.plan.kernel import PlainSums
 from convgen.spec.schedule import Family
 from convgen.target import VectorIsa
 
@@ -51,7 +52,7 @@ class Columns:
 
 
 @dataclass(frozen=True)
-class PlanesBody:
+class PlanesBody(PlainSums):
     """A kernel over planes for one instruction set.
 
     A unit of work is one of ``bands`` bands of outputs of an image and a group, for one of
@@ -88,19 +89,6 @@ class PlanesBody:
     taps: tuple[int, ...]
     inner: int
     windows: bool
-
-    @property
-    def wraps(self) -> bool:
-        return False
-
-    @property
-    def table_in(self) -> str:
-        return "body"
-
-    @property
-    def tiling(self) -> None:
-        """Each output stands for itself."""
-        return None
 
     @property
     def tiles(self) -> tuple[PlanesTile, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from convgen.plan.kernel import PlainSums
 from convgen.spec.schedule import Family
 from convgen.target import VectorIsa
 
@@ -22,7 +23,7 @@ class ReductionTile:
 
 
 @dataclass(frozen=True)
-class ReductionBody:
+class ReductionBody(PlainSums):
     """A kernel for one instruction set: one pixel of ``channels`` output channels at a time, each
     of which is summed in ``strands`` vectors of partial sums, so that no multiply-add waits.
 
@@ -38,19 +39,6 @@ class ReductionBody:
     run: int
     joined: bool
     whole: bool
-
-    @property
-    def wraps(self) -> bool:
-        return False
-
-    @property
-    def table_in(self) -> str:
-        return "body"
-
-    @property
-    def tiling(self) -> None:
-        """Each output stands for itself."""
-        return None
 
     @property
     def tiles(self) -> tuple[ReductionTile, ...]:
