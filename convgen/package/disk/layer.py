@@ -23,7 +23,7 @@ from convgen.package.disk.commit import (
 from convgen.package.disk.inputs import inputs_digest
 from convgen.package.disk.library import DeepStack, Inaccurate, Library, Oversize, make_library
 from convgen.package.disk.manifest import NAME as MANIFEST
-from convgen.package.disk.manifest import Manifest, digests, intact, read_manifest
+from convgen.package.disk.manifest import Manifest, current, digests, read_manifest
 from convgen.package.disk.result import BuildResult, Stage, State
 from convgen.package.disk.session import Session
 from convgen.spec.model import Layer
@@ -51,15 +51,17 @@ def _brought_up_to_date(session: Session, layer: Layer) -> tuple[Manifest, State
     """The package's manifest, what had to be done, and what went wrong beside the package."""
     place = Place(session.options.out, layer.spec.name)
     inputs = _inputs(session, layer)
-    found = _unchanged(session, place, inputs)
+    found = current(place.package, inputs, verified=session.options.verify)
     if found is not None:
         return found, "unchanged", ()
     if not inputs:  # files that cannot be read: refused before a folder is made or locked
         from convgen.numbers.settle import settled
 
         settled(layer)
-    with locked(place):
-        found = _unchanged(session, place, inputs)  # another build may have been at it
+    with locked(place):  # another build may have been at it
+        found = current(
+            place.package, inputs, verified=session.options.verify
+        )  # another build may have been at it
         if found is not None:
             return found, "unchanged", ()
         refuse_foreign(place)
@@ -76,15 +78,6 @@ def _inputs(session: Session, layer: Layer) -> str:
         )  # fmt: skip
     except OSError:
         return ""  # weights that cannot be read: loading them says so properly
-
-
-def _unchanged(session: Session, place: Place, inputs: str) -> Manifest | None:
-    manifest = read_manifest(place.package)
-    if manifest is None or not inputs or manifest.inputs != inputs:
-        return None
-    if session.options.verify and (manifest.report is None or not manifest.report.passed):
-        return None
-    return manifest if intact(place.package, manifest) else None
 
 
 def _rebuilt(

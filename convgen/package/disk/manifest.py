@@ -93,6 +93,20 @@ def intact(folder: Path, manifest: Manifest) -> bool:
         return False
 
 
+def current(folder: Path, inputs: str, *, verified: bool) -> Manifest | None:
+    """The manifest of a package that a build of ``inputs`` would only write again, else None.
+
+    ``inputs`` of "" are unknown ones, which nothing matches. ``verified``: only a package that
+    passed its verification will do.
+    """
+    manifest = read_manifest(folder)
+    if manifest is None or not inputs or manifest.inputs != inputs:
+        return None
+    if verified and (manifest.report is None or not manifest.report.passed):
+        return None
+    return manifest if intact(folder, manifest) else None
+
+
 def digests(files: Mapping[str, bytes]) -> dict[str, str]:
     """SHA-256 of each file's content."""
     return {name: hashlib.sha256(data).hexdigest() for name, data in sorted(files.items())}

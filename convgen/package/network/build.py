@@ -27,7 +27,7 @@ from convgen.package.disk.commit import (
 from convgen.package.disk.inputs import cffi_identity
 from convgen.package.disk.library import Library, refuse_foreign_target
 from convgen.package.disk.manifest import NAME as MANIFEST
-from convgen.package.disk.manifest import Manifest, digests, intact, read_manifest
+from convgen.package.disk.manifest import Manifest, current, digests, read_manifest
 from convgen.package.disk.result import BuildEvent, BuildOptions, BuildResult, OnEvent, Stage, State
 from convgen.package.disk.session import Session
 from convgen.package.network.files import companion_files
@@ -104,25 +104,18 @@ def _brought_up_to_date(
 ) -> tuple[Manifest, Program | None, State]:
     place = Place(session.options.out, name)
     inputs = _inputs(session, graph, name)
-    found = _unchanged(session, place, inputs)
+    found = current(place.package, inputs, verified=session.options.verify)
     if found is not None:
         return found, None, "unchanged"
-    with locked(place):
-        found = _unchanged(session, place, inputs)  # another build may have been at it
+    with locked(place):  # another build may have been at it
+        found = current(
+            place.package, inputs, verified=session.options.verify
+        )  # another build may have been at it
         if found is not None:
             return found, None, "unchanged"
         refuse_foreign(place)
         with work_folder(place) as work:
             return _rebuilt(session, graph, place, work, inputs)
-
-
-def _unchanged(session: Session, place: Place, inputs: str) -> Manifest | None:
-    manifest = read_manifest(place.package)
-    if manifest is None or manifest.inputs != inputs:
-        return None
-    if session.options.verify and (manifest.report is None or not manifest.report.passed):
-        return None
-    return manifest if intact(place.package, manifest) else None
 
 
 def _rebuilt(
