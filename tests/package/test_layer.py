@@ -223,7 +223,7 @@ print(build_layer(layer, BuildOptions(out, host_target(), cache_root=out / "c"))
         return done.stdout.strip()
 
     assert [state(), state()] == ["built", "unchanged"]
-    template = copied / "templates" / "selftest.c.j2"
+    template = copied / "templates" / "selftest" / "selftest.c.j2"
     template.write_text(template.read_text().replace("<stdint.h>", "<stdint.h> /* ! */"))
     assert [state(), state()] == ["built", "unchanged"]
     assert "/* ! */" in (tmp_path / "tiny" / "selftest.c").read_text()

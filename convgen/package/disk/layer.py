@@ -59,9 +59,7 @@ def _brought_up_to_date(session: Session, layer: Layer) -> tuple[Manifest, State
 
         settled(layer)
     with locked(place):  # another build may have been at it
-        found = current(
-            place.package, inputs, verified=session.options.verify
-        )  # another build may have been at it
+        found = current(place.package, inputs, verified=session.options.verify)
         if found is not None:
             return found, "unchanged", ()
         refuse_foreign(place)

@@ -108,9 +108,7 @@ def _brought_up_to_date(
     if found is not None:
         return found, None, "unchanged"
     with locked(place):  # another build may have been at it
-        found = current(
-            place.package, inputs, verified=session.options.verify
-        )  # another build may have been at it
+        found = current(place.package, inputs, verified=session.options.verify)
         if found is not None:
             return found, None, "unchanged"
         refuse_foreign(place)
