@@ -240,6 +240,7 @@ def test_other_conditions_cannot_be_compared() -> None:
 # -- pictures --------------------------------------------------------------------------------------
 
 
+@pytest.mark.tools  # matplotlib asks fontconfig, where that is
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib", reason="matplotlib is not installed")
     place = tmp_path / "p" / "bench.png"

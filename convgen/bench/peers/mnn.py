@@ -11,6 +11,7 @@ from typing import Any
 from convgen.bench.peers.base import CannotPrepare, Peer, Prepared, Problem, nchw
 
 CONVERT_LIMIT = 120  # seconds
+CONVERT = "import sys, MNN, _tools; _tools.mnnconvert(['mnnconvert', *sys.argv[1:]])"
 
 
 def prepare(problem: Problem) -> Prepared:
@@ -40,15 +41,18 @@ def prepare(problem: Problem) -> Prepared:
 
 
 def _converted(problem: Problem, folder: Path) -> Path:
-    """The layer in MNN's format; its converter is a program beside this Python."""
+    """The layer in MNN's format.
+
+    The converter's library is called as MNN's own program calls it. That program is left aside: it
+    installs a package that reports each conversion to MNN's makers, and with it an old protobuf.
+    """
     from convgen.bench.peers.onnx_model import onnx_model
 
     source, model = folder / "layer.onnx", folder / "layer.mnn"
     source.write_bytes(onnx_model(problem))
-    program = Path(sys.executable).parent / "mnnconvert"
     command = [
-        str(program), "-f", "ONNX", "--modelFile", str(source), "--MNNModel", str(model),
-        "--bizCode", "convgen",
+        sys.executable, "-P", "-c", CONVERT, "-f", "ONNX", "--bizCode", "convgen",
+        "--modelFile", str(source), "--MNNModel", str(model),
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, timeout=CONVERT_LIMIT, check=False)
     if done.returncode or not model.exists():
