@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from convgen.importers.kinds import Format
+from convgen.importers.kinds import PACKAGES, Format
 from convgen.importers.limits import MAX_FILE
-from convgen.importers.refusal import model_error
+from convgen.importers.refusal import model_error, shown
 from convgen.importers.task import Task
 from convgen.importers.translate import Translated
 
@@ -12,6 +12,7 @@ from convgen.importers.translate import Translated
 def imported(task: Task) -> Translated:
     """The model of the task as a graph, or the nodes that are refused. Raises ``ModelError``."""
     content = content_of(task.path)
+    _check_reader(task.path, Format(task.format))
     if task.format == Format.TFLITE:
         from convgen.importers.tflite import import_tflite
 
@@ -19,6 +20,27 @@ def imported(task: Task) -> Translated:
     from convgen.importers.onnx import import_onnx
 
     return import_onnx(content, task)
+
+
+def _check_reader(path: str, form: Format) -> None:
+    """Raises ``ModelError`` where the package that reads the format cannot be imported.
+
+    An installation that broke raises anything: protobuf beside code of a newer one has an error of
+    its own.
+    """
+    from importlib import import_module
+
+    module, extra = PACKAGES[form]
+    try:
+        import_module(module)
+    except Exception as error:
+        why = shown(" ".join(str(error).split()))
+        raise model_error(
+            path,
+            "M005",
+            f"the package {module} is installed but cannot be imported: {why}; "
+            f"pip install -U 'convgen[{extra}]', or use an environment of its own",
+        ) from None
 
 
 def content_of(path: str) -> bytes:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convgen.importers.imported import Imported
-from convgen.importers.kinds import Format, model_format
+from convgen.importers.kinds import PACKAGES, Format, model_format
 from convgen.importers.limits import (
     MAX_FILE,
     MEMORY,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from convgen.toolchain import Processes
     from convgen.toolchain.command import Finished
 
-PACKAGES = {Format.ONNX: ("onnx", "onnx"), Format.TFLITE: ("tflite", "tflite")}
 STDERR_SHOWN = 2000  # characters
 OUT_OF_TIME = frozenset({"SIGXCPU", "SIGKILL"})
 

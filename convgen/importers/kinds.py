@@ -18,6 +18,10 @@ class Format(StrEnum):
     TFLITE = "TFLite"
 
 
+# The package that reads a format, and convgen's extra that brings it.
+PACKAGES = {Format.ONNX: ("onnx", "onnx"), Format.TFLITE: ("tflite", "tflite")}
+
+
 def format_of(head: bytes) -> Format | None:
     """The format of a file that begins with these bytes (``HEAD`` of them are enough), or None.
 

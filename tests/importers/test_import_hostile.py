@@ -74,6 +74,18 @@ def test_the_format_is_told_by_the_content(tmp_path: Path) -> None:
     assert [(row.op, row.outcome, row.detail) for row in done.rows] == [("Conv", "taken", "conv")]
 
 
+def test_a_reader_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An old protobuf beside onnx, for one: no bug of convgen's, and said so."""
+    broken = tmp_path / "libraries" / "onnx"
+    broken.mkdir(parents=True)
+    (broken / "__init__.py").write_text("raise RuntimeError('gencode\\nis newer')\n")
+    monkeypatch.setenv("PYTHONPATH", str(broken.parent))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(small().SerializeToString())
+    with pytest.raises(ModelError, match=r"M005.*onnx is installed but.*'gencode is newer'.*pip"):
+        import_model(path)
+
+
 def test_nodes_in_a_circle() -> None:
     nodes = [node("Add", ["x", "b"], ["a"], name="first"), node("Relu", ["a"], ["b"], name="next")]
     error = refused(model(nodes, X, ["b"]), "M008")
