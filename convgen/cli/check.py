@@ -121,7 +121,7 @@ def _pad(spec: ConvSpec) -> str:
     before, after = [axis.before for axis in axes], [axis.after for axis in axes]
     if before == after:
         return _each(before)
-    from convgen.spec.ranks import SIDES
+    from convgen.spec.model import SIDES
 
     sides = "/".join(SIDES[spec.rank])
     return f"{'/'.join(map(str, before + after))} ({sides})"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from convgen.spec.fields import RawLayer
 from convgen.spec.forms import MAX_RANK
-from convgen.spec.model import Padding
+from convgen.spec.model import SIDES, Padding
 from convgen.spec.problem import Problem
-from convgen.spec.ranks import AXES, COUNT, DIMS, FORMS, KEYS, SIDES, STEPS, spread
+from convgen.spec.ranks import AXES, COUNT, DIMS, FORMS, KEYS, STEPS, spread
 
 
 def rank_of(raw: RawLayer) -> int:

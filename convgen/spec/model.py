@@ -13,6 +13,7 @@ A 1-D layer is a 2-D one of height 1; a 3-D layer has planes beside rows and col
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import PurePath
@@ -95,6 +96,14 @@ class Padding:
         flat = f"top={self.top}, left={self.left}, bottom={self.bottom}, right={self.right}"
         deep = f", front={self.front}, back={self.back}" if self.front or self.back else ""
         return f"Padding({flat}{deep})"
+
+
+# The sides that an input of one, two or three axes has, in the order of a list of them.
+SIDES: Mapping[int, tuple[str, ...]] = {
+    1: ("left", "right"),
+    2: ("top", "left", "bottom", "right"),
+    3: ("front", "top", "left", "back", "bottom", "right"),
+}
 
 
 @dataclass(frozen=True)

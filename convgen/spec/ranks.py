@@ -22,11 +22,6 @@ AXES: Mapping[int, tuple[str, ...]] = {
 COUNT = {1: "one", 2: "two", 3: "three"}
 FORMS: Mapping[int, str] = {1: "3", 2: "3, [5, 3] or 5x3", 3: "3, [3, 5, 5] or 3x5x5"}
 STEPS: Mapping[int, str] = {1: "1", 2: "1 or [2, 1]", 3: "1 or [1, 2, 2]"}
-SIDES: Mapping[int, tuple[str, ...]] = {
-    1: ("left", "right"),
-    2: ("top", "left", "bottom", "right"),
-    3: ("front", "top", "left", "back", "bottom", "right"),
-}
 DIMS: Mapping[int, str] = {1: "W", 2: "HW", 3: "DHW"}  # as layouts name the axes
 KEYS = ("kernel", "stride", "padding", "dilation", "output_padding")
 

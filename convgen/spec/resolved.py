@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from convgen.spec.model import (
+    SIDES,
     Act,
     Activation,
     AffineForm,
@@ -19,7 +20,6 @@ from convgen.spec.model import (
     WeightSource,
 )
 from convgen.spec.quant import Affine, Quant
-from convgen.spec.ranks import SIDES
 
 
 def resolved_mapping(layer: Layer) -> dict[str, Any]:

@@ -11,8 +11,7 @@ from convgen.plan.kernel import KernelPlan
 from convgen.render import environment
 from convgen.spec.elements import Element, arrays_of
 from convgen.spec.layouts import image_letters, weight_letters
-from convgen.spec.model import Act, Calibration, ConvSpec, InitWeights, Layer
-from convgen.spec.ranks import SIDES
+from convgen.spec.model import SIDES, Act, Calibration, ConvSpec, InitWeights, Layer
 from convgen.spec.requantize import input_reach
 from convgen.spec.resolved import quant_mapping, resolved_mapping
 
