@@ -43,7 +43,7 @@ def test_the_choice_is_a_function_of_layer_and_target() -> None:
     ("spec", "family"),
     [
         (depthwise("28x28x64", "3x3", "1 1 1 1"), Family.DEPTHWISE),
-        (depthwise("28x28x64", "3x3", "1 1 1 1", layout=Layout.NCHW), Family.DIRECT),
+        (depthwise("28x28x64", "3x3", "1 1 1 1", layout=Layout.NCHW), Family.PLANES),
         (layer("28x28x64", 64, "3x3", "1 1 1 1", groups=16), Family.GROUPED),
         (layer("28x28x64", 64, "3x3", "1 1 1 1"), Family.DIRECT),
         (
@@ -59,8 +59,8 @@ def test_families_take_the_layers_they_are_for(spec: ConvSpec, family: Family) -
 
 @pytest.mark.parametrize(("oc", "lanes"), [(64, 16), (16, 16), (8, 8), (4, 4)])
 def test_few_channels_take_narrower_vectors(oc: int, lanes: int) -> None:
-    # One pixel an image: planar kernels have nothing to fill their vectors with.
-    choice = choose(layer("3x3x8", oc, "3x3"), target_of("avx512"))
+    # Few pixels: planar kernels cannot fill their vectors with them; one would be a reduction.
+    choice = choose(layer("4x4x8", oc, "3x3"), target_of("avx512"))
     assert choice.schedule.lanes == lanes
     assert ("narrower" in choice.reason) is (lanes < 16)
 
