@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from small import eight_bits, floats
+from small_networks import eight_bits, floats
 
 from convgen.api import import_package
 from convgen.errors import MismatchError, UsageError

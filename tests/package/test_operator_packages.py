@@ -96,7 +96,7 @@ def self_tested(name: str, files: dict[str, str], folder: Path) -> subprocess.Co
 def emitted(path: Path) -> dict[str, str]:
     """The embeddable files of the one layer of a spec."""
     from convgen.package.emit.files import decide, kernel_files
-    from convgen.package.emit.selftest import selftest_file
+    from convgen.package.emit.selftests import selftest_file
     from convgen.target import TARGETS
 
     (layer,) = parse_file(path)

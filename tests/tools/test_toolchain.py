@@ -283,7 +283,8 @@ def test_stop_ends_what_runs_and_refuses_more(tmp_path: Path) -> None:
 
 @posix_only
 def test_output_that_is_no_text_and_much_of_it() -> None:
-    run = Processes().run(["sh", "-c", r"printf '\377'; yes | head -c 3000000"], timeout=20)
+    code = r"import sys; sys.stdout.buffer.write(b'\xff' + b'y' * 3000000)"
+    run = Processes().run([sys.executable, "-c", code], timeout=20)
     assert run.ok and run.stdout.startswith("�")
     assert len(run.stdout) <= 256 * 1024
 
@@ -292,7 +293,8 @@ def test_output_that_is_no_text_and_much_of_it() -> None:
 def test_a_command_that_never_stops_printing_takes_no_memory() -> None:
     tracemalloc.start()
     try:
-        run = Processes().run(["yes"], timeout=0.5)
+        endless = "while True: print('y' * 4096)"
+        run = Processes().run([sys.executable, "-c", endless], timeout=2)
         assert tracemalloc.get_traced_memory()[1] < 8 << 20
     finally:
         tracemalloc.stop()
