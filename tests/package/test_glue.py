@@ -69,7 +69,7 @@ static void *call(void *argument)
   for (int n = 0; n < 200; ++n) {{
     for (int i = 0; i < SIZE; ++i) x[i] = (float)(seed + n + i);
     memset(y, 0, sizeof y);
-    if (many_glue_run(x, NULL, y, 1 + n % IMAGES, 1 + (seed + n) % 6) != 0) wrong = 1;
+    if (many_glue_run(x, NULL, y, 1 + n % IMAGES, 1 + (seed + n) % 6, 0) != 0) wrong = 1;
     for (int i = 0; i < (1 + n % IMAGES) * {IMAGE}; ++i) if (y[i] != 2 * x[i]) wrong = 1;
   }}
   return NULL;
@@ -117,6 +117,7 @@ class Job(ctypes.Structure):
         ("y", ctypes.c_void_p),
         ("images", ctypes.c_ssize_t),
         ("threads", ctypes.c_int),
+        ("flush", ctypes.c_int),
     )
 
 
@@ -136,7 +137,7 @@ def doubled(x: Floats, y: Floats) -> bool:
 @pytest.mark.parametrize("threads", [1, 2, 3, 8, 200])
 def test_every_image_is_done_once(glue: ctypes.CDLL, images: int, threads: int) -> None:
     x, y = filled(images)
-    assert glue.many_glue_run(x, None, y, ctypes.c_ssize_t(images), threads) == 0
+    assert glue.many_glue_run(x, None, y, ctypes.c_ssize_t(images), threads, 0) == 0
     assert doubled(x, y)
 
 
@@ -144,7 +145,7 @@ def test_every_image_is_done_once(glue: ctypes.CDLL, images: int, threads: int) 
 def test_shares_together_are_the_whole(glue: ctypes.CDLL, threads: int) -> None:
     x, y = filled(3)
     address = ctypes.addressof
-    job = Job(address(x), None, address(y), 3, threads)
+    job = Job(address(x), None, address(y), 3, threads, 0)
     for share in reversed(range(threads)):
         assert glue.many_glue_share(ctypes.byref(job), share) == 0
     assert doubled(x, y)
@@ -159,7 +160,7 @@ def test_a_call_waits_for_its_slowest_thread(folder: Path) -> None:
     glue = ctypes.CDLL(str(folder / "slow.so"))
     for seed in range(5):
         x, y = filled(1, seed)
-        assert glue.many_glue_run(x, None, y, ctypes.c_ssize_t(1), 3) == 0
+        assert glue.many_glue_run(x, None, y, ctypes.c_ssize_t(1), 3, 0) == 0
         assert doubled(x, y), "the call was over before its parts were"
 
 
@@ -168,9 +169,9 @@ def test_overlap_is_refused_before_anything_is_written(glue: ctypes.CDLL) -> Non
     before = list(x)
     for start, code in ((0, 2), (IMAGE - 1, 2), (IMAGE, 0)):
         y = ctypes.byref(x, start * 4)
-        assert glue.many_glue_run(x, None, y, ctypes.c_ssize_t(1), 2) == code
+        assert glue.many_glue_run(x, None, y, ctypes.c_ssize_t(1), 2, 0) == code
         assert code == 0 or list(x) == before
-    assert glue.many_glue_run(ctypes.byref(x, IMAGE * 4), None, x, ctypes.c_ssize_t(1), 2) == 0
+    assert glue.many_glue_run(ctypes.byref(x, IMAGE * 4), None, x, ctypes.c_ssize_t(1), 2, 0) == 0
 
 
 def test_codes_of_pack_come_through(glue: ctypes.CDLL) -> None:
@@ -185,7 +186,7 @@ def test_callers_at_once_each_have_their_workspace(glue: ctypes.CDLL) -> None:
     def call(seed: int) -> None:
         for n in range(100):
             x, y = filled(2, seed * n)
-            code = glue.many_glue_run(x, None, y, ctypes.c_ssize_t(2), 1 + (seed + n) % 4)
+            code = glue.many_glue_run(x, None, y, ctypes.c_ssize_t(2), 1 + (seed + n) % 4, 0)
             if code or not doubled(x, y):
                 wrong.append(seed)
 
@@ -234,8 +235,8 @@ glue = ctypes.CDLL({str(folder / "own.so")!r})
 x, y = (ctypes.c_float * 64)(), (ctypes.c_float * 64)()
 before = len(os.listdir("/proc/self/task"))
 for _ in range(50):
-    glue.many_glue_run(x, None, y, ctypes.c_ssize_t(1), 4)
-    glue.many_glue_run(x, None, y, ctypes.c_ssize_t(1), 2)
+    glue.many_glue_run(x, None, y, ctypes.c_ssize_t(1), 4, 0)
+    glue.many_glue_run(x, None, y, ctypes.c_ssize_t(1), 2, 0)
 made = len(os.listdir("/proc/self/task")) - before
 time.sleep(0.05)
 start = time.process_time()

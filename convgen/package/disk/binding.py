@@ -148,7 +148,7 @@ def _exports(name: str) -> tuple[str, ...]:
     if sys.platform != "win32":
         return ()
     kernel = ("cpu_ok", "isa", "pack", "run", "run_part")
-    glue = ("pack", "packed", "pooled", "run", "call", "share")
+    glue = ("pack", "packed", "pooled", "flushes", "run", "call", "share")
     symbols = [f"{name}_{f}" for f in kernel] + [f"{name}_glue_{f}" for f in glue]
     return tuple(f"-Wl,/EXPORT:{symbol}" for symbol in symbols)
 
