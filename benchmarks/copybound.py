@@ -30,7 +30,8 @@ from convgen.bench.measure import Run, measure_runs, pinned
 from convgen.choose.chooser import choose
 from convgen.kernels import lower
 from convgen.plan.problem import peel
-from convgen.render import environment, render_c
+from convgen.render.environment import environment
+from convgen.render.source import render_c
 from convgen.spec import parse_text
 from convgen.spec.model import ConvSpec
 from convgen.target import Target, resolve_target

@@ -33,7 +33,7 @@ from convgen.cross.tools import compiler_of, emulator_of
 from convgen.cross.trial import board_files
 from convgen.kernels import lower
 from convgen.oracle.integers import reference
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Padding
 from convgen.spec.quant import Affine, Quant
 from convgen.spec.schedule import Schedule

@@ -29,7 +29,7 @@ from convgen.bench.measure import Run, measure_runs, pinned
 from convgen.choose.chooser import choose
 from convgen.kernels import lower
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import parse_file
 from convgen.target import resolve_target
 from convgen.target.host import cpu_name

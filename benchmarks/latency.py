@@ -37,6 +37,7 @@ def cpu_seconds(command: list[str], env: dict[str, str]) -> float:
 def medians(spec: str, rounds: int, folder: Path) -> dict[str, float]:
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     env = {**os.environ, "CONVGEN_CACHE": str(folder / "cache"), "PYTHONPATH": path}
+    env.pop("PYTHONDONTWRITEBYTECODE", None)  # Python keeps compiled modules, as it does for users
     convgen = [sys.executable, "-m", "convgen"]
     out = [spec, "-o"]
     commands = {

@@ -31,7 +31,7 @@ from convgen.choose.chooser import choose
 from convgen.kernels import lower
 from convgen.plan.kernel import KernelPlan
 from convgen.plan.problem import peel
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import parse_file
 from convgen.spec.model import Accuracy, ConvSpec
 from convgen.target import Target, resolve_target

@@ -8,15 +8,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["ConvSpec", "ConvgenError", "__version__", "build", "load", "quantize", "reference"]
+__all__ = [
+    "ConvSpec",
+    "ConvgenError",
+    "__version__",
+    "build",
+    "build_together",
+    "load",
+    "quantize",
+    "reference",
+]
 
 if TYPE_CHECKING:
-    from convgen.api import build, load, quantize, reference
+    from convgen.api import build, build_together, load, quantize, reference
     from convgen.errors import ConvgenError
     from convgen.spec.model import ConvSpec
 
 _HOME = {
     "build": "convgen.api",
+    "build_together": "convgen.api",
     "load": "convgen.api",
     "quantize": "convgen.api",
     "reference": "convgen.api",

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from convgen.errors import UsageError
+from convgen.errors import ConvgenError, UsageError
 from convgen.package.disk.build import BuildOptions, build_layer
 from convgen.package.disk.commit import MODULE
 from convgen.spec.model import ConvSpec, Layer
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from convgen.network.graph import Graph
     from convgen.numbers.calibrate import Findings
+    from convgen.package.disk.result import BuildResult
 
 SpecLike = str | os.PathLike[str] | Mapping[str, Any] | ConvSpec | Layer
 
@@ -53,17 +54,45 @@ def build(
     """
     network = _network(spec, shapes or {}, cut)
     chosen = None if network is not None else _one_layer(spec, layer)
-    known = [field.name for field in fields(BuildOptions) if field.name not in ("out", "target")]
-    for name in options:
-        if name not in known:
-            raise UsageError(f"build: no option {name!r}; there are {', '.join(known)}")
-    settings = BuildOptions(Path(out), resolve_target(target, isa), **options)
+    settings = _settings(out, target, isa, options)
     if network is not None:
         from convgen.package.network.build import build_network
 
         return import_package(build_network(network, settings).path)
     assert chosen is not None
     return import_package(build_layer(chosen, settings).path)
+
+
+def build_together(
+    specs: Sequence[SpecLike],
+    name: str,
+    out: str | os.PathLike[str] = "build",
+    *,
+    isa: str | None = None,
+    target: str | None = None,
+    **options: Any,
+) -> ModuleType:
+    """Build every layer of ``specs``, and a package ``name`` of all of them in one library.
+
+    A process can load about 13,000 libraries; of layers in one library it can use any number. The
+    module that comes back has each as a module of its own: ``both.first.run(x, packed)``. Arguments
+    and errors as of ``build``; the first layer that fails ends it.
+    """
+    from convgen.package.disk.build import build_many
+    from convgen.package.disk.together import build_together as bring_together
+    from convgen.package.disk.together import refuse_shared_name
+
+    layers = [layer for spec in specs for layer in _layers(spec)]
+    if not layers:
+        raise UsageError("build_together: specs holds no layer")
+    settings = _settings(out, target, isa, options)
+    refuse_shared_name(name, [layer.spec.name for layer in layers], settings)
+    good: list[BuildResult] = []
+    for outcome in build_many(layers, settings):
+        if isinstance(outcome, ConvgenError):
+            raise outcome
+        good.append(outcome)
+    return import_package(bring_together(name, layers, good, settings).path)
 
 
 def load(spec: SpecLike, out: str | os.PathLike[str] = "build", **options: Any) -> ModuleType:
@@ -111,6 +140,16 @@ def quantize(spec: SpecLike, *, layer: str | None = None) -> Findings:
     if found is None:
         raise UsageError("quantize: the layer has no `quantize: {calibration: x.npy}`")
     return found
+
+
+def _settings(
+    out: str | os.PathLike[str], target: str | None, isa: str | None, options: Mapping[str, Any]
+) -> BuildOptions:
+    known = [field.name for field in fields(BuildOptions) if field.name not in ("out", "target")]
+    for name in options:
+        if name not in known:
+            raise UsageError(f"build: no option {name!r}; there are {', '.join(known)}")
+    return BuildOptions(Path(out), resolve_target(target, isa), **options)
 
 
 def import_package(folder: Path) -> ModuleType:

@@ -169,7 +169,7 @@ def products_peak(
 
 def source(isa: VectorIsa) -> str:
     """The C of the loops."""
-    from convgen.render import environment
+    from convgen.render.environment import environment
 
     template = environment().get_template("bench/machine.c.j2")
     return template.render(isa=isa, accumulators=accumulators(isa), streams=STREAMS)

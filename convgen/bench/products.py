@@ -99,7 +99,7 @@ def pairs_of(target: Target) -> Products | None:
 
 def source(way: Products) -> str:
     """The C of the loop: ``machine_products(factors, sums, count)``."""
-    from convgen.render import environment
+    from convgen.render.environment import environment
 
     return environment().get_template("bench/products.c.j2").render(way=way)
 

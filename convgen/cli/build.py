@@ -29,6 +29,7 @@ from convgen.cli.options import (
     Specs,
     TargetName,
     Timeout,
+    TogetherName,
     TuneFirst,
     Verbose,
 )
@@ -60,6 +61,7 @@ def build(
     jobs: Jobs = None,
     no_verify: NoVerify = False,
     timeout: Timeout = TIMEOUT,
+    together: TogetherName = None,
     no_cache: NoCache = False,
     tuned: BuildTuned = False,
     tune: TuneFirst = False,
@@ -100,8 +102,12 @@ def build(
         layers = distinct(read_layers(kinds.layers, out), out)
         if layers and (tuned or tune):
             options = replace(options, tuned=_tuned(layers, options, tune, out))
+        if together is not None:
+            _check_together(together, layers, options)
         if layers:
-            _build_all(layers, options, jobs, out)
+            good = _build_all(layers, options, jobs, out)
+            if together is not None and len(good) == len(layers):
+                _bring_together(together, layers, good, options, jobs, out)
         build_networks(graphs, options, out)
 
 
@@ -126,7 +132,7 @@ def _tuned(
 
 def _build_all(
     layers: Sequence[Layer], options: BuildOptions, jobs: int | None, out: Output
-) -> None:
+) -> list[BuildResult]:
     """Build, then report every layer in the order of the specs; one failure hides no other."""
     from convgen.cli.reports import failure_facts, print_results, result_facts
     from convgen.package.disk.build import build_many
@@ -156,6 +162,35 @@ def _build_all(
     print_results(good, out)
     if len(layers) > 1:
         out.note(summary(good, len(layers)))
+    return good
+
+
+def _check_together(name: str, layers: Sequence[Layer], options: BuildOptions) -> None:
+    """Raises ``UsageError`` before anything is built in vain."""
+    from convgen.package.disk.together import refuse_shared_name
+
+    if not layers:
+        raise UsageError("--together: there is no layer here; a network is one library as it is")
+    refuse_shared_name(name, [layer.spec.name for layer in layers], options)
+
+
+def _bring_together(
+    name: str,
+    layers: Sequence[Layer],
+    good: Sequence[BuildResult],
+    options: BuildOptions,
+    jobs: int | None,
+    out: Output,
+) -> None:
+    from convgen.package.disk.together import build_together
+
+    try:
+        made = build_together(name, layers, good, options, jobs)
+    except ConvgenError as error:
+        out.fail(error, name)
+        return
+    out.payload["together"] = {"name": name, "path": str(made.path), "state": made.state}
+    out.done(f"{name}: {made.state} in {made.path}, {len(layers)} layers in one library")
 
 
 def summary(good: Sequence[BuildResult], asked: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convgen.cli.files import STDOUT, write_files
+from convgen.cli.files import STDOUT, content, write_files
 from convgen.cli.options import (
     Cut,
     Isa,
@@ -22,6 +22,7 @@ from convgen.cli.options import (
     SplitWeights,
     TargetName,
     Verbose,
+    WeightsFormat,
 )
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, UsageError
@@ -29,6 +30,7 @@ from convgen.errors import ConvgenError, UsageError
 if TYPE_CHECKING:
     from convgen.choose.limits import SizeLimits
     from convgen.package.emit.files import Decided
+    from convgen.render.baked import Form
     from convgen.spec.model import Layer
     from convgen.target import Target
 
@@ -39,6 +41,7 @@ def emit(
     isa: Isa = None,
     target: TargetName = None,
     split_weights: SplitWeights = False,
+    weights_format: WeightsFormat = "c",
     max_code_bytes: MaxCode = None,
     max_workspace_bytes: MaxWorkspace = None,
     max_ram_bytes: MaxRam = None,
@@ -60,6 +63,7 @@ def emit(
         from convgen.choose.limits import SizeLimits
         from convgen.cli.networks import emit_networks, parted, read_networks, reading
         from convgen.cli.sources import distinct, read_layers
+        from convgen.render.baked import Form
         from convgen.target import resolve_target
 
         out.payload |= {"out": out_dir, "layers": []}
@@ -70,13 +74,29 @@ def emit(
         layers = distinct(read_layers(kinds.layers, out), out)
         if out_dir == STDOUT and len(layers) + len(graphs) > 1 and graphs:
             raise UsageError("-o - prints one file: name one layer or network, or a folder")
+        form = _form(weights_format, split_weights, machine)
         emit_networks(graphs, machine, out_dir, out)
         if out_dir == STDOUT:
-            if split_weights:
-                raise UsageError("-o - prints one file, --split-weights makes two: name a folder")
+            if form is not Form.INSIDE:
+                option = "--split-weights" if form is Form.C else "--weights-format bin"
+                raise UsageError(f"-o - prints one file, {option} makes several: name a folder")
             _to_stdout(layers, machine, limits, out)
         else:
-            _to_folder(layers, machine, limits, Path(out_dir), out, split_weights)
+            _to_folder(layers, machine, limits, Path(out_dir), out, form)
+
+
+def _form(weights_format: str, split: bool, target: Target) -> Form:
+    """Where baked weights stand. Raises ``UsageError`` for a processor that reads others."""
+    from convgen.render.baked import Form
+
+    if weights_format == "c":
+        return Form.C if split else Form.INSIDE
+    if target.name == "generic":
+        raise UsageError(
+            "--weights-format bin writes little-endian bytes for an assembler, and the target "
+            "generic is C for any processor and compiler: name another with --target"
+        )
+    return Form.BIN
 
 
 def _to_stdout(layers: Sequence[Layer], target: Target, limits: SizeLimits, out: Output) -> None:
@@ -100,22 +120,24 @@ def _to_folder(
     limits: SizeLimits,
     folder: Path,
     out: Output,
-    split: bool,
+    form: Form,
 ) -> None:
-    from convgen.package.emit.files import package_files
+    from convgen.package.emit.files import binary_files, package_files
+    from convgen.render.baked import Form
 
     for layer in layers:
         place = folder / layer.spec.name
         try:
             decided, held = _held(layer, target, limits, out)
-            files = package_files(decided, split=split)
+            files: dict[str, str | bytes] = dict(package_files(decided, form=form))
+            files |= binary_files(decided, form)
             changed = write_files(place, files)
         except ConvgenError as error:
             out.fail(error, layer.spec.name)
             continue
         facts = _facts(layer, target, files, place) | held | {"changed": changed}
         out.payload["layers"].append(facts)
-        if split and layer.weights is None:
+        if form is not Form.INSIDE and layer.weights is None:
             out.note(f"{layer.spec.name}: its weights come at run time, so there are none to split")
         state = "written" if changed else "unchanged"
         out.done(f"{layer.spec.name}: {state} in {place} ({', '.join(files)})")
@@ -131,11 +153,14 @@ def _held(
     from convgen.package.disk.cache import Cache, default_cache_root
     from convgen.package.disk.choices import Memory
     from convgen.package.disk.inputs import own_digest
+    from convgen.package.disk.templates import remember_templates
     from convgen.package.emit.files import decide
     from convgen.package.emit.size import layer_size, refuse_over
     from convgen.render.size import code_estimate
 
-    memory = Memory(Cache(default_cache_root()).choices, own_digest())
+    cache = Cache(default_cache_root())
+    remember_templates(cache.templates)
+    memory = Memory(cache.choices, own_digest())
     decided = decide(layer, target, limits=limits, memory=memory)
     if limits == NO_LIMITS:
         return decided, {}
@@ -157,11 +182,11 @@ def _held(
 
 
 def _facts(
-    layer: Layer, target: Target, files: Mapping[str, str], place: Path | None
+    layer: Layer, target: Target, files: Mapping[str, str | bytes], place: Path | None
 ) -> dict[str, Any]:
     return {
         "name": layer.spec.name,
         "path": None if place is None else str(place),
         "target": target.name,
-        "files": {name: len(text.encode()) for name, text in files.items()},
+        "files": {name: len(content(data)) for name, data in files.items()},
     }

@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 STDOUT = "-"
 
 
-def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
+def content(data: str | bytes) -> bytes:
+    """A file's bytes."""
+    return data.encode() if isinstance(data, str) else data
+
+
+def write_files(place: Path, files: Mapping[str, str | bytes]) -> list[str]:
     """Write the files that differ from what is there, each whole; the names of those written.
 
     Raises ``UsageError`` rather than change the C of a built package: its compiled part and its
     manifest would no longer belong to it. Nor is a file replaced that convgen did not write. A
-    ``<name>_weights.c`` that the layer no longer has goes: its array stands in the C now.
+    ``<name>_weights.c`` or ``.bin`` that the layer no longer has goes.
     """
     from convgen.package.disk.commit import (
         Place,
@@ -32,7 +37,7 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
     from convgen.package.disk.manifest import CERTIFICATE, NAME
 
     found = {name: _content(place / name) for name in files}
-    changed = [name for name, text in files.items() if found[name] != text.encode()]
+    changed = [name for name, text in files.items() if found[name] != content(text)]
     other = [name for name in changed if found[name] is not None]
     if other and (place / NAME).exists():
         raise UsageError(
@@ -43,10 +48,10 @@ def write_files(place: Path, files: Mapping[str, str]) -> list[str]:
         refuse_foreign(Place(place.parent, place.name), files)
     if {f"{place.name}.c", f"{place.name}.h"} & set(changed):
         forget_own(place / CERTIFICATE)  # it is about other C
-    write_together(place, {name: files[name].encode() for name in changed})
-    weights = f"{place.name}_weights.c"
-    if weights not in files:
-        forget_own(place / weights)
+    write_together(place, {name: content(files[name]) for name in changed})
+    for weights in (f"{place.name}_weights.c", f"{place.name}_weights.bin"):
+        if weights not in files:
+            forget_own(place / weights)
     return changed
 
 

@@ -135,6 +135,8 @@ def read_graph(file: str, how: Reading) -> tuple[Graph, tuple[str, ...]]:
 
 def build_networks(graphs: Sequence[Graph], options: BuildOptions, out: Output) -> None:
     """Build each network and report it; a failure stops no other."""
+    if not graphs:
+        return
     from convgen.cli.reports import failure_facts, print_results, result_facts
     from convgen.package.disk.result import BuildEvent
     from convgen.package.network.build import build_network

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -78,6 +78,23 @@ TargetName = Annotated[
 ]
 SplitWeights = Annotated[
     bool, typer.Option("--split-weights", help="Baked weights in a <name>_weights.c of their own.")
+]
+WeightsFormat = Annotated[
+    Literal["c", "bin"],
+    typer.Option(
+        "--weights-format",
+        help="Baked weights as numbers in C, or in <name>_weights.bin, which the assembler takes "
+        "in: no time to compile, whatever the size.",
+    ),
+]
+TogetherName = Annotated[
+    str | None,
+    typer.Option(
+        "--together",
+        metavar="NAME",
+        help="Also a package NAME of all layers in one library, for a program of thousands.",
+        show_default=False,
+    ),
 ]
 Compiler = Annotated[
     str | None,

@@ -11,7 +11,7 @@ from pathlib import Path
 from convgen.cross.tools import at_home, called, compiler_of, emulator_of, wanted
 from convgen.errors import ConvgenError, Exit, ToolchainError
 from convgen.package.emit.files import companion_files, decide, kernel_files
-from convgen.render import environment
+from convgen.render.environment import environment
 from convgen.spec.model import Layer
 from convgen.target import TARGETS, Target
 from convgen.target.rigs import Board, Rig

@@ -10,11 +10,12 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 from convgen import __version__
-from convgen.ctext.activations import ActivationText, activation_text, double_text, float_literal
+from convgen.ctext.activations import ActivationText, activation_text, double_text
 from convgen.ctext.parts import parts_of
 from convgen.kernels import kind_of
 from convgen.plan.kernel import KernelPlan
 from convgen.plan.packing import Packing
+from convgen.render.baked import BIN_HEAD
 from convgen.spec.elements import arrays_of
 from convgen.spec.layouts import image_letters, weight_letters
 from convgen.spec.model import Act, ConvSpec, DType
@@ -32,7 +33,7 @@ ABI = 1  # of the generated C interface; a caller compiled against another numbe
 
 @dataclass(frozen=True)
 class PlanText:
-    """Words and numbers of the whole file."""
+    """Words and numbers of the whole file. ``baked``: lines of numbers, where weights stand."""
 
     name: str
     macro: str
@@ -51,6 +52,8 @@ class PlanText:
     images: int
     head: SimpleNamespace | None
     scatter: int
+    has_weights: bool
+    bin_head: int
     baked: tuple[str, ...]
     feature_words: str
     isa_words: str
@@ -129,7 +132,9 @@ def plan_text(plan: KernelPlan, weights: Weights | None) -> PlanText:
         images=spec.batch,
         head=kind.head(plan),
         scatter=scattered if scattered != 1 and kind.scattered else 0,
-        baked=baked_lines(plan, weights) if weights is not None else (),
+        has_weights=weights is not None,
+        bin_head=BIN_HEAD,
+        baked=(),
         feature_words=_feature_words(plan),
         isa_words=_isa_words(plan),
         layout=image_letters(spec),
@@ -323,19 +328,3 @@ def _affine(out: str, stride: int, pad: int, tap: str, dilation: int) -> str:
     first = out if stride == 1 else f"{out}*{stride}"
     last = tap if dilation == 1 else f"{tap}*{dilation}"
     return f"{first} - {pad} + {last}" if pad else f"{first} + {last}"
-
-
-def baked_lines(plan: KernelPlan, weights: Weights) -> tuple[str, ...]:
-    """The packed weights as the shortest decimals that read back exactly, eight to a line."""
-    from convgen.kernels.pack import pack, pack_sections
-
-    if plan.sections is not None:
-        text = ", ".join(map(str, pack_sections(plan, weights).tolist()))
-        return tuple(textwrap.wrap(f"{text},", 96))
-    values = pack(plan.packing, weights, arrays_of(plan.spec).w).tolist()
-    if not plan.packed.c.startswith(("float", "double")):
-        return tuple(textwrap.wrap(f"{', '.join(f'0x{v:04x}' for v in values)},", 96))
-    if plan.spec.dtype is DType.FLOAT64:
-        return tuple(textwrap.wrap(f"{', '.join(map(repr, values))},", 96))
-    literals = [float_literal(v) for v in values]
-    return tuple(", ".join(literals[i : i + 8]) + "," for i in range(0, len(literals), 8))

@@ -15,8 +15,9 @@ from convgen.kernels.dots.body import DotBody
 from convgen.kernels.tiled.kind import KIND as TILED
 from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import AnyBody, KernelPlan
-from convgen.render import environment, render_c
+from convgen.render.environment import environment
 from convgen.render.head import plan_text
+from convgen.render.source import render_c
 
 # Bytes of x86 code for each, fitted to what gcc 12 -O2 made of 570 kernels for four instruction
 # sets; MARGIN brings the estimate above all of them but one in a hundred. Broadcasts and loads are

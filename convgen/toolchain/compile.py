@@ -18,6 +18,7 @@ from convgen.toolchain.compiler import Compiler
 from convgen.toolchain.sections import code_size
 
 TIMEOUT = 120.0  # seconds for one compiler call
+FEW_UNITS = 4  # those of one layer: compiled side by side whatever the machine
 LARGE = 4 << 20  # bytes of C, which only baked weights come to
 WARN_FLAGS = ("-Wall", "-Wextra")
 _PIC = () if sys.platform == "win32" else ("-fPIC",)
@@ -89,7 +90,8 @@ def compile_shared(
         return run(command, unit.source, unit.object)
 
     with _scratch(folder) as run.env:
-        with ThreadPoolExecutor(max_workers=max(1, len(units))) as pool:
+        side_by_side = min(len(units), max(FEW_UNITS, os.cpu_count() or 1))
+        with ThreadPoolExecutor(max_workers=max(1, side_by_side)) as pool:
             try:
                 done = list(pool.map(compile_unit, units))
             except KeyboardInterrupt:

@@ -23,7 +23,7 @@ from typing import Any, Protocol
 
 from convgen.errors import ToolchainError
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.schedule import Schedule
 from convgen.toolchain import (
     COMPILE_FLAGS,

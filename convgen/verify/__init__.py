@@ -1,20 +1,12 @@
 """Verify a built library against the oracle, at every build.
 
 ``verify_in_child`` is what a build uses: a kernel that crashes takes the child down, and the
-report names the signal. Importing this package is light; NumPy comes with the first call.
+report names the signal. Names load on first use: what is unchanged needs the report alone.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-from convgen.verify.isolate import HasWeights, verify_in_child, verify_plan_in_child
-from convgen.verify.report import Check, Report, assemble
-from convgen.verify.tiling import NO_LEEWAY, Leeway, Tiling, leeway_of, tiling_of
-
-if TYPE_CHECKING:
-    from convgen.spec.model import ConvSpec
+from typing import TYPE_CHECKING, Any
 
 __all__ = [
     "Check",
@@ -29,37 +21,29 @@ __all__ = [
     "verify_plan_in_child",
 ]
 
+if TYPE_CHECKING:
+    from convgen.verify.isolate import HasWeights, verify_in_child, verify_plan_in_child
+    from convgen.verify.library import verify_library
+    from convgen.verify.report import Check, Report
+    from convgen.verify.tiling import Leeway, Tiling, leeway_of, tiling_of
 
-def verify_library(
-    library: Path,
-    spec: ConvSpec,
-    *,
-    packed_bytes: int,
-    workspace_bytes: int,
-    align: int,
-    weights: HasWeights | None = None,
-    leeway: Leeway = NO_LEEWAY,
-    seed: int = 0,
-) -> Report:
-    """Run every check on a shared library, in this process; a crash of the kernel is a crash here.
+_HOME = {
+    "Check": "convgen.verify.report",
+    "HasWeights": "convgen.verify.isolate",
+    "Leeway": "convgen.verify.tiling",
+    "Report": "convgen.verify.report",
+    "Tiling": "convgen.verify.tiling",
+    "leeway_of": "convgen.verify.tiling",
+    "tiling_of": "convgen.verify.tiling",
+    "verify_in_child": "convgen.verify.isolate",
+    "verify_library": "convgen.verify.library",
+    "verify_plan_in_child": "convgen.verify.isolate",
+}
 
-    ``library``: with the symbols ``<name>_cpu_ok``, ``_run``, ``_run_part``, ``_pack`` and, for
-    baked ``weights``, ``_packed``. Sizes in bytes, as the header's macros give them. ``leeway``:
-    what the kernel may do beyond rounding each sum by itself. ``seed`` picks the data.
-    A library that cannot be loaded or lacks a symbol gives a failed report.
-    """
-    from convgen.verify.child import events
 
-    pair = None if weights is None else (weights.w, weights.b)
-    return assemble(
-        events(
-            library=str(library),
-            spec=spec,
-            packed_bytes=packed_bytes,
-            workspace_bytes=workspace_bytes,
-            align=align,
-            weights=pair,
-            leeway=leeway,
-            seed=seed,
-        )
-    )
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'convgen.verify' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOME[name]), name)

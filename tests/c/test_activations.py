@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from convgen.ctext.activations import activation_text, float_literal
 from convgen.kernels.face import activation_operations
 from convgen.oracle.floats import act_error
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.model import Act, Activation, ConvSpec
 from convgen.target.isa import OPERATIONS
 

@@ -19,7 +19,7 @@ from quant_layers import quantised
 from tools import need
 
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.model import Act, Activation, ConvSpec, Padding
 from convgen.spec.quant import Rounding
 from convgen.spec.schedule import Schedule

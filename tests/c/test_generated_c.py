@@ -15,7 +15,7 @@ from kernels import GCC, ISAS, STRICT, Way, compiled, needs, planned, target_of
 from tools import need
 
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.target import TARGETS
 

@@ -18,7 +18,7 @@ from kernels import planned, target_of
 from places import TESTS
 
 from convgen.package.disk.inputs import own_digest
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.model import Act, Activation, ConvSpec, Layout, WeightLayout
 from convgen.target import TARGETS
 

@@ -18,7 +18,7 @@ from tools import lacking, need
 from convgen.kernels.winograd.body import WinogradBody
 from convgen.oracle import floats as oracle
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import load_weights
 from convgen.spec.model import Accuracy, ConvSpec, InitWeights, Layer
 from convgen.target import TARGETS

@@ -22,7 +22,7 @@ from convgen.errors import ToolchainError
 from convgen.kernels import lower
 from convgen.package.emit.files import decide, kernel_files
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import Weights, parse_file
 from convgen.spec.model import (
     Accuracy,

@@ -21,7 +21,9 @@ from places import ROOT, SUPPORT
 from convgen import __version__
 from convgen.kernels import lower
 from convgen.plan.kernel import KernelPlan
-from convgen.render import ABI, environment, render_c, spec_id, templates_folder
+from convgen.render.environment import environment, templates_folder
+from convgen.render.head import ABI, spec_id
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.spec.model import Activation, ConvSpec, Padding
 from convgen.spec.schedule import Family, Schedule
@@ -174,7 +176,7 @@ EVERYTHING = """
 import hashlib
 from edge_layers import EDGES
 from kernels import ISAS, planned, target_of
-from convgen.render import render_c
+from convgen.render.source import render_c
 digest = hashlib.sha256()
 for label in ("wide", "stem", "depthwise", "grouped_by_4", "groups_in_planes", "pad_beyond_kernel"):
     for isa in ISAS:

@@ -16,7 +16,7 @@ from built import LAYERS, ROOT, build, needs_cc
 from kernels import COMPILERS, ISAS, Part
 from sanitized import OTHER_CPU, PAIRS, SUBJECTS, Tool, plan_of, watched, way_of
 
-from convgen.render import render_c
+from convgen.render.source import render_c
 
 Case = tuple[str, Tool, str, str, Part]
 

@@ -26,7 +26,7 @@ from quant_layers import random_layer
 
 import convgen
 from convgen.oracle.floats import reference
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.elements import ELEMENTS, stored, widened
 from convgen.spec.model import Act, Activation, ConvSpec, DType
 from convgen.spec.quant import Rounding

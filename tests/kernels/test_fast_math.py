@@ -20,7 +20,7 @@ from quant_layers import random_layer
 
 from convgen.oracle.floats import Points, values
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.elements import ELEMENTS, numpy_dtype, packed_element, stored
 from convgen.spec.model import ConvSpec, DType
 from convgen.spec.quant import Rounding

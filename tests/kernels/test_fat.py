@@ -24,7 +24,7 @@ from convgen.kernels import lower
 from convgen.package.disk.build import BuildOptions, build_layer
 from convgen.package.emit.files import emit_files
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.model import ConvSpec, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import ISA_NAMES, TARGETS, host_target

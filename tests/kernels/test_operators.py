@@ -15,7 +15,7 @@ from quant_layers import quantised
 from convgen.kernels.pack import pack, pack_sections
 from convgen.plan.kernel import KernelPlan
 from convgen.plan.problem import problems_of, tap_order
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.spec.elements import arrays_of
 from convgen.spec.model import Accuracy, ConvSpec, DType, Layout

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from convgen.kernels.pack import pack
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.spec.model import ConvSpec, WeightLayout
 

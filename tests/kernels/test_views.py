@@ -19,7 +19,7 @@ from quant_layers import quantised
 from convgen.oracle.floats import activation, held, reference, values
 from convgen.oracle.integers import reference as integer_reference
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import ConvSpec, DType
 from convgen.spec.quant import Rounding

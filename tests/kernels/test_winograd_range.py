@@ -12,7 +12,7 @@ from convgen.kernels.winograd.body import ERROR_FACTORS, FLAT_ERROR_FACTORS, Win
 from convgen.kernels.winograd.matrices import IDENTITY, Filtering, matrices
 from convgen.kernels.winograd.range import range_of
 from convgen.oracle.floats import Points
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.model import Accuracy, ConvSpec, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.verify.bound import judge_bounded

@@ -19,6 +19,7 @@ from convgen.oracle import floats as oracle
 from convgen.package.emit.files import decide, emit_files
 from convgen.package.emit.python_text import glue_files
 from convgen.package.emit.selftest import MOST_SAMPLES, choose_scale, fills, samples, selftest_text
+from convgen.render.baked import Form
 from convgen.spec import parse_file
 from convgen.spec.model import (
     Act,
@@ -239,7 +240,7 @@ OTHER_RUNS = {
 def test_a_header_of_another_run_is_refused(tmp_path: Path, case: str) -> None:
     mine, other, file = OTHER_RUNS[case]
     for folder, layer in (("mine", mine), ("other", other)):
-        files = emit_files(layer, host_target(), split=layer.weights is not None)
+        files = emit_files(layer, host_target(), form=Form.C if layer.weights else Form.INSIDE)
         write_files(tmp_path / folder, files)
     command = ["cc", "-std=c99", "-fsyntax-only", "-Wundef", "-Werror", file]
     subprocess.run(command, cwd=tmp_path / "mine", check=True)

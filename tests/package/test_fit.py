@@ -26,8 +26,8 @@ from convgen.kernels import lower
 from convgen.package.disk.manifest import read_manifest
 from convgen.package.emit.files import decide
 from convgen.package.emit.size import layer_size
-from convgen.render import render_c
 from convgen.render.size import code_estimate
+from convgen.render.source import render_c
 from convgen.spec import parse_file
 from convgen.spec.model import Act, Activation, ConvSpec, InitWeights, Layer, Padding
 from convgen.spec.schedule import Family, Schedule

@@ -19,6 +19,7 @@ from convgen import __version__
 from convgen.cli.files import write_files
 from convgen.package.emit.files import decide, emit_files, package_files
 from convgen.package.emit.project import project_text
+from convgen.render.baked import Form
 from convgen.spec.model import ConvSpec, InitWeights, Layer
 from convgen.target import TARGETS, host_target
 
@@ -33,9 +34,9 @@ def run(*command: object, cwd: Path) -> str:
     return done.stdout
 
 
-def emitted(folder: Path, layer: Layer, *, split: bool = False) -> Path:
+def emitted(folder: Path, layer: Layer, *, form: Form = Form.INSIDE) -> Path:
     place = folder / layer.spec.name
-    write_files(place, emit_files(layer, host_target(), split=split))
+    write_files(place, emit_files(layer, host_target(), form=form))
     return place
 
 
@@ -45,12 +46,12 @@ def emitted(folder: Path, layer: Layer, *, split: bool = False) -> Path:
 @needs_cc
 def test_split_weights_are_the_baked_ones(tmp_path: Path) -> None:
     whole = emit_files(LAYERS["baked"], host_target())
-    split = emit_files(LAYERS["baked"], host_target(), split=True)
+    split = emit_files(LAYERS["baked"], host_target(), form=Form.C)
     array = re.compile(r"BAKED_ALIGNED const float baked_packed.*?\n};\n", re.DOTALL)
     assert array.findall(split["baked_weights.c"]) == array.findall(whole["baked.c"])
     assert len(array.findall(whole["baked.c"])) == 1 and not array.findall(split["baked.c"])
     assert split["baked.h"] == whole["baked.h"]
-    folder = emitted(tmp_path, LAYERS["baked"], split=True)
+    folder = emitted(tmp_path, LAYERS["baked"], form=Form.C)
     line = re.search(r"^ \*   (cc .*) && \./selftest$", split["selftest.c"], re.MULTILINE)
     assert line is not None
     run(*line[1].split(), *STRICT, cwd=folder)
@@ -62,7 +63,7 @@ def test_baked_decimals_read_back_to_the_bit(tmp_path: Path) -> None:
 
     decided = decide(LAYERS["baked"], TARGETS["generic"])
     assert decided.weights is not None
-    text = package_files(decided, split=True)["baked_weights.c"]
+    text = package_files(decided, form=Form.C)["baked_weights.c"]
     numbers = re.findall(r"(-?[\d.]+(?:e[+-]?\d+)?)f,", text)
     wanted = pack(decided.plan.packing, decided.weights)
     assert np.array_equal(np.array(numbers, np.float32).view(np.uint32), wanted.view(np.uint32))
@@ -70,12 +71,12 @@ def test_baked_decimals_read_back_to_the_bit(tmp_path: Path) -> None:
 
 def test_weights_at_run_time_cannot_be_split() -> None:
     layer = LAYERS["layer"]
-    assert emit_files(layer, host_target(), split=True) == emit_files(layer, host_target())
+    assert emit_files(layer, host_target(), form=Form.C) == emit_files(layer, host_target())
 
 
 def test_a_weights_file_of_an_earlier_emit_goes(tmp_path: Path) -> None:
     """Left beside a kernel that holds the array itself, `cc *.c` would find it twice."""
-    folder = emitted(tmp_path, LAYERS["baked"], split=True)
+    folder = emitted(tmp_path, LAYERS["baked"], form=Form.C)
     assert (folder / "baked_weights.c").exists()
     emitted(tmp_path, LAYERS["baked"])
     assert not (folder / "baked_weights.c").exists()
@@ -125,7 +126,7 @@ def test_selftest_buffers_are_arrays_of_the_element() -> None:
 @pytest.mark.parametrize("name", ["layer", "plain", "baked", "roomy", "two"])
 def test_readme_of_the_package(tmp_path: Path, name: str) -> None:
     """Its C compiles by its own line and runs; its sizes are those of the header."""
-    folder = emitted(tmp_path, LAYERS[name], split=True)
+    folder = emitted(tmp_path, LAYERS[name], form=Form.C)
     text = (folder / "README.md").read_text()
     (block,) = re.findall(r"```c\n(.*?)```", text, re.DOTALL)
     assert len(block.splitlines()) <= 11
@@ -147,7 +148,7 @@ def test_readme_of_the_package(tmp_path: Path, name: str) -> None:
 
 
 def test_platformio_manifest() -> None:
-    files = emit_files(LAYERS["baked"], host_target(), split=True)
+    files = emit_files(LAYERS["baked"], host_target(), form=Form.C)
     data = json.loads(files["library.json"])
     assert data["name"] == "baked" and data["version"] == __version__
     assert data["headers"] == "baked.h" and data["headers"] in files
@@ -221,7 +222,7 @@ target_link_libraries(firmware PRIVATE convgen_baked)
 @posix_only
 @pytest.mark.parametrize("build", [IDF, ZEPHYR], ids=["ESP-IDF", "Zephyr"])
 def test_firmware(tmp_path: Path, build: str) -> None:
-    folder = emitted(tmp_path, LAYERS["baked"], split=True)
+    folder = emitted(tmp_path, LAYERS["baked"], form=Form.C)
     shutil.copy(folder / "selftest.c", tmp_path / "main.c")
     (tmp_path / "CMakeLists.txt").write_text(build)
     run("cmake", "-S", ".", "-B", "out", cwd=tmp_path)

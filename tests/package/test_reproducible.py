@@ -135,7 +135,7 @@ sys.path[:0] = sys.argv[1:3]
 from convgen.choose.chooser import choose
 from convgen.kernels import lower
 from convgen.package.emit.python_text import glue_files, python_files
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.target import TARGETS
 found = {}
 for layer in pickle.load(sys.stdin.buffer):

@@ -22,7 +22,7 @@ from zygote import Zygote
 from convgen.choose.chooser import choose
 from convgen.kernels import lower
 from convgen.plan.kernel import Body, KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Schedule

@@ -17,7 +17,7 @@ from quant_layers import random_layer
 from convgen.errors import ScheduleError
 from convgen.kernels import FAMILIES, lower
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.model import Accuracy, Act, Activation, ConvSpec, DType, Layout, Padding
 from convgen.spec.quant import Rounding
 from convgen.spec.schedule import Family, Schedule

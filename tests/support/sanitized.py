@@ -24,7 +24,7 @@ from tools import need
 from convgen.kernels import FAMILIES
 from convgen.kernels.search import costed
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.elements import arrays_of
 from convgen.spec.model import Accuracy, Act, Activation, ConvSpec, DType, Layout, Padding
 from convgen.spec.quant import Affine, Rounding

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from convgen.oracle import floats
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import parse_text
 from convgen.spec.model import ConvSpec, Padding
 from convgen.spec.requantize import requantization

@@ -16,7 +16,7 @@ from tools import cannot_compile, lacking
 from verified_layers import RICH, build_endless, posix
 from zygote import Zygote
 
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.verify import verify_in_child
 
 

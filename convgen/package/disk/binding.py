@@ -11,6 +11,7 @@ import io
 import os
 import sys
 import sysconfig
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from importlib.machinery import EXTENSION_SUFFIXES
@@ -80,13 +81,14 @@ def choose_binding(wanted: BindingName, python: Python) -> Binding:
 class Bound:
     """What a binding adds to a layer's C: files to compile, translation units, link flags.
 
+    ``sources`` makes ``{file name: text}`` of those files, which takes cffi and a while.
     ``library``: file name of the compiled part; ``module``: ``{file name: text}`` of a generated
     Python module beside it, empty in API mode. Either way the module's name is ``extension``.
     """
 
     extension: str
     library: str
-    sources: dict[str, str]
+    sources: Callable[[], dict[str, str]]
     units: tuple[Unit, ...]
     link: tuple[str, ...]
     module: dict[str, str]
@@ -94,25 +96,32 @@ class Bound:
 
 def bind(name: str, extension: str, header: str, binding: Binding, python: Python) -> Bound:
     """``header``: the text of ``<name>_glue.h``, C declarations that cffi reads."""
-    import cffi
-    from cffi import recompiler
+    return bind_all(name, extension, {name: header}, binding, python)
 
-    ffi = cffi.FFI()
-    ffi.cdef(header)
+
+def bind_all(
+    name: str, extension: str, headers: Mapping[str, str], binding: Binding, python: Python
+) -> Bound:
+    """The same for several layers in one library; ``headers``: by layer, ``name``: its own."""
+    header = "\n".join(headers.values())
+    exports = tuple(flag for layer in headers for flag in _exports(layer))
     if binding is Binding.ABI:
         # Not `_layer_<hash>.so`: an import would take that for an extension module.
         library = f"lib{extension.lstrip('_')}{_shared_suffix()}"
-        text = _generated(recompiler.make_py_source, ffi, extension)
+        text = _generated("make_py_source", header, extension)
         module = {f"{extension}.py": text + _OPEN.format(library=library)}
-        return Bound(extension, library, {}, (), _exports(name), module)
-    preamble = f'#include <stddef.h>\n#include "{name}.h"\n#include "{name}_glue.h"\n'
+        return Bound(extension, library, dict, (), exports, module)
+    includes = [f'#include "{layer}{end}.h"\n' for layer in headers for end in ("", "_glue")]
+    preamble = "#include <stddef.h>\n" + "".join(includes)
     source = f"{name}_cffi.c"
-    text = _generated(recompiler.make_c_source, ffi, extension, preamble)
-    if not python.limited:
-        text = f"#define _CFFI_NO_LIMITED_API\n{text}"
+
+    def sources() -> dict[str, str]:
+        text = _generated("make_c_source", header, extension, preamble)
+        return {source: text if python.limited else f"#define _CFFI_NO_LIMITED_API\n{text}"}
+
     unit = Unit(source, tuple(f"-I{folder}" for folder in python.include))
-    link = (*_exports(name), *_python_library())
-    return Bound(extension, f"{extension}{python.suffix}", {source: text}, (unit,), link, {})
+    link = (*exports, *_python_library())
+    return Bound(extension, f"{extension}{python.suffix}", sources, (unit,), link, {})
 
 
 # Opened to stay: the pool's threads run inside it.
@@ -126,10 +135,14 @@ lib = ffi.dlopen(
 """
 
 
-def _generated(make: object, ffi: object, *arguments: str) -> str:
-    assert callable(make)
+def _generated(maker: str, header: str, *arguments: str) -> str:
+    import cffi
+    from cffi import recompiler
+
+    ffi = cffi.FFI()
+    ffi.cdef(header)
     text = io.StringIO()
-    make(ffi, *arguments, text)
+    getattr(recompiler, maker)(ffi, *arguments, text)
     return text.getvalue()
 
 

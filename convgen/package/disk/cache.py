@@ -55,6 +55,11 @@ class Cache:
         """Where choices of schedules are remembered; gone with ``clear``."""
         return self.root / "builds" / "choices"
 
+    @property
+    def templates(self) -> Path:
+        """Where compiled templates are kept; gone with ``clear``."""
+        return self.root / "builds" / "templates"
+
     def get(self, key: str) -> Entry | None:
         """The entry of this key; None when there is none or it is damaged (then it is removed).
 

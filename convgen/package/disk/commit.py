@@ -183,8 +183,9 @@ def commit(
     with writing(package):
         stage.mkdir()
         for name, data in files.items():
+            (stage / name).parent.mkdir(parents=True, exist_ok=True)
             (stage / name).write_bytes(data)
-        package.mkdir(exist_ok=True)
+            (package / name).parent.mkdir(parents=True, exist_ok=True)
         if any(
             _content(package / f"{place.name}.{end}") != files.get(f"{place.name}.{end}")
             for end in "ch"

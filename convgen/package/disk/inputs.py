@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from convgen import __version__
 from convgen.choose.limits import NO_LIMITS, SizeLimits
 from convgen.package.disk.binding import Binding, Python
-from convgen.render import templates_folder
+from convgen.render.environment import templates_folder
 from convgen.spec.model import (
     ArrayWeights,
     Calibration,

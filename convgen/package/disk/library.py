@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -69,14 +69,15 @@ def make_library(
     decided: Decided,
     place: Place,
     work: Path,
-    texts: Mapping[str, str],
+    files: Callable[[], Mapping[str, bytes]],
     bound: Bound,
     key: str,
 ) -> tuple[Library, State, tuple[str, ...]]:
     """The compiled layer: from the cache if it is there, else compiled; verified if that is wanted.
 
-    ``texts`` are written to ``work``, ``bound`` says how they become a library, ``key`` names that
-    library in the cache. The last value: what went wrong with the cache, worth a warning.
+    What ``files`` makes is written to ``work``, ``bound`` says how it becomes a library, ``key``
+    names that library in the cache. The last value: what went wrong with the cache, worth a
+    warning.
     Raises ``Oversize``, ``DeepStack`` and ``Inaccurate`` beside what ``build_layer`` raises.
     """
     layer, verify = decided.layer, session.options.verify
@@ -89,14 +90,15 @@ def make_library(
         _check_sizes(decided, session.options.limits, made)
     if made is not None and (made.report is not None or not verify):
         return made, state, ()
+    texts = files()
     with writing(work):
-        for name, text in texts.items():
-            (work / name).write_text(text, encoding="utf-8", newline="\n")
+        for name, data in texts.items():
+            (work / name).write_bytes(data)
         if made is not None:
             (work / bound.library).write_bytes(made.content)
     if made is None:
         session.say(layer, Stage.COMPILE, None)
-        made = _compiled(session, decided, place, work, bound)
+        made = _compiled(session, decided, place, work, bound, sorted(texts))
         _check_sizes(decided, session.options.limits, made)
     if verify:
         session.say(layer, Stage.VERIFY, None)
@@ -160,13 +162,19 @@ def _check_code(decided: Decided, most: int | None, made: Library) -> None:
 
 
 def _compiled(
-    session: Session, decided: Decided, place: Place, work: Path, bound: Bound
+    session: Session,
+    decided: Decided,
+    place: Place,
+    work: Path,
+    bound: Bound,
+    files: Sequence[str],
 ) -> Library:
     name = decided.layer.spec.name
     # Only a limit makes the compiler write its frames down: else commands stay what they are.
     asked = session.options.max_ram_bytes is not None
     frames = stack_flags(session.compiler) if asked else ()
-    units = (Unit(f"{name}.c", frames), Unit(f"{name}_glue.c"), *bound.units)
+    weights = [Unit(file) for file in files if file == f"{name}_weights.c"]
+    units = (Unit(f"{name}.c", frames), Unit(f"{name}_glue.c"), *weights, *bound.units)
     try:
         done = compile_shared(
             session.compiler,

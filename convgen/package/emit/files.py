@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,8 @@ from convgen.numbers.settle import Settled, settled
 from convgen.package.emit.project import ProjectText, cmake_file, project_files, project_text
 from convgen.package.emit.selftests import selftest_file
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.baked import Form, binary_file
+from convgen.render.source import render_c
 from convgen.spec.model import Layer
 from convgen.spec.schedule import Schedule
 from convgen.target import Target
@@ -81,41 +82,55 @@ def decide(
     return Decided(done, plan, reason)
 
 
-def kernel_files(decided: Decided, *, split: bool = False) -> dict[str, str]:
-    """``<name>.c`` and ``<name>.h``; with ``split``, baked weights in ``<name>_weights.c``."""
-    return render_c(decided.plan, decided.weights, split=split)
+def kernel_files(decided: Decided, *, form: Form = Form.INSIDE) -> dict[str, str]:
+    """``<name>.c`` and ``<name>.h``, and ``<name>_weights.c`` where baked weights stand apart."""
+    return render_c(decided.plan, decided.weights, form=form)
 
 
-def companion_files(decided: Decided, *, split: bool = False) -> dict[str, str]:
+def binary_files(decided: Decided, form: Form) -> dict[str, bytes]:
+    """``<name>_weights.bin``, where ``<name>_weights.c`` takes the baked weights from it."""
+    if decided.weights is None or form is not Form.BIN:
+        return {}
+    return {weights_bin(decided.plan.spec.name): binary_file(decided.plan, decided.weights)}
+
+
+def weights_bin(name: str) -> str:
+    """The file's name."""
+    return f"{name}_weights.bin"
+
+
+def companion_files(decided: Decided, *, form: Form = Form.INSIDE) -> dict[str, str]:
     """``selftest.c`` and ``CMakeLists.txt``, for whoever takes the C alone."""
-    text = _project_text(decided, split)
+    text = _project_text(decided, form)
     return {
         "selftest.c": selftest_file(decided.plan, decided.weights, text.sources),
         "CMakeLists.txt": cmake_file(text),
     }
 
 
-def package_files(decided: Decided, *, split: bool = False) -> dict[str, str]:
-    """The embeddable C package, path below its folder to text."""
+def package_files(decided: Decided, *, form: Form = Form.INSIDE) -> dict[str, str]:
+    """The embeddable C package, path below its folder to text; ``binary_files`` are apart."""
     return {
-        **kernel_files(decided, split=split),
-        **companion_files(decided, split=split),
-        **project_files(_project_text(decided, split)),
+        **kernel_files(decided, form=form),
+        **companion_files(decided, form=form),
+        **project_files(_project_text(decided, form)),
     }
 
 
 def emit_files(
-    layer: Layer, target: Target, limits: SizeLimits = NO_LIMITS, *, split: bool = False
+    layer: Layer, target: Target, limits: SizeLimits = NO_LIMITS, *, form: Form = Form.INSIDE
 ) -> dict[str, str]:
     """The embeddable C package, path below its folder to text; nothing is compiled or written.
 
     The bytes are a function of spec, schedule, target and convgen's version alone; ``limits`` have
     a part in choosing the schedule.
     """
-    return package_files(decide(layer, target, limits=limits), split=split)
+    return package_files(decide(layer, target, limits=limits), form=form)
 
 
-def _project_text(decided: Decided, split: bool) -> ProjectText:
+def _project_text(decided: Decided, form: Form) -> ProjectText:
     name, baked = decided.plan.spec.name, decided.weights is not None
-    sources = (f"{name}.c", f"{name}_weights.c") if split and baked else (f"{name}.c",)
-    return project_text(decided.plan, sources, baked)
+    apart = baked and form is not Form.INSIDE
+    sources = (f"{name}.c", f"{name}_weights.c") if apart else (f"{name}.c",)
+    text = project_text(decided.plan, sources, baked)
+    return replace(text, weights_bin=weights_bin(name) if apart and form is Form.BIN else "")

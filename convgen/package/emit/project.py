@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from convgen import __version__
 from convgen.plan.kernel import KernelPlan
-from convgen.render import environment
+from convgen.render.environment import environment
 from convgen.render.head import story
 from convgen.spec.elements import Element, arrays_of
 from convgen.spec.layouts import image_letters, weight_letters
@@ -27,7 +27,8 @@ TEMPLATES = (
 
 @dataclass(frozen=True)
 class ProjectText:
-    """What the templates print. ``sources``: the C files to compile, the self test aside.
+    """What the templates print. ``sources``: the C files to compile, the self test aside;
+    ``weights_bin``: what one of them takes in.
 
     ``release``: the version's numbers alone. ``slug``: the name as PlatformIO takes it.
     ``title``: the layer in a few words. ``figures``: rows of the table of sizes.
@@ -49,6 +50,7 @@ class ProjectText:
     macs: int
     packed_bytes: int
     workspace_bytes: int
+    weights_bin: str = ""
 
 
 def project_text(plan: KernelPlan, sources: tuple[str, ...], baked: bool) -> ProjectText:

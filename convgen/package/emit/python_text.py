@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from convgen import __version__
 from convgen.kernels import kind_of
 from convgen.plan.kernel import KernelPlan
-from convgen.render import environment
+from convgen.render.environment import environment
 from convgen.spec.elements import Element, arrays_of
 from convgen.spec.layouts import image_letters, weight_letters
 from convgen.spec.model import SIDES, Act, Calibration, ConvSpec, InitWeights, Layer
@@ -118,6 +118,19 @@ def python_files(layer: Layer, plan: KernelPlan, extension: str) -> dict[str, st
     env = environment()
     names = ("__init__.py", "__init__.pyi")
     files = {name: env.get_template(f"python/{name}.j2").render(p=text) for name in names}
+    return {**files, "py.typed": ""}
+
+
+def bundle_files(name: str, specs: Sequence[ConvSpec]) -> dict[str, str]:
+    """The same for a package in which each layer is one; ``specs``: theirs, in order."""
+    layers = [(spec.name, _story(spec)[0]) for spec in specs]
+    env = environment()
+    files = {
+        file: env.get_template(f"python/together/{file}.j2").render(
+            name=name, version=__version__, layers=layers
+        )
+        for file in ("__init__.py", "__init__.pyi")
+    }
     return {**files, "py.typed": ""}
 
 

@@ -29,7 +29,7 @@ from convgen.oracle.floats import (
     through_activation,
 )
 from convgen.plan.kernel import KernelPlan
-from convgen.render import environment
+from convgen.render.environment import environment
 from convgen.spec.elements import ELEMENTS
 from convgen.spec.layouts import weights_hwio
 from convgen.spec.model import Act, ConvSpec, DType, Layout

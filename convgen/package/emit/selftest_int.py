@@ -13,7 +13,7 @@ from convgen import __version__
 from convgen.oracle.integers import outputs_at, overflowing, reference, sums_at
 from convgen.package.emit.selftest import SEEDS, fill, picked_places, places, points_at
 from convgen.plan.kernel import KernelPlan
-from convgen.render import environment
+from convgen.render.environment import environment
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import ConvSpec
 from convgen.spec.quant import ratios

@@ -30,6 +30,7 @@ from convgen.package.disk.manifest import NAME as MANIFEST
 from convgen.package.disk.manifest import Manifest, current, digests, read_manifest
 from convgen.package.disk.result import BuildEvent, BuildOptions, BuildResult, OnEvent, Stage, State
 from convgen.package.disk.session import Session
+from convgen.package.disk.templates import remember_templates
 from convgen.package.network.files import companion_files
 from convgen.package.network.program import Program, program_of
 from convgen.package.network.python import glue_files, python_files, weights_name
@@ -121,13 +122,15 @@ def _rebuilt(
 ) -> tuple[Manifest, Program, State]:
     name = place.name
     _say(session, name, Stage.GENERATE)
+    if session.cache is not None:
+        remember_templates(session.cache.templates)
     refuse_foreign_target(session.options.target)
     program = program_of(graph, session.options.target, name)
     kernel, glue = network_files(program, weights=False), glue_files(program)
     key = _hashed((*(f"{k}\0{v}" for k, v in sorted({**kernel, **glue}.items())), *_tools(session)))
     extension = f"_{name}_{key[:12]}"
     bound = bind(name, extension, glue[f"{name}_glue.h"], session.binding, session.python)
-    texts = {**kernel, **glue, **bound.sources}
+    texts = {**kernel, **glue, **bound.sources()}
     library, state = _library(session, program, place, work, texts, bound, key)
     package = {
         **kernel,

@@ -10,7 +10,7 @@ from convgen.package.emit.project import PLATFORMIO_NAME, TEMPLATES
 from convgen.package.network.program import Program, c_type
 from convgen.package.network.selftest import selftest_file
 from convgen.package.network.text import network_files
-from convgen.render import environment
+from convgen.render.environment import environment
 
 README = "README.md"
 
@@ -34,6 +34,7 @@ class NetworkProject:
     packed_bytes: int
     workspace_bytes: int
     thing: str = "network"
+    weights_bin: str = ""
 
 
 def package_files(program: Program) -> dict[str, str]:

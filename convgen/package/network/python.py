@@ -12,7 +12,7 @@ from convgen.network.ops.face import Elem
 from convgen.network.plan import ALIGN, Room, Slot
 from convgen.package.network.program import Program, c_type
 from convgen.package.network.text import isa_words, needed_features, vector_isa
-from convgen.render import environment
+from convgen.render.environment import environment
 
 RESERVED = {"out", "threads", "job", "code", "call", "kept", "bound", "views", "room", "found"}
 # NumPy has no bfloat16: its bits.

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from convgen import __version__
 from convgen.network.plan import Slot
 from convgen.package.network.program import Program, c_type
-from convgen.render import environment
+from convgen.render.environment import environment
 
 SEED = 2463534242
 MOST = 32  # samples of an output

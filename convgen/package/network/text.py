@@ -23,7 +23,8 @@ from convgen.package.network.program import (
     pointer,
 )
 from convgen.package.network.unit import embedded, prefixed
-from convgen.render import environment, render_c
+from convgen.render.environment import environment
+from convgen.render.source import render_c
 from convgen.spec.model import Act, Activation, DType
 from convgen.target import TARGETS, VectorIsa
 from convgen.target.arm.dots import HWCAP

@@ -18,7 +18,7 @@ from convgen.choose.chooser import ranking
 from convgen.kernels.dots.body import DotBody
 from convgen.package.emit.files import emit_files
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layer, Layout, Padding
 from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.target import TARGETS

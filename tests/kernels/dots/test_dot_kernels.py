@@ -19,7 +19,7 @@ from convgen.kernels.pack import pack_sections
 from convgen.kernels.tiled.quads import quads_of
 from convgen.oracle.integers import reference
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layout, Padding

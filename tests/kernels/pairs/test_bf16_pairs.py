@@ -17,7 +17,7 @@ from convgen.errors import ScheduleError
 from convgen.kernels import lower
 from convgen.kernels.pairs import lowering as bf16
 from convgen.oracle.floats import Points, accumulate, flush_bound
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.spec.elements import ELEMENTS, stored, widened
 from convgen.spec.model import Accuracy, ConvSpec, DType, Layout

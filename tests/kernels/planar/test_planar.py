@@ -132,7 +132,7 @@ def test_a_tile_beyond_the_registers_is_refused() -> None:
 
 
 def test_an_unpadded_layer_has_nothing_to_mend() -> None:
-    from convgen.render import render_c
+    from convgen.render.source import render_c
 
     for spec, mends in ((S1, False), (S2, True)):
         plan = lower(replace(spec, name="l"), schedule(16, 2, 4, 5), target_of("avx512"))

@@ -13,7 +13,7 @@ from quant_layers import CLAMPED, TABLED, Filled, filled, quantised, random_laye
 
 from convgen.kernels.pack import pack_sections
 from convgen.oracle.integers import reference
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import Act, Activation, ConvSpec, DType

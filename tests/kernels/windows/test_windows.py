@@ -28,7 +28,7 @@ from convgen.numbers.thresholds import thresholds
 from convgen.oracle.integers import reference
 from convgen.package.emit.files import emit_files
 from convgen.plan.kernel import KernelPlan
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.spec.elements import arrays_of, numpy_dtype
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layer, Layout, Padding

@@ -23,7 +23,7 @@ from convgen.kernels.winograd.body import (
     WinogradBody,
 )
 from convgen.kernels.winograd.matrices import matrices
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.spec.model import (
     Accuracy,

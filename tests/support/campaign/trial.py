@@ -18,7 +18,7 @@ from typing import Any
 from campaign.grid import Case, plan_of
 from convgen.errors import ScheduleError
 from convgen.numbers.settle import settled
-from convgen.render import render_c
+from convgen.render.source import render_c
 from convgen.verify import leeway_of
 from convgen.verify.child import events
 from convgen.verify.report import Begin, Check
