@@ -9,10 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from convgen.choose.chooser import ranking
+from convgen.choose.chooser import Ranking
 from convgen.kernels import FAMILIES, cost
-from convgen.kernels.fat import serves, widest
-from convgen.kernels.search import costed
 from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import Accuracy, ConvSpec, DType, Layout
 from convgen.spec.schedule import Family
@@ -62,15 +60,5 @@ def _best(
     spec: ConvSpec, target: Target, families: Iterable[Family]
 ) -> tuple[float, Family] | None:
     """The least predicted cycles among these families, and whose they are."""
-    names = tuple(families)
-    if len(names) == len(FAMILIES):
-        best = ranking(spec, target)[0]
-        return best.cost.cycles, best.plan.schedule.family
-    machine = target if spec.quantized else widest(target)
-    found = [
-        (predicted.cycles, name)
-        for name in names
-        if FAMILIES[name].fits(spec) and serves(FAMILIES[name], target)
-        for _, predicted in costed(FAMILIES[name], spec, machine)
-    ]
-    return min(found, default=None)
+    best = next(Ranking(spec, target, families), None)
+    return None if best is None else (best.cost.cycles, best.plan.schedule.family)

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import heapq
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from convgen.kernels import FAMILIES, Cost, refuse_dtype, search
-from convgen.kernels.face import isas_of
+from convgen.kernels.face import AlgorithmFamily, isas_of
 from convgen.kernels.fat import serves, widest
 from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import ConvSpec
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target, VectorIsa
 
+ROUNDING = 1e-9  # of a floor: it is summed in another order than the cost
+
 
 @dataclass(frozen=True)
 class Choice:
     """A schedule, why it was taken, and the bound the model expects it to run into.
 
-    ``cycles``: predicted for one call on one core; ``rivals``: how many schedules were costed.
+    ``cycles``: predicted for one call on one core; ``rivals``: how many schedules there were.
     """
 
     schedule: Schedule
@@ -47,18 +50,62 @@ class Ranked:
     cost: Cost
 
 
+class Ranking:
+    """Candidates as an iterator, the least predicted cost first; ties keep the simplest in front.
+
+    A candidate is lowered only when its floor (``AlgorithmFamily.floor``) is the least that is
+    left: whoever takes the first one pays for few. ``len``: how many candidates there are, of
+    which some cannot be carried out.
+    """
+
+    def __init__(
+        self, spec: ConvSpec, target: Target, families: Iterable[Family] = tuple(FAMILIES)
+    ) -> None:
+        self.spec = spec
+        self._waiting: list[tuple[float, int, AlgorithmFamily, Schedule, Target]] = []
+        self._ready: list[tuple[float, int, Ranked]] = []
+        for name in families:
+            family = FAMILIES[name]
+            if family.fits(spec) and serves(family, target):
+                machine = target if spec.quantized else widest(target)
+                for schedule in search.schedules(family, spec, machine):
+                    least = family.floor(spec, schedule, machine) * (1 - ROUNDING)
+                    entry = (least, len(self._waiting), family, schedule, machine)
+                    self._waiting.append(entry)
+        self._count = len(self._waiting)
+        heapq.heapify(self._waiting)
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Ranked]:
+        return self
+
+    def __next__(self) -> Ranked:
+        while self._waiting:
+            if self._ready and self._ready[0][:2] < self._waiting[0][:2]:
+                break
+            _, index, family, schedule, machine = heapq.heappop(self._waiting)
+            found = search.tried(family, self.spec, schedule, machine)
+            if found is not None:
+                plan, predicted = found
+                entry = (predicted.cycles, index, Ranked(plan, predicted))
+                heapq.heappush(self._ready, entry)
+        if not self._ready:
+            raise StopIteration
+        return heapq.heappop(self._ready)[2]
+
+
 def ranking(spec: ConvSpec, target: Target) -> list[Ranked]:
-    """Every candidate, the least predicted cost first; ties keep the simplest in front."""
-    found = [Ranked(plan, predicted) for plan, predicted in costed(spec, target)]
-    return sorted(found, key=lambda entry: entry.cost.cycles)
+    """Every candidate that can be carried out, the least predicted cost first."""
+    return list(Ranking(spec, target))
 
 
 def choose(spec: ConvSpec, target: Target) -> Choice:
     """The schedule of least predicted cost; ties go to the one named first (the simplest)."""
     refuse_dtype(spec)
-    ranked = ranking(spec, target)
-    assert ranked, "the direct family takes every layer"
-    return choice_of(ranked[0], len(ranked))
+    ranked = Ranking(spec, target)
+    return choice_of(next(ranked), len(ranked))  # the direct family takes every layer
 
 
 def choice_of(entry: Ranked, rivals: int) -> Choice:

@@ -7,10 +7,10 @@ limits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from convgen.choose.chooser import Choice, Ranked, choice_of, ranking
+from convgen.choose.chooser import Choice, Ranked, Ranking, choice_of
 from convgen.choose.limits import DEFAULT_CODE, GIVEN_FIX, SizeLimits
 from convgen.choose.ram import Ram, ram_of, stack_allowance
 from convgen.errors import LimitError
@@ -102,22 +102,31 @@ def fitting(
     estimate is over the limit. ``baked``: weights are constants, so no RAM. Raises ``LimitError``
     with the closest possible where none fits.
     """
-    ranked = [entry for entry in ranking(spec, target) if out.takes(entry.plan.schedule)]
-    most_work = limits.workspace_bytes
-    roomy: Sequence[Ranked]
-    roomy = [x for x in ranked if most_work is None or x.plan.workspace_bytes <= most_work]
+    everything, most_work = Ranking(spec, target), limits.workspace_bytes
+    ranked: list[Ranked] = []  # as far as they were looked at
+
+    def small_enough() -> Iterator[Ranked]:
+        for entry in everything:
+            if out.takes(entry.plan.schedule):
+                ranked.append(entry)
+                if most_work is None or entry.plan.workspace_bytes <= most_work:
+                    yield entry
+
+    roomy: Iterable[Ranked] = small_enough()
     if limits.ram_bytes is not None:
-        roomy = _within_ram(spec, target, limits.ram_bytes, roomy, out, compiles, baked)
+        roomy = _within_ram(spec, target, limits.ram_bytes, list(roomy), out, compiles, baked)
     most_code = DEFAULT_CODE if limits.code_bytes is None else limits.code_bytes
     # A compiled kernel over the limit shows how far off the estimate is.
     known = [(code_estimate(lower(spec, s, target)), size) for s, size in out.compiled.items()]
     allowed = min([most_code, *(most_code * estimate / size for estimate, size in known)])
+    large = []
     for entry in roomy:
         if _least(entry.plan) <= allowed and code_estimate(entry.plan) <= allowed:
-            return _said(choice_of(entry, len(ranked)), limits)
-    smallest = _smallest(roomy)
+            return _said(choice_of(entry, len(everything)), limits)
+        large.append(entry)
+    smallest = _smallest(large)
     if smallest is not None and (limits.code_bytes is None or (compiles and not known)):
-        return _said(choice_of(smallest, len(ranked)), limits)
+        return _said(choice_of(smallest, len(everything)), limits)
     raise LimitError(_refusal(spec, limits, ranked, smallest, out))
 
 

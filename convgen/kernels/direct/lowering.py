@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache, partial
 
 from convgen.errors import ScheduleError
 from convgen.kernels.core import lowering as core
@@ -17,7 +17,13 @@ from convgen.kernels.face import Cost, isas_of, view_of
 from convgen.kernels.pairs import lowering as bf16
 from convgen.kernels.scalar.body import ScalarBody
 from convgen.kernels.tiled import lowering as tiled
-from convgen.kernels.tiled.lowering import outer_loops, packing_of, runs_on, tiled_plan
+from convgen.kernels.tiled.lowering import (
+    channel_runs,
+    outer_loops,
+    packing_of,
+    runs_on,
+    tiled_plan,
+)
 from convgen.kernels.tiled.step import latency, most_vectors
 from convgen.kernels.tiled.step import limits as step_limits
 from convgen.kernels.tiled.walk import squares, turned, walk
@@ -25,6 +31,7 @@ from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import Body, KernelPlan
 from convgen.plan.packing import Loop, Packing
+from convgen.plan.problem import peel
 from convgen.plan.tile import View
 from convgen.spec.elements import Sections, arrays_of
 from convgen.spec.model import ConvSpec
@@ -114,6 +121,42 @@ def _step(spec: ConvSpec, target: Target) -> CoreStep | None:
     """How many products a step of an 8-bit kernel has."""
     view = view_of(spec)
     return core.step_of(spec, target, _reduce(spec, view, packing_of(spec, view, 1), False))
+
+
+def floor(spec: ConvSpec, schedule: Schedule, target: Target) -> float:
+    """Cycles of the tiles as ``cost`` counts them, if each had all the pixels that it may have.
+
+    A step's cycles for an output fall as its tile grows; what a row of tiles costs is left out.
+    """
+    if spec.quantized or core.serves(spec, target):
+        return 0.0
+    isa = next((isa for isa in isas_of(spec, target) if isa.lanes == schedule.lanes), None)
+    if isa is None or isa.halves != 1 or isa.depth != 1:
+        return 0.0
+    products, outputs = _work(spec)
+    view = view_of(spec)
+    cycles = 0.0
+    for _, blocks, vectors, _ in channel_runs(view.oc, schedule.lanes, schedule.vectors):
+        pixels = schedule.tile_h * schedule.tile_w
+        if vectors < schedule.vectors:
+            pixels = max(pixels, isa.registers)
+        limits = step_limits(target, isa, pixels, vectors)
+        # Copies of inputs where there is no fused multiply-add do not fall with the tile.
+        limits["instructions"] *= isa.fused or isa.operands == 3
+        bound = max(limits.values())
+        step = bound + 0.25 * max(0.0, 1.5 * latency(target, isa) - bound)
+        step += 0.02 * (pixels + vectors)
+        start = 12 + 1.5 * pixels * vectors
+        cycles += blocks * (products * view.ic * step + outputs * start) / pixels
+    return cycles * view.groups * spec.batch
+
+
+@lru_cache(maxsize=64)
+def _work(spec: ConvSpec) -> tuple[int, int]:
+    """Taps of all outputs of an image's channel, and how many outputs these are."""
+    areas = peel(spec)
+    count = [area.planes * area.rows * area.cols for area in areas]
+    return sum(n * area.taps for n, area in zip(count, areas, strict=True)), sum(count)
 
 
 def cost(plan: KernelPlan) -> Cost:

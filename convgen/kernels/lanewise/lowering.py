@@ -128,6 +128,10 @@ class Lanewise:
         most = _most_pixels(spec, isa, schedule.vectors)
         return dots.depthwise_plan(spec, schedule, target, most, (view, areas), loops, stage)
 
+    def floor(self, spec: ConvSpec, schedule: Schedule, target: Target) -> float:
+        """Nothing is known of a cost before the plan is; there are few candidates."""
+        return 0.0
+
     def cost(self, plan: KernelPlan) -> Cost:
         """Cycles of every tile: its work in the core, and what its lines of memory cost."""
         if isinstance(plan.body, WindowBody):

@@ -101,6 +101,14 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     )
 
 
+def floor(spec: ConvSpec, schedule: Schedule, target: Target) -> float:
+    """Cycles of the tiles as ``_tile`` counts them, if every lane of every vector had a pixel."""
+    channels = min(schedule.vectors, spec.ocg)
+    step = max(1 / target.fma_ports, 1.5 / channels / target.load_ports)
+    vectors = spec.oh * spec.ow * spec.oc / schedule.lanes
+    return vectors * (spec.kh * spec.kw * spec.icg * step + 1.5) * spec.batch
+
+
 def cost(plan: KernelPlan) -> Cost:
     """Cycles of the tiles, of rows that become planes, and of sums that go to y."""
     body, spec = plan.body, plan.spec

@@ -74,6 +74,11 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     return KernelPlan(spec, schedule, target, view_of(spec), packing, tuple(bodies))
 
 
+def floor(spec: ConvSpec, schedule: Schedule, target: Target) -> float:
+    """Nothing is known of a cost before the plan is."""
+    return 0.0
+
+
 def cost(plan: KernelPlan) -> Cost:
     """Cycles of the runs: their loads, their multiply-adds, or how they wait for each other."""
     body, spec, target = plan.body, plan.spec, plan.target
