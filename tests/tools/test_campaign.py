@@ -20,7 +20,7 @@ from places import SUPPORT
 import convgen
 from convgen.package.disk.inputs import own_digest
 from convgen.spec import parse_mapping
-from convgen.spec.model import ConvSpec, DType, Layer, Padding
+from convgen.spec.model import ConvSpec, DType, Layer, Layout, Padding
 from convgen.spec.resolved import resolved_mapping
 from convgen.spec.schedule import Family, Schedule
 from convgen.verify.isolate import child_environment
@@ -117,6 +117,13 @@ FOUND = {
     "planar_gap_plain": (
         ConvSpec("found", 1, 1, 1, 1, 1, 1, sh=2, padding=Padding(1, 1, 1, 0), bias=False),
         Schedule(Family.PLANAR, 1, 1, 1, 1), "x86-64-sse2",
+    ),
+    # No window of planes lies inside the image: clang saw a comparison that never holds.
+    "planes_outside": (
+        ConvSpec(
+            "found", 1, 1, 1, 1, 2, 1, padding=Padding(0, 0, 1, 0), bias=False, layout=Layout.NCHW
+        ),
+        Schedule(Family.PLANES, 1, 1, 1, 1), "generic",
     ),
     # Images smaller than a tile: clang saw a comparison that never holds.
     "winograd_small": (

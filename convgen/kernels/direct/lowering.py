@@ -80,7 +80,9 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     if spec.quantized:
         return scalar_plan(spec, schedule, target)
     if bf16.serves(spec, target) and schedule.lanes == bf16.lanes(target):
-        return _turning(bf16.paired_plan(spec, schedule, target, walk(spec, schedule)))
+        walked = walk(spec, schedule)
+        if walked[0].x_channel == 1:  # else the channels of a pair lie apart
+            return _turning(bf16.paired_plan(spec, schedule, target, walked))
     return _turning(tiled_plan(spec, schedule, target, walk, _reduce))
 
 
@@ -128,7 +130,7 @@ def floor(spec: ConvSpec, schedule: Schedule, target: Target) -> float:
 
     A step's cycles for an output fall as its tile grows; what a row of tiles costs is left out.
     """
-    if spec.quantized or core.serves(spec, target):
+    if spec.quantized or core.serves(spec, target) or bf16.serves(spec, target):
         return 0.0
     isa = next((isa for isa in isas_of(spec, target) if isa.lanes == schedule.lanes), None)
     if isa is None or isa.halves != 1 or isa.depth != 1:

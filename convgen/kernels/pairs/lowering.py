@@ -32,7 +32,8 @@ _EACH = Loop("side", str(SIDE), 1, 1)  # the plain body's, round every pair
 
 
 def serves(spec: ConvSpec, target: Target) -> bool:
-    """Whether products of pairs can compute the layer: they take numbers below 2^-126 for 0."""
+    """Whether products of pairs can compute the layer, over a view whose channels lie side by side:
+    they take numbers below 2^-126 for 0."""
     return (
         target.bf16 is not None
         and spec.dtype is DType.BFLOAT16

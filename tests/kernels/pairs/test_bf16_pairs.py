@@ -16,6 +16,7 @@ from convgen.choose.roofline import work_of
 from convgen.errors import ScheduleError
 from convgen.kernels import lower
 from convgen.kernels.pairs import lowering as bf16
+from convgen.kernels.tiled.walk import turned
 from convgen.oracle.floats import Points, accumulate, flush_bound
 from convgen.render.source import render_c
 from convgen.spec import Weights
@@ -92,7 +93,6 @@ def test_baked_weights_are_what_pack_writes(name: str, part: Part) -> None:
     [
         ({"accuracy": Accuracy.STRICT}, "strict: nothing counts as 0"),
         ({"c": 1}, "no pair"),
-        ({"layout": Layout.NCHW}, "channels lie apart"),
         ({"c": 32, "groups": 32, "oc": 32}, "depthwise: one channel to a filter"),
         ({"dtype": DType.FLOAT16}, "another type"),
     ],
@@ -105,6 +105,17 @@ def test_all_others_are_widened(change: dict[str, object], why: str) -> None:
     plan = planned(other, TARGET)
     assert not plan.body.isa.flushes and leeway_of(plan).flushes is False
     assert plan.schedule == planned(other, WIDENING).schedule
+
+
+@pytest.mark.parametrize("part", [Part.PLAIN, Part.MODEL])
+@pytest.mark.parametrize("name", [*EDGE_NAMES[1::6], "pointwise_strided", "transposed_planes"])
+def test_planes_are_turned_into_pairs_or_widened(name: str, part: Part) -> None:
+    """Two channels that lie a plane apart are no pair."""
+    index = EDGE_NAMES.index(name)
+    spec = replace(paired(EDGES[name], index % 2), layout=Layout.NCHW)
+    plan = lower(spec, tile(index), TARGET)
+    assert plan.body.isa.flushes is turned(spec, tile(index))
+    prove_right(plan, Way(part=part))
 
 
 def test_other_targets_are_widened() -> None:
