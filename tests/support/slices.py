@@ -16,22 +16,33 @@ from convgen.package.disk.inputs import own_digest
 
 # Modules whose grids take minutes: a push runs one case in so many of them.
 GRIDS = {
-    "c/test_activations.py": 2,
-    "c/test_assembly.py": 2,
-    "c/test_generated_c.py": 2,
-    "c/test_vector_model.py": 2,
-    "importers/test_import_onnx.py": 2,
-    "importers/test_import_tflite.py": 2,
-    "kernels/dots/test_dot_kernels.py": 3,
-    "kernels/pairs/test_bf16_pairs.py": 2,
-    "kernels/planes/test_planes.py": 3,
-    "kernels/test_dtype_kernels.py": 2,
-    "kernels/test_fast_math.py": 3,
-    "kernels/test_kernels.py": 4,
-    "kernels/test_operators.py": 2,
-    "kernels/windows/test_windows.py": 2,
-    "kernels/winograd/test_winograd.py": 3,
-    "tools/test_cross.py": 2,
+    "c/test_activations.py": 4,
+    "c/test_assembly.py": 3,
+    "c/test_generated_c.py": 3,
+    "c/test_guarantees.py": 2,
+    "c/test_prove.py": 2,
+    "c/test_sanitizers.py": 2,
+    "c/test_vector_model.py": 4,
+    "importers/test_import_onnx.py": 3,
+    "importers/test_import_tflite.py": 3,
+    "kernels/core/test_core_steps.py": 2,
+    "kernels/dots/test_arm_dots.py": 2,
+    "kernels/dots/test_dot_kernels.py": 5,
+    "kernels/pairs/test_bf16_pairs.py": 4,
+    "kernels/planes/test_planes.py": 5,
+    "kernels/test_dtype_kernels.py": 4,
+    "kernels/test_fast_math.py": 6,
+    "kernels/test_fat.py": 2,
+    "kernels/test_kernels.py": 8,
+    "kernels/test_operators.py": 4,
+    "kernels/test_plan.py": 2,
+    "kernels/test_views.py": 3,
+    "kernels/windows/test_windows.py": 4,
+    "kernels/winograd/test_winograd.py": 5,
+    "network/test_step_kernels.py": 2,
+    "package/test_emit.py": 2,
+    "tools/test_cross.py": 4,
+    "tools/test_mutants.py": 2,
 }
 FEW = 40  # cases: whoever names so few wants them all
 
@@ -48,6 +59,12 @@ def thin(items: Sequence[pytest.Item], folder: Path) -> None:
         for i, item in enumerate(cases if len(cases) > FEW else ()):
             if i % share != turn % share:
                 item.add_marker(pytest.mark.deep)
+
+
+def share(count: int, cases: Sequence[Any], shift: int = 0) -> list[Any]:
+    """Every ``count``th of the cases, from one on that the sources and ``shift`` choose."""
+    turn = int(own_digest()[:8], 16)
+    return list(cases[(turn + shift) % count :: count])
 
 
 def one_in(share: int, cases: Sequence[Any], name: Callable[[Any], str]) -> list[ParameterSet]:
