@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import sys
 import threading
@@ -15,13 +16,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     Never raises: an interrupt is 130, SIGTERM 143, and whatever else goes wrong is a message and
     its code.
     """
+    # Looking for plugins of pydantic reads the metadata of every installed package.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _show_everything()
     _clean_up_when_terminated()
     try:
         from convgen.cli.app import make_app
 
-        args = None if argv is None else list(argv)
-        make_app()(args=args, prog_name="convgen")
+        args = list(sys.argv[1:] if argv is None else argv)
+        make_app(args[0] if args else None)(args=args, prog_name="convgen")
     except SystemExit as end:
         return _exit_code(end)
     except KeyboardInterrupt as reason:

@@ -13,12 +13,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convgen.cli.options import Compiler, Jobs, Json, Quiet, Specs, Timeout, Verbose, targets_so_far
+from convgen.cli.options import (
+    Compiler,
+    Cut,
+    Jobs,
+    Json,
+    NetName,
+    Quiet,
+    Shapes,
+    Specs,
+    Timeout,
+    Verbose,
+    targets_so_far,
+)
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, MismatchError, ScheduleError, ToolchainError, UsageError
 
 if TYPE_CHECKING:
     from convgen.cross import Trial
+    from convgen.network.graph import Graph
     from convgen.spec.model import Layer
     from convgen.target.rigs import Rig
 
@@ -58,11 +71,14 @@ def cross(
     save: Save = None,
     jobs: Jobs = None,
     timeout: Timeout = TIMEOUT,
+    shape: Shapes = None,
+    cut: Cut = None,
+    name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compile layers for other machines, and test them under emulation.
+    """Compile layers and networks for other machines, and test them under emulation.
 
     A compiler or emulator that is not here is shown, and an error only where --target asks for it.
 
@@ -70,12 +86,15 @@ def cross(
     Example:  convgen cross layer.yaml --target cortex-m4,aarch64-neon
     """
     with session("cross", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.cli.networks import parted, read_networks, reading
         from convgen.cli.sources import distinct, read_layers
 
         rigs = _rigs(target, cc)
-        layers = distinct(read_layers(specs, out), out)
+        kinds = parted(specs)
+        graphs = read_networks(kinds.networks, reading(shape, cut, name), out)
+        layers = distinct(read_layers(kinds.layers, out), out)
         with _folder(out_dir) as folder:
-            trials = _try_all(layers, rigs, folder, cc, jobs, timeout) if layers else []
+            trials = _try_all([*layers, *graphs], rigs, folder, cc, jobs, timeout)
         _report(trials, target != "all", out)
         if save is not None and not out.code:
             from convgen.cross import targets_page
@@ -115,23 +134,32 @@ def _folder(kept: str | None) -> Iterator[Path]:
 
 
 def _try_all(
-    layers: Sequence[Layer],
+    subjects: Sequence[Layer | Graph],
     rigs: Sequence[Rig],
     folder: Path,
     cc: str | None,
     jobs: int | None,
     timeout: float,
 ) -> list[Trial]:
-    """Every layer on every rig, several at a time, in their order."""
+    """Every layer and network on every rig, several at a time, in their order."""
+    if not subjects:
+        return []
     from concurrent.futures import ThreadPoolExecutor
 
-    from convgen.cross.trial import Bench, try_layer
+    from convgen.cross.trial import Bench, try_layer, try_network
+    from convgen.spec.model import Layer
     from convgen.toolchain import Processes
 
     bench = Bench(folder, cc, timeout, Processes())
-    pairs = [(layer, rig) for layer in layers for rig in rigs]
+
+    def tried(subject: Layer | Graph, rig: Rig) -> Trial:
+        if isinstance(subject, Layer):
+            return try_layer(subject, rig, bench)
+        return try_network(subject, rig, bench)
+
+    pairs = [(subject, rig) for subject in subjects for rig in rigs]
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
-        futures = [pool.submit(try_layer, layer, rig, bench) for layer, rig in pairs]
+        futures = [pool.submit(tried, subject, rig) for subject, rig in pairs]
         try:
             return [future.result() for future in futures]
         except BaseException:

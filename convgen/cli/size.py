@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from convgen.cli.options import (
     Compiler,
+    Cut,
     Isa,
     Json,
     MaxCode,
     MaxRam,
     MaxWorkspace,
+    NetName,
     Quiet,
+    Shapes,
     Specs,
     TargetName,
     Timeout,
@@ -22,6 +25,8 @@ from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, ToolchainError
 
 if TYPE_CHECKING:
+    from convgen.choose.limits import SizeLimits
+    from convgen.network.graph import Graph
     from convgen.package.emit.size import Size, Totals
     from convgen.target import Target
     from convgen.toolchain import Compiler as FoundCompiler
@@ -43,17 +48,21 @@ def size(
     max_workspace_bytes: MaxWorkspace = None,
     max_ram_bytes: MaxRam = None,
     timeout: Timeout = 120.0,
+    shape: Shapes = None,
+    cut: Cut = None,
+    name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Show the bytes that each layer takes: code, stack, arrays. Limits are held: exit code 2.
+    """Show the bytes that layers and networks take: code, stack, arrays. Limits are held: exit 2.
 
     \b
     Example:  convgen size layer.yaml --target cortex-m4
     """
     with session("size", json=json, verbose=verbose, quiet=quiet) as out:
         from convgen.choose.limits import SizeLimits
+        from convgen.cli.networks import parted, read_networks, reading
         from convgen.cli.sources import read_layers
         from convgen.package.emit.files import decide
         from convgen.package.emit.size import layer_size, refuse_over, totals
@@ -62,7 +71,13 @@ def size(
         compiler, machine = _tools(cc, target, isa, out)
         out.payload |= {"target": machine.name, "compiler": str(compiler), "layers": []}
         sizes = []
-        for layer in read_layers(specs, out):
+        kinds = parted(specs)
+        for graph in read_networks(kinds.networks, reading(shape, cut, name), out):
+            try:
+                sizes.append(_network(graph, machine, compiler, limits, timeout))
+            except ConvgenError as error:
+                out.fail(error, graph.name)
+        for layer in read_layers(kinds.layers, out):
             try:
                 decided = decide(layer, machine, limits=limits, compiles=True)
                 found = layer_size(decided, compiler, timeout)
@@ -80,6 +95,21 @@ def size(
             out.table(HEAD, rows, RIGHT)
             for line in _legend(sizes, machine, compiler):
                 out.note(line)
+
+
+def _network(
+    graph: Graph, machine: Target, compiler: FoundCompiler, limits: SizeLimits, timeout: float
+) -> Size:
+    """Raises ``LimitError`` for a network over a limit: it has no other schedule to offer."""
+    from convgen.errors import LimitError
+    from convgen.package.emit.size import over_limits
+    from convgen.package.network.program import program_of
+    from convgen.package.network.size import network_size
+
+    found = network_size(program_of(graph, machine), compiler, timeout)
+    if wrong := over_limits(found, limits):
+        raise LimitError(f"{wrong}, as {compiler} compiles the network; raise the limit")
+    return found
 
 
 def _tools(
@@ -162,9 +192,11 @@ def size_facts(s: Size) -> dict[str, Any]:
 def _legend(sizes: list[Size], target: Target, compiler: FoundCompiler) -> list[str]:
     lines = [
         f"bytes; target {target.name}, {compiler}",
-        "flash: .text + .rodata + .data, and with them baked weights",
+        "flash: .text + .rodata + .data, and with them baked weights and a network's",
         "RAM of one run: .data + .bss + stack + workspace + x + y, and packed weights if not baked",
     ]
+    if any(s.apart for s in sizes):
+        lines.append("workspace of a network: its arena, for one running part")
     stacks = [s.stack for s in sizes if s.stack is not None]
     if len(sizes) > 1:
         lines.append("total: flash of all layers, RAM of the largest (one runs at a time)")

@@ -1,12 +1,15 @@
-"""One layer on one rig: emitted, compiled, linked with its self test, run, and what came of it."""
+"""A layer or a network on one rig: emitted, compiled, linked with its self test, run, and what came
+of it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convgen.cross.tools import at_home, called, compiler_of, emulator_of, wanted
 from convgen.errors import ConvgenError, Exit, ToolchainError
@@ -17,10 +20,14 @@ from convgen.target import TARGETS, Target
 from convgen.target.rigs import Board, Rig
 from convgen.toolchain import Compiler, Finished, Processes, code_size, shell_line
 
+if TYPE_CHECKING:
+    from convgen.network.graph import Graph
+
 FLAGS = ("-O2", "-std=c99", "-Wall", "-Wextra")
 LACKS_INSTRUCTIONS = 77  # what the self test returns then
 VERDICT = re.compile(
-    r"^\w+: ok, .*\((?P<isa>[\w-]+), error (?P<error>\S+), bits (?P<bits>[0-9a-f]{16})\)$", re.M
+    r"^\w+: ok, .*\((?P<isa>[\w-]+)(?:, error (?P<error>\S+))?, bits (?P<bits>[0-9a-f]{16})\)$",
+    re.M,
 )
 
 
@@ -89,15 +96,54 @@ class Bench:
     processes: Processes
 
 
+@dataclass(frozen=True)
+class Subject:
+    """What is tried. ``files``: path to text, the self test among them; ``sources``: the C files to
+    compile, of which the first is measured; ``isas``: the bodies that may run."""
+
+    files: Mapping[str, str]
+    sources: tuple[str, ...]
+    isas: tuple[str, ...]
+
+
+def of_layer(layer: Layer, target: Target) -> Subject:
+    """Raises ``ConvgenError`` where the target cannot carry the layer out."""
+    decided = decide(layer, target)
+    files = {**kernel_files(decided), **companion_files(decided)}
+    return Subject(files, (f"{layer.spec.name}.c",), tuple(decided.plan.isas))
+
+
+def of_network(graph: Graph, target: Target) -> Subject:
+    """The same for a network."""
+    from convgen.package.network.files import package_files
+    from convgen.package.network.program import program_of
+    from convgen.package.network.text import isa_words, vector_isa
+
+    program = program_of(graph, target)
+    name = program.name
+    isas = (isa_words(program, vector_isa(program)),)
+    return Subject(package_files(program), (f"{name}.c", f"{name}_weights.c"), isas)
+
+
 def try_layer(layer: Layer, rig: Rig, bench: Bench) -> Trial:
     """Never raises for what a compiler or a kernel does: that is the outcome."""
-    name, target = layer.spec.name, TARGETS[rig.target]
+    return try_subject(layer.spec.name, partial(of_layer, layer), rig, bench)
+
+
+def try_network(graph: Graph, rig: Rig, bench: Bench) -> Trial:
+    """The same for a network."""
+    return try_subject(graph.name, partial(of_network, graph), rig, bench)
+
+
+def try_subject(name: str, make: Callable[[Target], Subject], rig: Rig, bench: Bench) -> Trial:
+    """``make``: the subject for a target; raises ``ConvgenError`` where there is none."""
+    target = TARGETS[rig.target]
 
     def trial(outcome: Outcome, **facts: object) -> Trial:
         return Trial(name, rig.name, rig.target, outcome, **facts)  # type: ignore[arg-type]
 
     try:
-        decided = decide(layer, target)
+        subject = make(target)
     except ConvgenError as error:
         return trial(Outcome.IMPOSSIBLE, detail=str(error))
     try:
@@ -105,8 +151,8 @@ def try_layer(layer: Layer, rig: Rig, bench: Bench) -> Trial:
         if compiler is None:
             return trial(Outcome.NO_COMPILER, detail=f"needs {wanted(rig.compilers)}")
         work = bench.folder / rig.name.replace(", ", "-") / name
-        _write(work, {**kernel_files(decided), **companion_files(decided), **_board_files(rig)})
-        warnings = _compile(name, rig, target, compiler, work, bench)
+        _write(work, {**subject.files, **_board_files(rig)})
+        warnings = _compile(subject.sources, rig, target, compiler, work, bench)
     except ToolchainError as error:
         return trial(Outcome.NOT_COMPILED, detail=str(error))
     facts = {
@@ -117,7 +163,7 @@ def try_layer(layer: Layer, rig: Rig, bench: Bench) -> Trial:
     emulator = emulator_of(rig)
     if emulator is None:
         return trial(Outcome.NO_EMULATOR, detail=f"needs {wanted(rig.emulators)}", **facts)
-    outcome, said = _run((*emulator, str(_program(rig, work))), decided.plan.isas, bench)
+    outcome, said = _run((*emulator, str(_program(rig, work))), subject.isas, bench)
     return trial(outcome, **facts, **said)
 
 
@@ -132,10 +178,10 @@ def _program(rig: Rig, work: Path) -> Path:
     return (work / "selftest").absolute()
 
 
-def _write(work: Path, files: dict[str, str]) -> None:
+def _write(work: Path, files: Mapping[str, str]) -> None:
     work.mkdir(parents=True, exist_ok=True)
     for file, text in files.items():
-        (work / file).parent.mkdir(exist_ok=True)
+        (work / file).parent.mkdir(parents=True, exist_ok=True)
         (work / file).write_text(text, encoding="utf-8", newline="\n")
 
 
@@ -153,17 +199,18 @@ def board_files(board: Board) -> dict[str, str]:
 
 
 def _compile(
-    name: str, rig: Rig, target: Target, compiler: Compiler, work: Path, bench: Bench
+    sources: Sequence[str], rig: Rig, target: Target, compiler: Compiler, work: Path, bench: Bench
 ) -> str:
-    """``<name>.o`` and the program ``selftest``; what the compiler said about the layer."""
-    flags = (*FLAGS, *target.flags)
-    made = _checked((*compiler.command, *flags, "-c", f"{name}.c", "-o", f"{name}.o"), work, bench)
-    sources: tuple[str, ...] = (f"{name}.o", "selftest.c")
+    """The first source's object and the program ``selftest``; what the compiler said."""
+    flags, (first, *others) = (*FLAGS, *target.flags), sources
+    measured = f"{Path(first).stem}.o"
+    made = _checked((*compiler.command, *flags, "-c", first, "-o", measured), work, bench)
+    linked_with: tuple[str, ...] = (measured, *others, "selftest.c")
     link = () if at_home(rig) else rig.link
     if rig.board is not None:
-        sources += ("start.c", "printf.c")
+        linked_with += ("start.c", "printf.c")
         link = (*link, "-nostartfiles", "-T", "memory.ld")
-    command = (*compiler.command, *flags, *sources, *link, "-o", "selftest")
+    command = (*compiler.command, *flags, *linked_with, *link, "-o", "selftest")
     linked = _checked(command, work, bench)
     return "\n".join(run.stderr.strip() for run in (made, linked) if run.stderr.strip())
 
@@ -196,7 +243,7 @@ def _run(
         return Outcome.NO_INSTRUCTIONS, {"detail": words}
     found = VERDICT.search(words)  # a debugger's channel may end on either stream
     if run.code == 0 and found is not None:
-        said = {"isa": found["isa"], "error": float(found["error"]), "bits": found["bits"]}
+        said = {"isa": found["isa"], "error": float(found["error"] or 0), "bits": found["bits"]}
         return (Outcome.OK if found["isa"] in isas else Outcome.OTHER_BODY), said
     if run.code == 1 and ": FAIL" in words:
         return Outcome.WRONG, {"detail": words}

@@ -60,7 +60,7 @@ class RawLayer(BaseModel):
     ``auto``, ``weights`` None for run time.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     version: Annotated[int, PlainValidator(forms.version)] = Field(
         1, description="Version of the spec language."

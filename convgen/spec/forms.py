@@ -177,7 +177,7 @@ def _numbers(text: str) -> list[int]:
 class _Sizes(BaseModel):
     """The input's sizes by name, in any order; a 1-D one has no h, only a 3-D one has d."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
     w: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
     c: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]

@@ -94,7 +94,7 @@ _NPZ = "write one .npz file, or {w: w.npy, b: b.npy}, or {init: truncated_normal
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 _Side = Annotated[int, PlainValidator(partial(whole, low=0, high=MAX_STEP))]
@@ -225,7 +225,9 @@ class _InitMap(_Strict):
 
 
 class _ArrayMap(_Strict):
-    model_config = ConfigDict(arbitrary_types_allowed=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        arbitrary_types_allowed=True, extra="forbid", frozen=True, defer_build=True
+    )
 
     w: Annotated[Any, PlainValidator(_array)]
     b: Annotated[Any, PlainValidator(_array)] = None

@@ -20,7 +20,7 @@ _ZERO = 2**31  # zero points of a type are held against its limits where the typ
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 def _scale(value: object, *, zero: bool = False) -> float:

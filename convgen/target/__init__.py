@@ -20,7 +20,7 @@ from convgen.target.isa import VectorIsa
 from convgen.target.plain import PLAIN, PLAIN_32
 from convgen.target.portable import PORTABLE
 from convgen.target.riscv import RVV
-from convgen.target.wasm import SIMD128
+from convgen.target.wasm import SIMD128, simd128_pairs
 from convgen.target.x86.bf16 import AVX512_BF16
 from convgen.target.x86.dots import avx512_vnni, avx_vnni
 from convgen.target.x86.pairs import avx2_pairs, avx512_pairs, sse2_pairs
@@ -121,6 +121,7 @@ DOTS: Mapping[str, Callable[[DType], DotIsa]] = {
     "neon-dotprod": aarch64_sdot,
     "neon": aarch64_neon,
     "neon-v7": armv7_neon,
+    "simd128": simd128_pairs,
 }
 _X86_CACHES = Caches(l1=32 << 10, l2=1 << 20, l3=16 << 20)
 _AVX512_CACHES = Caches(l1=48 << 10, l2=1 << 20, l3=16 << 20)  # from Ice Lake and Zen 5 on
@@ -194,7 +195,8 @@ TARGETS: Mapping[str, Target] = {
                core_registers=14, core_steps=(MVE_STEP, SMLAD),
                windows=(MVE_WINDOWS, SMLAD_WINDOWS)),
         Target("wasm-simd128", (SIMD128, PLAIN), l1=32 << 10, l2=1 << 20, l3=8 << 20,
-               fma_ports=1, load_ports=2, fma_latency=8, machines=None, flags=("-msimd128",)),
+               fma_ports=1, load_ports=2, fma_latency=8, machines=None, flags=("-msimd128",),
+               dots=("simd128",)),
     )
 }  # fmt: skip
 ISA_NAMES: Mapping[str, str] = {

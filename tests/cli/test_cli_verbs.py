@@ -31,7 +31,7 @@ def write(name: str, text: str) -> str:
 # -- the tree of commands --------------------------------------------------------------------------
 
 
-NAMES = [verb.__name__.rstrip("_") for verb in VERBS]  # import is a word of Python
+NAMES = list(VERBS)
 
 
 def test_the_verbs_are_those_of_the_contract() -> None:

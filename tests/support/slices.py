@@ -26,7 +26,7 @@ GRIDS = {
     "importers/test_import_onnx.py": 3,
     "importers/test_import_tflite.py": 3,
     "kernels/core/test_core_steps.py": 2,
-    "kernels/dots/test_arm_dots.py": 2,
+    "kernels/dots/test_other_dots.py": 2,
     "kernels/dots/test_dot_kernels.py": 5,
     "kernels/pairs/test_bf16_pairs.py": 4,
     "kernels/planes/test_planes.py": 5,

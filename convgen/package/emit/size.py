@@ -34,7 +34,8 @@ _TRIES = 8  # schedules compiled to find one that keeps to the limits
 @dataclass(frozen=True)
 class Size:
     """Bytes, but for ``macs``. ``code``: None where the object format does not tell; ``stack``: of
-    one ``run``, None where the compiler does not tell. ``workspace``: of one running part."""
+    one ``run``, None where the compiler does not tell. ``workspace``: of one running part,
+    of a network its arena. ``apart``: constants in a file that was not compiled."""
 
     name: str
     target: str
@@ -47,11 +48,14 @@ class Size:
     workspace: int
     x: int
     y: int
+    apart: int = 0
 
     @property
     def flash(self) -> int | None:
         """What the layer adds to an image: code and constants, baked weights among them."""
-        return None if self.code is None else self.code.text + self.code.rodata + self.code.data
+        if self.code is None:
+            return None
+        return self.code.text + self.code.rodata + self.code.data + self.apart
 
     @property
     def ram(self) -> int | None:

@@ -10,7 +10,7 @@ from convgen import __version__
 from convgen.network.graph import identifiers
 from convgen.network.ops.face import Elem
 from convgen.network.plan import ALIGN, Room, Slot
-from convgen.package.network.program import Program, c_type
+from convgen.package.network.program import Program, c_type, ordered_weights
 from convgen.package.network.text import isa_words, needed_features, vector_isa
 from convgen.render.environment import environment
 
@@ -42,6 +42,7 @@ class GlueText:
     arrays: tuple[ArrayText, ...]
     parameters: str
     arguments: str
+    ordered: bool
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,7 @@ def glue_files(program: Program) -> dict[str, str]:
     passed = [f"(void *){a.member}" if at < count else a.member for at, a in enumerate(arrays)]
     text = GlueText(
         program.name, program.name.upper(), __version__, count, arrays,
-        ", ".join(declared), ", ".join(passed),
+        ", ".join(declared), ", ".join(passed), ordered_weights(program),
     )  # fmt: skip
     env = environment()
     return {

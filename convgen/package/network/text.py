@@ -19,8 +19,10 @@ from convgen.package.network.program import (
     Call,
     Function,
     Program,
+    ordered_weights,
     packed_offset,
     pointer,
+    stretches,
 )
 from convgen.package.network.unit import embedded, prefixed
 from convgen.render.environment import environment
@@ -36,6 +38,8 @@ FUNCTION_OPERATIONS = {
     "exp": ("set1", "max", "min", "fma", "sub", "mul", "exp2i"),
     "log": ("load", "store"),
 }
+
+LINE_BYTES = 16  # of numbers of several bytes
 
 
 @dataclass(frozen=True)
@@ -71,6 +75,7 @@ class NetworkText:
     argument_lines: tuple[str, ...]
     io_lines: tuple[str, ...]
     macros: tuple[tuple[str, str], ...]
+    ordered: bool
     spec_id: str = field(default="")
 
     @property
@@ -90,11 +95,30 @@ def network_files(program: Program, *, weights: bool = True) -> dict[str, str]:
         f"{name}.h": env.get_template("network/network.h.j2").render(t=text),
     }
     if weights:
-        lines = byte_lines(program.blob or b"\0")
+        lines = weight_lines(program)
         template = env.get_template("network/weights.c.j2")
         files[f"{name}_weights.c"] = template.render(t=text, lines=lines)
     return {file: content if file.endswith("_weights.c") else wrapped(content)
             for file, content in files.items()}  # fmt: skip
+
+
+def weight_lines(program: Program) -> Iterator[str]:
+    """The blob as C integers, a byte each; numbers of several bytes as calls of a macro, which has
+    them in the processor's order."""
+    blob, done = program.blob, 0
+    for stretch in stretches(program):
+        yield from byte_lines(blob[done : stretch.offset])
+        done = stretch.offset + stretch.bytes
+        data = blob[stretch.offset : done]
+        if stretch.width == 1:
+            yield from byte_lines(data)
+            continue
+        name, width, many = f"{program.name.upper()}_{stretch.width}(", stretch.width, LINE_BYTES
+        for at in range(0, len(data), many):
+            line = data[at : at + many]
+            words = (line[i : i + width] for i in range(0, len(line), width))
+            yield " ".join(f"{name}{','.join(map(str, word))})," for word in words)
+    yield from byte_lines(blob[done:] or (b"" if blob else b"\0"))
 
 
 def byte_lines(data: bytes) -> Iterator[str]:
@@ -130,6 +154,7 @@ def network_text(program: Program) -> NetworkText:
         argument_lines=tuple(line for _, _, line in given),
         io_lines=tuple(f"{declaration};" for _, declaration, _ in given),
         macros=tuple(macros(program)),
+        ordered=ordered_weights(program),
     )
 
 
