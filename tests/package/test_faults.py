@@ -48,6 +48,7 @@ from pathlib import Path
 from built import TINY, TINY_RELU, build, tree, works
 from convgen.errors import ConvgenError, UsageError
 """
+CACHED = {".entry", ".json", ".template"}  # suffixes of the cache's files
 LEFT = {"tiny", ".tiny.lock", "the-cache"}
 
 
@@ -257,7 +258,7 @@ def kill_builds(out: Path, count: int, seed: int) -> None:
     assert {p.name for p in out.iterdir()} == LEFT
     hidden = [p.name for p in (out / "tiny").iterdir() if p.name.startswith(".")]
     assert not hidden and not list((out.parent / "tmp").iterdir())
-    assert {p.suffix for p in (out / "the-cache").rglob("*") if p.is_file()} <= {".entry", ".json"}
+    assert {p.suffix for p in (out / "the-cache").rglob("*") if p.is_file()} <= CACHED
 
 
 def test_threat_killed_at_random_moments(tmp_path: Path) -> None:
@@ -310,7 +311,7 @@ def test_threat_compiler_that(with_earlier: Path, tmp_path: Path, how: str) -> N
     assert tree(out / "tiny") == earlier and works(out, TINY)
     assert {p.name for p in out.iterdir()} == {*LEFT, "tiny.failed"}
     assert not [p.name for p in (out / "tiny.failed").iterdir() if p.name.startswith(".")]
-    assert {p.suffix for p in (out / "the-cache").rglob("*") if p.is_file()} <= {".entry", ".json"}
+    assert {p.suffix for p in (out / "the-cache").rglob("*") if p.is_file()} <= CACHED
 
 
 # -- signals -------------------------------------------------------------------------------------

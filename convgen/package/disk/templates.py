@@ -16,6 +16,7 @@ from jinja2.bccache import Bucket
 from convgen.render.environment import environment
 from convgen.toolchain.leftover import write_whole
 
+SUFFIX = ".template"
 DIGEST = 32  # bytes of the SHA-256 before an entry's content
 
 
@@ -41,7 +42,7 @@ class Remembered(jinja2.BytecodeCache):
             write_whole(self._path(bucket), hashlib.sha256(data).digest() + data)
 
     def _path(self, bucket: Bucket) -> Path:
-        return self.folder / f"{jinja2.__version__}-{bucket.key}"
+        return self.folder / f"{bucket.key}-{jinja2.__version__}{SUFFIX}"
 
 
 def remember_templates(folder: Path) -> None:
