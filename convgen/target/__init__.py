@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TypedDict
 
 from convgen.errors import UsageError
@@ -97,7 +98,7 @@ class Target:
 
     def dot_isas(self, dtype: DType) -> tuple[DotIsa, ...]:
         """The instructions that 8-bit kernels of this element type take, widest first."""
-        return tuple(DOTS[name](dtype) for name in self.dots)
+        return tuple(_dot_isa(name, dtype) for name in self.dots)
 
     def features(self, dtype: DType) -> tuple[str, ...]:
         """What the CPU must have for the widest kernels of this element type."""
@@ -110,6 +111,11 @@ class Target:
     def lanes(self, lanes: int) -> VectorIsa | None:
         """The instruction set of this width, or None."""
         return next((isa for isa in self.isas if isa.lanes == lanes), None)
+
+
+@cache
+def _dot_isa(name: str, dtype: DType) -> DotIsa:
+    return DOTS[name](dtype)
 
 
 DOTS: Mapping[str, Callable[[DType], DotIsa]] = {

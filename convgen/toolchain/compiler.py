@@ -124,7 +124,27 @@ def _resolved(cc: str) -> tuple[str, ...]:
     return command
 
 
+_known: dict[object, Compiler] = {}  # by command and the state of every program in it
+
+
 def _ask(command: tuple[str, ...], processes: Processes) -> Compiler:
+    """The compiler, asked once per process for as long as its programs stay the same files."""
+    key = (command, tuple(map(_state, command)), os.environ.get("PATH"))
+    if key not in _known:
+        _known[key] = _asked(command, processes)
+    return _known[key]
+
+
+def _state(word: str) -> tuple[int, int, int] | None:
+    """Of the program that a word of a command names, if it names one."""
+    found = shutil.which(word)
+    if found is None:
+        return None
+    status = Path(found).stat()
+    return status.st_ino, status.st_mtime_ns, status.st_size
+
+
+def _asked(command: tuple[str, ...], processes: Processes) -> Compiler:
     """``-v`` alone: gcc, clang and zig say version and target on stderr, in one process."""
     asked = (*command, "-v")
     try:

@@ -13,9 +13,10 @@ from places import ROOT
 from small_networks import eight_bits
 
 from convgen.cli.networks import read_network, reading
-from convgen.package.network.program import ordered_weights, program_of, stretches
+from convgen.package.network.program import program_of
 from convgen.package.network.size import network_size
 from convgen.package.network.text import network_files
+from convgen.package.network.weights import ordered_weights, stretches
 from convgen.target import TARGETS, host_target
 from convgen.toolchain import find_compiler
 

@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import os
 from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePath
 
 from convgen import __version__
@@ -30,13 +33,44 @@ from convgen.toolchain import COMPILE_FLAGS, Compiler, link_flags
 
 
 def own_digest() -> str:
-    """SHA-256 over convgen's own files, templates included: a changed generator builds anew."""
+    """SHA-256 over convgen's own files, templates included: a changed generator builds anew.
+
+    Their contents are read again where a file's date or size is another than before.
+    """
     package = Path(__file__).resolve().parents[1]
+    files = [*_files(package, ".py"), *_files(templates_folder(), ".j2")]
+    return _content_digest(tuple(files))
+
+
+@dataclass(frozen=True)
+class _File:
+    root: str
+    path: str
+    date: int
+    size: int
+
+
+def _files(root: Path, suffix: str) -> list[_File]:
+    """Those below ``root``, sorted by their paths."""
+    found, folders = [], [str(root)]
+    while folders:
+        with os.scandir(folders.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir():
+                    folders.append(entry.path)
+                elif entry.name.endswith(suffix):
+                    status = entry.stat()
+                    found.append(_File(str(root), entry.path, status.st_mtime_ns, status.st_size))
+    return sorted(found, key=lambda file: file.path)
+
+
+@lru_cache(maxsize=1)
+def _content_digest(files: tuple[_File, ...]) -> str:
     digest = hashlib.sha256(__version__.encode())
-    for root, pattern in ((package, "*.py"), (templates_folder(), "*.j2")):
-        for path in sorted(root.rglob(pattern)):
-            digest.update(f"\0{path.relative_to(root).as_posix()}\0".encode())
-            digest.update(path.read_bytes())
+    for file in files:
+        path = Path(file.path)
+        digest.update(f"\0{path.relative_to(file.root).as_posix()}\0".encode())
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

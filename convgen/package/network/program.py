@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -207,44 +207,6 @@ def weights_blob(program: Program) -> bytes:
         assert len(data) == item.bytes, (item, len(data))
         blob[item.offset : item.offset + item.bytes] = data
     return bytes(blob)
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Bytes of the blob, ``width`` of them to a number."""
-
-    offset: int
-    bytes: int
-    width: int
-
-
-def stretches(program: Program) -> Iterator[Stretch]:
-    """What the blob holds, in order. 8-bit kernels put their biases together byte by byte, so what
-    is packed for them has no numbers of several bytes."""
-    steps = {step.name: (step, calls) for step, calls in zip(
-        program.steps, program.calls, strict=True)}  # fmt: skip
-    for item in sorted(program.plan.weights, key=lambda item: item.offset):
-        if not item.step:
-            width = program.graph.constants[item.constant].dtype.itemsize
-            yield Stretch(item.offset, item.bytes, width)
-            continue
-        step, (call, *_) = steps[item.step]
-        conv = call.function.conv
-        if step.spec is not None:
-            assert conv is not None
-            width = 1 if conv.plan.sections is not None else conv.plan.packed.size
-            yield Stretch(item.offset, item.bytes, width)
-            continue
-        assert step.weights is not None
-        w = program.graph.constants[step.weights]
-        biases = 4 * w.shape[-1]  # as transposed_bytes has them
-        yield Stretch(item.offset, biases, 4)
-        yield Stretch(item.offset + biases, item.bytes - biases, w.dtype.itemsize)
-
-
-def ordered_weights(program: Program) -> bool:
-    """Whether the blob holds numbers of several bytes, which a processor reads in its own order."""
-    return any(stretch.width > 1 for stretch in stretches(program))
 
 
 def packed_bytes(graph: Graph, step: Step, function: Function) -> bytes:

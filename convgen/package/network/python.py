@@ -10,8 +10,9 @@ from convgen import __version__
 from convgen.network.graph import identifiers
 from convgen.network.ops.face import Elem
 from convgen.network.plan import ALIGN, Room, Slot
-from convgen.package.network.program import Program, c_type, ordered_weights
+from convgen.package.network.program import Program, c_type
 from convgen.package.network.text import isa_words, needed_features, vector_isa
+from convgen.package.network.weights import ordered_weights
 from convgen.render.environment import environment
 
 RESERVED = {"out", "threads", "job", "code", "call", "kept", "bound", "views", "room", "found"}

@@ -19,12 +19,11 @@ from convgen.package.network.program import (
     Call,
     Function,
     Program,
-    ordered_weights,
     packed_offset,
     pointer,
-    stretches,
 )
 from convgen.package.network.unit import embedded, prefixed
+from convgen.package.network.weights import ordered_weights, weight_lines
 from convgen.render.environment import environment
 from convgen.render.source import render_c
 from convgen.spec.model import Act, Activation, DType
@@ -38,8 +37,6 @@ FUNCTION_OPERATIONS = {
     "exp": ("set1", "max", "min", "fma", "sub", "mul", "exp2i"),
     "log": ("load", "store"),
 }
-
-LINE_BYTES = 16  # of numbers of several bytes
 
 
 @dataclass(frozen=True)
@@ -100,31 +97,6 @@ def network_files(program: Program, *, weights: bool = True) -> dict[str, str]:
         files[f"{name}_weights.c"] = template.render(t=text, lines=lines)
     return {file: content if file.endswith("_weights.c") else wrapped(content)
             for file, content in files.items()}  # fmt: skip
-
-
-def weight_lines(program: Program) -> Iterator[str]:
-    """The blob as C integers, a byte each; numbers of several bytes as calls of a macro, which has
-    them in the processor's order."""
-    blob, done = program.blob, 0
-    for stretch in stretches(program):
-        yield from byte_lines(blob[done : stretch.offset])
-        done = stretch.offset + stretch.bytes
-        data = blob[stretch.offset : done]
-        if stretch.width == 1:
-            yield from byte_lines(data)
-            continue
-        name, width, many = f"{program.name.upper()}_{stretch.width}(", stretch.width, LINE_BYTES
-        for at in range(0, len(data), many):
-            line = data[at : at + many]
-            words = (line[i : i + width] for i in range(0, len(line), width))
-            yield " ".join(f"{name}{','.join(map(str, word))})," for word in words)
-    yield from byte_lines(blob[done:] or (b"" if blob else b"\0"))
-
-
-def byte_lines(data: bytes) -> Iterator[str]:
-    """The bytes as C integers, 24 to a line."""
-    for at in range(0, len(data), 24):
-        yield ",".join(map(str, data[at : at + 24])) + ","
 
 
 def network_text(program: Program) -> NetworkText:
