@@ -78,7 +78,7 @@ def cross(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Compile layers and networks for other machines, and test them under emulation.
+    """Compile for other machines, and run the self tests under emulation.
 
     A compiler or emulator that is not here is shown, and an error only where --target asks for it.
 
@@ -148,7 +148,7 @@ def _try_all(
 
     from convgen.cross.trial import Bench, try_layer, try_network
     from convgen.spec.model import Layer
-    from convgen.toolchain import Processes
+    from convgen.toolchain import Processes, awaited
 
     bench = Bench(folder, cc, timeout, Processes())
 
@@ -161,7 +161,7 @@ def _try_all(
     with ThreadPoolExecutor(jobs or os.cpu_count() or 1) as pool:
         futures = [pool.submit(tried, subject, rig) for subject, rig in pairs]
         try:
-            return [future.result() for future in futures]
+            return [awaited(future) for future in futures]
         except BaseException:
             bench.processes.stop()  # else leaving the pool would wait for them
             pool.shutdown(cancel_futures=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convgen.toolchain.command import Finished, Processes, Stopped, shell_line
+from convgen.toolchain.command import Finished, Processes, Stopped, awaited, shell_line
 from convgen.toolchain.compile import (
     COMPILE_FLAGS,
     TIMEOUT,
@@ -28,6 +28,7 @@ __all__ = [
     "Stack",
     "Stopped",
     "Unit",
+    "awaited",
     "code_size",
     "compile_object",
     "compile_shared",

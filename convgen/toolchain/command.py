@@ -11,12 +11,16 @@ import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, TypeVar
 
 OUTPUT_LIMIT = 256 * 1024  # bytes kept of what a command prints; the rest is read and dropped
+TICK = 0.2  # seconds between two looks at whether a signal came
 GRACE = 5.0  # seconds for a killed group's pipes to close
+
+T = TypeVar("T")
 
 
 class Stopped(Exception):
@@ -115,6 +119,20 @@ class Processes:
         return process
 
 
+def awaited(future: Future[T]) -> T:
+    """The future's result, as ``result()``; but Ctrl-C is always heard.
+
+    Python's signal handlers run in the main thread, and a lock that it waits for without a limit
+    wakes up only for a signal that the system happens to give to this very thread.
+    """
+    while True:
+        try:
+            return future.result(TICK)
+        except TimeoutError:
+            if future.done():  # or its own
+                return future.result()
+
+
 def shell_line(command: Sequence[str]) -> str:
     """The command as one line to paste into a shell."""
     return subprocess.list2cmdline(command) if os.name == "nt" else shlex.join(command)
@@ -152,7 +170,8 @@ def _watched(process: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[s
     """stdout and stderr once the process has ended; whether it had to be killed for that."""
     out, err = listeners = _Listener(process.stdout), _Listener(process.stderr)
     for listener in listeners:
-        listener.join(max(0.0, deadline - time.monotonic()))
+        while listener.is_alive() and (left := deadline - time.monotonic()) > 0:
+            listener.join(min(TICK, left))  # as ``awaited`` does
     late = out.is_alive() or err.is_alive()
     if not late:
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convgen.errors import ToolchainError
-from convgen.toolchain.command import Finished, Processes, shell_line
+from convgen.toolchain.command import Finished, Processes, awaited, shell_line
 from convgen.toolchain.compiler import Compiler
 from convgen.toolchain.sections import code_size
 
@@ -93,7 +93,7 @@ def compile_shared(
         side_by_side = min(len(units), max(FEW_UNITS, os.cpu_count() or 1))
         with ThreadPoolExecutor(max_workers=max(1, side_by_side)) as pool:
             try:
-                done = list(pool.map(compile_unit, units))
+                done = [awaited(f) for f in [pool.submit(compile_unit, unit) for unit in units]]
             except KeyboardInterrupt:
                 run.processes.stop()  # else leaving the pool would wait for the compilers
                 raise

@@ -31,6 +31,7 @@ from convgen.toolchain import (
     Compiler,
     Processes,
     Unit,
+    awaited,
     compile_shared,
     link_flags,
 )
@@ -155,7 +156,7 @@ class Machine:
         pool = ThreadPoolExecutor(max(1, os.cpu_count() or 1), "convgen-tune")
         futures = {c.schedule: pool.submit(attempt, c) for c in todo}
         try:
-            said = {schedule: future.result() for schedule, future in futures.items()}
+            said = {schedule: awaited(future) for schedule, future in futures.items()}
         finally:
             if not all(future.done() for future in futures.values()):
                 self._processes.stop()

@@ -18,7 +18,7 @@ from convgen.package.disk.layer import build_in
 from convgen.package.disk.result import BuildEvent, BuildOptions, BuildResult, OnEvent, Stage
 from convgen.package.disk.session import Session
 from convgen.spec.model import Layer
-from convgen.toolchain import Stopped
+from convgen.toolchain import Stopped, awaited
 
 __all__ = ["BuildEvent", "BuildOptions", "BuildResult", "Stage", "build_layer", "build_many"]
 
@@ -64,7 +64,7 @@ def build_many(
     pool = ThreadPoolExecutor(max(1, jobs or os.cpu_count() or 1), "convgen-build")
     futures = [pool.submit(attempt, layer) for layer in layers]
     try:
-        return [future.result() for future in futures]
+        return [awaited(future) for future in futures]
     except Stopped:
         raise KeyboardInterrupt from None
     finally:

@@ -38,7 +38,7 @@ from convgen.spec.model import Layer
 from convgen.spec.names import refuse_name
 from convgen.spec.schedule import Schedule
 from convgen.target import is_foreign
-from convgen.toolchain import COMPILE_FLAGS, Unit, compile_shared, link_flags
+from convgen.toolchain import COMPILE_FLAGS, Unit, awaited, compile_shared, link_flags
 from convgen.verify import Report, verify_plan_in_child
 
 SECONDS_EACH = 10.0  # of the linker's time, beside those of ``timeout``, per hundred layers
@@ -220,7 +220,7 @@ def _verified(
         return verify_plan_in_child(library, one.plan, one.weights, processes=session.processes)
 
     with ThreadPoolExecutor(jobs) as pool:
-        reports = list(pool.map(climbed, decided))
+        reports = [awaited(f) for f in [pool.submit(climbed, one) for one in decided]]
     bad = [
         (one.plan.spec.name, report)
         for one, report in zip(decided, reports, strict=True)
