@@ -26,7 +26,7 @@ from convgen.kernels.tiled.lowering import (
 )
 from convgen.kernels.tiled.step import latency, most_vectors
 from convgen.kernels.tiled.step import limits as step_limits
-from convgen.kernels.tiled.walk import squares, turned, walk
+from convgen.kernels.tiled.walk import pitch_of, squares, turned, walk
 from convgen.kernels.windows import lowering as windows
 from convgen.kernels.windows.body import WindowBody
 from convgen.plan.kernel import Body, KernelPlan
@@ -95,7 +95,7 @@ def _turning(plan: KernelPlan) -> KernelPlan:
     for body in plan.bodies:
         assert isinstance(body, Body)
         operations = {*body.operations} | ({"transpose"} if squares(spec, body.isa) else set())
-        count = spec.batch * spec.h * spec.w * spec.c
+        count = spec.batch * spec.h * spec.w * pitch_of(spec)
         bodies.append(replace(body, operations=tuple(sorted(operations)), turned=count))
     room = bodies[0].turned * arrays_of(spec).x.size
     return replace(plan, bodies=tuple(bodies), workspace_bytes=room)

@@ -8,11 +8,13 @@ from dataclasses import replace
 from convgen.kernels.face import flat_2d, view_of
 from convgen.plan.problem import peel, problems_of
 from convgen.plan.tile import Rectangle, View
+from convgen.spec.elements import arrays_of
 from convgen.spec.model import ConvSpec, Layout, Padding
 from convgen.spec.schedule import Schedule
 from convgen.target import VectorIsa
 
 _READS = 2  # of an input, from which on a copy of it pays
+_LINE, _FAR = 64, 2048  # bytes
 _DENSE = (Padding(), 1, 1, 1)  # nothing around the image, every window a pixel further
 
 
@@ -29,6 +31,14 @@ def turned(spec: ConvSpec, schedule: Schedule) -> bool:
     return reads >= _READS * spec.h * spec.w
 
 
+def pitch_of(spec: ConvSpec) -> int:
+    """Numbers from a pixel of the copy to the next. Pixels half a page apart or a whole one meet
+    the same few sets of the first cache: a line more keeps those of a tile out of each other's way.
+    Where a row of taps is a run of memory pixels lie close together."""
+    size = arrays_of(spec).x.size
+    return spec.c + (_LINE // size if spec.kw == 1 and spec.c * size % _FAR == 0 else 0)
+
+
 def squares(spec: ConvSpec, isa: VectorIsa) -> bool:
     """Whether vectors transpose the image, square by square."""
     return isa.has("transpose") and isa.lanes <= min(spec.h * spec.w, spec.c)
@@ -38,7 +48,11 @@ def walk(spec: ConvSpec, schedule: Schedule) -> tuple[View, list[Rectangle]]:
     """Strides and rectangles; a pointwise image is cut into rows of whole tiles, and a rest."""
     view = view_of(spec)
     if turned(spec, schedule):  # x lies as in NHWC
-        view = replace(view, x_row=spec.w * spec.c, x_pixel=spec.c, x_channel=1, x_group=spec.icg)
+        pitch = pitch_of(spec)
+        view = replace(
+            view, x_image=spec.h * spec.w * pitch, x_row=spec.w * pitch, x_pixel=pitch,
+            x_channel=1, x_group=spec.icg,
+        )  # fmt: skip
     if spec.transposed or spec.taps > 1 or (spec.padding, view.sd, view.sh, view.sw) != _DENSE:
         return view, peel(spec)
     pixels = spec.d * spec.h * spec.w

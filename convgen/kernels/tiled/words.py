@@ -80,6 +80,7 @@ def _turned(plan: KernelPlan, body: Body) -> SimpleNamespace | None:
         return None
     return SimpleNamespace(
         images=spec.batch, pixels=spec.h * spec.w, c=spec.c, image=spec.h * spec.w * spec.c,
+        pitch=plan.view.x_pixel, copy=plan.view.x_image,
         square="transpose" in body.operations, lanes=body.isa.lanes,
     )  # fmt: skip
 
