@@ -13,12 +13,14 @@ from places import ROOT
 from small_networks import eight_bits
 
 from convgen.cli.networks import read_network, reading
+from convgen.cross import Outcome, try_network
+from convgen.cross.trial import Bench
 from convgen.package.network.program import program_of
 from convgen.package.network.size import network_size
 from convgen.package.network.text import network_files
 from convgen.package.network.weights import ordered_weights, stretches
 from convgen.target import TARGETS, host_target
-from convgen.toolchain import find_compiler
+from convgen.toolchain import Processes, find_compiler
 
 DIGITS = str(ROOT / "specs" / "networks" / "digits.yaml")
 NOTHING = reading(None, None, None)
@@ -53,14 +55,28 @@ def test_limits_hold_for_networks() -> None:
 
 
 @pytest.mark.tools
-@pytest.mark.parametrize("target", ["generic", "cortex-m4", "aarch64-neon", "wasm-simd128"])
-def test_the_self_test_of_a_network_runs_elsewhere(target: str, tmp_path: Path) -> None:
-    compiler(BY_NAME[target])
-    emulator(BY_NAME[target])
-    ran = run("cross", DIGITS, "--target", target, "--json", "-o", str(tmp_path))
+@pytest.mark.parametrize(
+    "name", ["generic", "generic, s390x", "cortex-m4", "aarch64-neon", "wasm-simd128"]
+)
+def test_the_self_test_of_a_network_runs_elsewhere(name: str, tmp_path: Path) -> None:
+    rig = BY_NAME[name]
+    compiler(rig)
+    emulator(rig)
+    bench = Bench(tmp_path, None, 300, Processes())
+    found = try_network(read_network(DIGITS, NOTHING), rig, bench)
+    assert found.outcome is Outcome.OK, found
+
+
+@pytest.mark.tools
+def test_cross_takes_networks_beside_layers(tmp_path: Path) -> None:
+    rig = BY_NAME["aarch64-neon"]
+    compiler(rig)
+    emulator(rig)
+    layer = str(ROOT / "specs" / "layer.yaml")
+    ran = run("cross", DIGITS, layer, "--target", rig.name, "--json", "-o", str(tmp_path))
     trials = json.loads(ran.out)["trials"]
-    assert ran.code == 0 and [trial["outcome"] for trial in trials] == ["ok"] * len(trials)
-    assert (tmp_path / target / "digits" / "digits_weights.c").exists()
+    assert ran.code == 0 and [t["outcome"] for t in trials] == ["ok", "ok"]
+    assert (tmp_path / rig.name / "digits" / "digits_weights.c").exists()
 
 
 def test_numbers_of_several_bytes_are_told_from_bytes() -> None:
