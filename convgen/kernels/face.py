@@ -47,6 +47,11 @@ class AlgorithmFamily(Protocol):
     def lower(self, spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan: ...
 
 
+def no_floor(spec: ConvSpec, schedule: Schedule, target: Target) -> float:
+    """The floor of families whose cost is not known before the plan is."""
+    return 0.0
+
+
 def isas_of(spec: ConvSpec, target: Target) -> tuple[VectorIsa, ...]:
     """What kernels of the layer's element type can take on this target, widest first."""
     plain = float_isas(target.isas, spec.dtype)

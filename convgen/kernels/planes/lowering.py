@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convgen.errors import ScheduleError
-from convgen.kernels.face import Cost, activation_operations, flat_2d, isas_of, view_of
+from convgen.kernels.face import Cost, activation_operations, flat_2d, isas_of, no_floor, view_of
 from convgen.kernels.planes.body import Columns, PlanesBody
 from convgen.kernels.tiled.lowering import check_lanes, packing_of
 from convgen.plan.kernel import KernelPlan
@@ -23,6 +23,7 @@ from convgen.spec.model import ConvSpec, Layout, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target, VectorIsa
 
+floor = no_floor
 name = Family.PLANES
 
 _TABLE = 256  # steps of the reduction that stand in a table one by one
@@ -122,11 +123,6 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
 
 
 # -- cost ------------------------------------------------------------------------------------------
-
-
-def floor(spec: ConvSpec, schedule: Schedule, target: Target) -> float:
-    """Nothing is known of a cost before the plan is."""
-    return 0.0
 
 
 def cost(plan: KernelPlan) -> Cost:

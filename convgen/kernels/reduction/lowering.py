@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convgen.errors import ScheduleError
-from convgen.kernels.face import Cost, activation_operations, flat_2d, isas_of, view_of
+from convgen.kernels.face import Cost, activation_operations, flat_2d, isas_of, no_floor, view_of
 from convgen.kernels.reduction.body import ReductionBody
 from convgen.kernels.tiled.lowering import check_lanes, packing_of
 from convgen.plan.kernel import KernelPlan
@@ -20,6 +20,7 @@ from convgen.spec.model import ConvSpec, Layout, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target, VectorIsa
 
+floor = no_floor
 name = Family.REDUCTION
 _MOST_OUTPUTS = 1 << 16  # beyond them pixels or channels fill vectors in other families
 
@@ -72,11 +73,6 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     if isa.lanes > 1:
         bodies.append(_body(spec, isas_of(spec, target)[-1], channels, 1))
     return KernelPlan(spec, schedule, target, view_of(spec), packing, tuple(bodies))
-
-
-def floor(spec: ConvSpec, schedule: Schedule, target: Target) -> float:
-    """Nothing is known of a cost before the plan is."""
-    return 0.0
 
 
 def cost(plan: KernelPlan) -> Cost:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from convgen.errors import ScheduleError
-from convgen.kernels.face import Cost, activation_operations, flat_2d, view_of
+from convgen.kernels.face import Cost, activation_operations, flat_2d, no_floor, view_of
 from convgen.kernels.tiled.lowering import (
     PLAIN_TILE,
     check_blocks,
@@ -33,6 +33,7 @@ from convgen.spec.model import Accuracy, ConvSpec, DType, Layout
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import Target, VectorIsa
 
+floor = no_floor
 name = Family.WINOGRAD
 TURNED = 5.0  # cycles to transpose a square of lanes x lanes elements, for each lane
 # The m whose errors stay small, by filter.
@@ -131,11 +132,6 @@ def lower(spec: ConvSpec, schedule: Schedule, target: Target) -> KernelPlan:
     return KernelPlan(
         spec, schedule, target, view, packing, tuple(bodies), workspace_bytes=workspace
     )
-
-
-def floor(spec: ConvSpec, schedule: Schedule, target: Target) -> float:
-    """Nothing is known of a cost before the plan is."""
-    return 0.0
 
 
 def cost(plan: KernelPlan) -> Cost:
