@@ -1,4 +1,4 @@
-"""One layer's way to disk: look, generate, compile, verify, commit."""
+"""One layer's way to disk: found as it should be, or made anew (``making``)."""
 
 from __future__ import annotations
 
