@@ -63,7 +63,8 @@ class Report:
         return tuple(check for check in self.checks if not check.passed)
 
     def with_body(self, body: str, other: Report) -> Report:
-        """This report with the checks of another body of its file; the time stays this one's."""
+        """This report with the checks of another body or layer of its library; the time stays this
+        one's."""
         checks = tuple(replace(check, name=f"{check.name} on {body}") for check in other.checks)
         errors = max(self.max_error, other.max_error), max(self.bound_ratio, other.bound_ratio)
         return Report((*self.checks, *checks), *errors, self.microseconds)

@@ -211,7 +211,10 @@ def _verified(
     decided: Sequence[Decided],
     jobs: int | None,
 ) -> Report | None:
-    """The first layer's report; raises ``MismatchError`` where one of them fails."""
+    """All layers' checks in one report, None where nothing is to be verified.
+
+    Raises ``MismatchError`` where one of them fails.
+    """
     if not session.options.verify:
         return None
 
@@ -227,7 +230,10 @@ def _verified(
         if not report.passed
     ]
     if not bad:
-        return reports[0]
+        whole = reports[0]
+        for one, report in zip(decided[1:], reports[1:], strict=True):
+            whole = whole.with_body(one.plan.spec.name, report)
+        return whole
     lines = [f"  {name}: {c.name}: {c.detail or 'failed'}" for name, r in bad for c in r.failures]
     findings = "\n".join(lines)
     kept = keep_failed(place, work, f"{findings}\n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +12,7 @@ from convgen.choose.limits import GIVEN_FIX, SizeLimits
 from convgen.choose.ram import Ram, ram_of
 from convgen.errors import LimitError
 from convgen.spec.schedule import Schedule
+from convgen.target import Target
 from convgen.toolchain import (
     TIMEOUT,
     Compiler,
@@ -79,18 +80,7 @@ def layer_size(decided: Decided, compiler: Compiler, timeout: float = TIMEOUT) -
     plan = decided.plan
     spec, baked = plan.spec, decided.weights is not None
     arrays = ram_of(plan, baked, stack=0)
-    level = () if any(word.startswith("-O") for word in compiler.command) else (OPTIMISE,)
-    flags = (*plan.target.flags, *level, "-std=c99", *stack_flags(compiler))
-    with tempfile.TemporaryDirectory(prefix="convgen-", ignore_cleanup_errors=True) as name:
-        folder = Path(name)
-        for file, text in kernel_files(decided).items():
-            (folder / file).write_text(text, encoding="utf-8", newline="\n")
-        unit = Unit(f"{spec.name}.c", flags)
-        compile_object(compiler, folder, unit, timeout)
-        code = sections(folder / unit.object)
-        outside = (f"{spec.name}_pack", f"{spec.name}_cpu_ok")
-        # Beside ELF is wasm, whose stack is the engine's: what clang says of it means nothing.
-        stack = read_stack(folder, spec.name, f"{spec.name}_run", outside) if code else None
+    code, stack = object_sizes(spec.name, kernel_files(decided), plan.target, compiler, timeout)
     return Size(
         name=spec.name,
         target=plan.target.name,
@@ -104,6 +94,23 @@ def layer_size(decided: Decided, compiler: Compiler, timeout: float = TIMEOUT) -
         x=arrays.x,
         y=arrays.y,
     )
+
+
+def object_sizes(
+    name: str, files: Mapping[str, str], target: Target, compiler: Compiler, timeout: float
+) -> tuple[Sections | None, Stack | None]:
+    """Of ``<name>.c`` among ``files``, compiled alone, and of the stack below ``<name>_run``."""
+    level = () if any(word.startswith("-O") for word in compiler.command) else (OPTIMISE,)
+    unit = Unit(f"{name}.c", (*target.flags, *level, "-std=c99", *stack_flags(compiler)))
+    with tempfile.TemporaryDirectory(prefix="convgen-", ignore_cleanup_errors=True) as place:
+        folder = Path(place)
+        for file, text in files.items():
+            (folder / file).write_text(text, encoding="utf-8", newline="\n")
+        compile_object(compiler, folder, unit, timeout)
+        code = sections(folder / unit.object)
+        outside = (f"{name}_pack", f"{name}_cpu_ok")
+        # Beside ELF is wasm, whose stack is the engine's: what clang says of it means nothing.
+        return code, read_stack(folder, name, f"{name}_run", outside) if code else None
 
 
 def over_limits(size: Size, limits: SizeLimits) -> str:

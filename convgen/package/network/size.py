@@ -3,21 +3,11 @@
 from __future__ import annotations
 
 import math
-import tempfile
-from pathlib import Path
 
-from convgen.package.emit.size import OPTIMISE, Size
+from convgen.package.emit.size import Size, object_sizes
 from convgen.package.network.program import Program
 from convgen.package.network.text import network_files
-from convgen.toolchain import (
-    TIMEOUT,
-    Compiler,
-    Unit,
-    compile_object,
-    read_stack,
-    sections,
-    stack_flags,
-)
+from convgen.toolchain import TIMEOUT, Compiler
 
 
 def network_size(program: Program, compiler: Compiler, timeout: float = TIMEOUT) -> Size:
@@ -28,17 +18,8 @@ def network_size(program: Program, compiler: Compiler, timeout: float = TIMEOUT)
     ``ToolchainError``.
     """
     name, plan = program.name, program.plan
-    level = () if any(word.startswith("-O") for word in compiler.command) else (OPTIMISE,)
-    flags = (*program.target.flags, *level, "-std=c99", *stack_flags(compiler))
-    with tempfile.TemporaryDirectory(prefix="convgen-", ignore_cleanup_errors=True) as place:
-        folder = Path(place)
-        for file, text in network_files(program, weights=False).items():
-            (folder / file).write_text(text, encoding="utf-8", newline="\n")
-        unit = Unit(f"{name}.c", flags)
-        compile_object(compiler, folder, unit, timeout)
-        code = sections(folder / unit.object)
-        outside = (f"{name}_cpu_ok",)
-        stack = read_stack(folder, name, f"{name}_run", outside) if code else None
+    files = network_files(program, weights=False)
+    code, stack = object_sizes(name, files, program.target, compiler, timeout)
     return Size(
         name=name,
         target=program.target.name,
