@@ -100,7 +100,7 @@ def _build_command(layer: Layer, place: Path) -> str:
 
 def _run(layer: Layer, place: Path, manifest: Manifest) -> Report:
     """The ladder on the compiled library, once its C is known to be what the spec gives."""
-    from convgen.package.emit.files import binary_files, decide, kernel_files, weights_bin
+    from convgen.package.emit.files import decide, kernel_bytes, weights_bin
     from convgen.render.baked import Form
     from convgen.spec.schedule import Schedule
     from convgen.target import TARGETS
@@ -110,12 +110,9 @@ def _run(layer: Layer, place: Path, manifest: Manifest) -> Report:
     built = Schedule.from_text(manifest.schedule)  # whatever limits or fallbacks led to it
     decided = None if target is None else decide(layer, target, built)
     form = Form.BIN if weights_bin(layer.spec.name) in manifest.files else Form.INSIDE
-    wanted: dict[str, bytes] = {}
-    if decided is not None:
-        texts = kernel_files(decided, form=form)
-        wanted = {name: text.encode() for name, text in texts.items()}
-        wanted |= binary_files(decided, form)
-    if decided is None or any((place / name).read_bytes() != data for name, data in wanted.items()):
+    if decided is None or any(
+        (place / name).read_bytes() != data for name, data in kernel_bytes(decided, form).items()
+    ):
         raise UsageError(
             f"{place} was built from another spec, other weights or another version of convgen "
             f"than these; run {_build_command(layer, place)} first"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from convgen import __version__
@@ -20,10 +20,9 @@ from convgen.package.disk.session import Session
 from convgen.package.disk.templates import remember_templates
 from convgen.package.emit.files import (
     Decided,
-    binary_files,
     companion_files,
     decide,
-    kernel_files,
+    kernel_bytes,
 )
 from convgen.package.emit.python_text import glue_files, python_files
 from convgen.render.baked import Form
@@ -44,12 +43,11 @@ def rebuilt(
     done = _made(session, layer, place, work, inputs)
     decided, bound, form = done.decided, done.bound, weights_form(session, done.decided)
     package = {
-        **kernel_files(decided, form=form),
         **companion_files(decided, form=form),
         **python_files(decided.layer, decided.plan, bound.extension),
         **bound.module,
     }
-    files = {file: text.encode() for file, text in package.items()} | binary_files(decided, form)
+    files = {**done.kernel, **{file: text.encode() for file, text in package.items()}}
     files[bound.library] = done.library.content
     manifest = _manifest(session, done, inputs, digests(files))
     files[MANIFEST] = manifest.to_text().encode()
@@ -61,14 +59,16 @@ def rebuilt(
 
 @dataclass(frozen=True)
 class Made:
-    """A kernel that stood every test. ``notes``: what was tried before it, and why it was left."""
+    """A kernel that stood every test. ``kernel``: its files; ``notes``: what was tried before it,
+    and why it was left."""
 
     decided: Decided
+    kernel: Mapping[str, bytes]
     bound: Bound
     library: Library
     state: State
     warnings: tuple[str, ...]
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
 
 def _made(session: Session, layer: Layer, place: Place, work: Path, inputs: str) -> Made:
@@ -82,7 +82,7 @@ def _made(session: Session, layer: Layer, place: Place, work: Path, inputs: str)
         )
         schedule = decided.plan.schedule
         try:
-            bound, library, state, warnings = _attempt(session, decided, place, work, inputs)
+            made = _attempt(session, decided, place, work, inputs)
         except Oversize as found:
             out = out.without_schedule(schedule, found.size)
         except DeepStack as found:
@@ -91,25 +91,24 @@ def _made(session: Session, layer: Layer, place: Place, work: Path, inputs: str)
             notes.append(_fallback_note(decided, found.report))
             out = out.without_family(schedule.family)
         else:
-            return Made(decided, bound, library, state, warnings, tuple(notes))
+            return replace(made, notes=tuple(notes))
 
 
-def _attempt(
-    session: Session, decided: Decided, place: Place, work: Path, inputs: str
-) -> tuple[Bound, Library, State, tuple[str, ...]]:
-    name, form = decided.layer.spec.name, weights_form(session, decided)
-    kernel, glue = kernel_files(decided, form=form), glue_files(decided.plan)
-    binary = binary_files(decided, form)
-    key = _key({**kernel, **glue}, binary, inputs)
+def _attempt(session: Session, decided: Decided, place: Place, work: Path, inputs: str) -> Made:
+    name = decided.layer.spec.name
+    kernel = kernel_bytes(decided, weights_form(session, decided))
+    glue = glue_files(decided.plan)
+    own = kernel | {file: text.encode() for file, text in glue.items()}
+    key = _key(own, inputs)
     bound = bind(
         name, f"_{name}_{key[:12]}", glue[f"{name}_glue.h"], session.binding, session.python
     )
 
     def files() -> dict[str, bytes]:
-        texts = {**kernel, **glue, **bound.sources()}
-        return {file: text.encode() for file, text in texts.items()} | binary
+        return own | {file: text.encode() for file, text in bound.sources().items()}
 
-    return bound, *make_library(session, decided, place, work, files, bound, key)
+    library, state, warnings = make_library(session, decided, place, work, files, bound, key)
+    return Made(decided, kernel, bound, library, state, warnings)
 
 
 def weights_form(session: Session, decided: Decided) -> Form:
@@ -153,11 +152,9 @@ def _manifest(session: Session, done: Made, inputs: str, files: Mapping[str, str
     )
 
 
-def _key(texts: Mapping[str, str], binary: Mapping[str, bytes], inputs: str) -> str:
-    """The name of the compiled library: every text and every input stands for itself."""
+def _key(files: Mapping[str, bytes], inputs: str) -> str:
+    """The name of the compiled library: every file and every input stands for itself."""
     digest = hashlib.sha256(inputs.encode())
-    for name, text in sorted(texts.items()):
-        digest.update(f"\0{name}\0{text}".encode())
-    for data in binary.values():
-        digest.update(data)
+    for name, data in sorted(files.items()):
+        digest.update(f"\0{name}\0{len(data)}\0".encode() + data)
     return digest.hexdigest()

@@ -20,7 +20,7 @@ SUFFIX = ".template"
 DIGEST = 32  # bytes of the SHA-256 before an entry's content
 
 
-class Remembered(jinja2.BytecodeCache):
+class TemplateCache(jinja2.BytecodeCache):
     """Compiled templates in ``folder``. What cannot be read is compiled, what cannot be written
     is compiled again the next time."""
 
@@ -47,4 +47,4 @@ class Remembered(jinja2.BytecodeCache):
 
 def remember_templates(folder: Path) -> None:
     """Let the one environment of this process find compiled templates in ``folder``."""
-    environment().bytecode_cache = Remembered(folder)
+    environment().bytecode_cache = TemplateCache(folder)

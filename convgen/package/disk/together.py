@@ -32,7 +32,7 @@ from convgen.package.disk.manifest import NAME as MANIFEST
 from convgen.package.disk.manifest import Manifest, current, digests, read_manifest
 from convgen.package.disk.result import BuildOptions, BuildResult, State
 from convgen.package.disk.session import Session
-from convgen.package.emit.files import Decided, binary_files, decide, kernel_files
+from convgen.package.emit.files import Decided, decide, kernel_bytes
 from convgen.package.emit.python_text import bundle_files, glue_files, python_files
 from convgen.spec.model import Layer
 from convgen.spec.names import refuse_name
@@ -187,10 +187,10 @@ def _sources(
     units: list[Unit] = []
     headers: dict[str, str] = {}
     for one in decided:
-        name, form = one.plan.spec.name, weights_form(session, one)
-        glue = glue_files(one.plan)
-        own = {**kernel_files(one, form=form), **glue}
-        texts |= {file: text.encode() for file, text in own.items()} | binary_files(one, form)
+        name, glue = one.plan.spec.name, glue_files(one.plan)
+        own = kernel_bytes(one, weights_form(session, one))
+        own |= {file: text.encode() for file, text in glue.items()}
+        texts |= own
         units += [Unit(file) for file in own if file.endswith(".c")]
         headers[name] = glue[f"{name}_glue.h"]
     return texts, units, headers

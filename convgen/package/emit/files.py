@@ -94,6 +94,12 @@ def binary_files(decided: Decided, form: Form) -> dict[str, bytes]:
     return {weights_bin(decided.plan.spec.name): binary_file(decided.plan, decided.weights)}
 
 
+def kernel_bytes(decided: Decided, form: Form) -> dict[str, bytes]:
+    """All of ``kernel_files`` and ``binary_files``, as they lie on disk."""
+    texts = kernel_files(decided, form=form)
+    return {file: text.encode() for file, text in texts.items()} | binary_files(decided, form)
+
+
 def weights_bin(name: str) -> str:
     """The file's name."""
     return f"{name}_weights.bin"
