@@ -113,7 +113,7 @@ def _attempt(session: Session, decided: Decided, place: Place, work: Path, input
 
 def weights_form(session: Session, decided: Decided) -> Form:
     """Many baked weights are taken in by the assembler, where there is one that does so: GCC's and
-    clang's on ELF. A compiler that reads them as numbers takes 10 s and 250 MB for a million."""
+    clang's on ELF. gcc 12 took 7 s and 350 MB to read a million of them as numbers."""
     made = decided.weights
     compiler = session.compiler
     elf = compiler.kind in ASSEMBLING and "linux" in compiler.machine
