@@ -49,3 +49,9 @@ def reference(proto: onnx.ModelProto, inputs: Arrays) -> list[np.ndarray]:
 
 def random(*shape: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def small() -> Any:
+    """One convolution, from 1x4x9x8."""
+    held = {"w": random(6, 4, 3, 3), "b": random(6)}
+    return model([node("Conv", ["x", "w", "b"], ["y"])], {"x": [1, 4, 9, 8]}, ["y"], held)
