@@ -30,6 +30,7 @@ _SYSTEM_WORDS = {
     **dict.fromkeys(("main", "errno", "null", "offsetof"), "a name of the C language"),
     **dict.fromkeys(_WINDOWS, "a device on Windows"),
     **dict.fromkeys(_CMAKE.split(), "a target that CMake keeps for itself"),
+    **dict.fromkeys(("yes", "no", "on", "off"), "true or false where YAML reads it"),
     "selftest": "the file of the generated self test",
 }
 _MODULE_WORDS = """

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from convgen.errors import Diagnostic, SpecError
@@ -101,6 +101,7 @@ def test_forms_are_suggested_only_where_they_are_read(key: str, sizes: list[str]
 
 
 @settings(max_examples=300, deadline=None)
+@example(name="NO")  # YAML reads `no` as false
 @given(st.text(max_size=70) | st.sampled_from(["Int", "NUMPY", "Uint64", "Con", "Test", "Ns-Name"]))
 def test_names_that_are_suggested_are_accepted(name: str) -> None:
     for one in mistakes({"name": name, "input": "9x9x3", "filters": 4, "kernel": 1}):

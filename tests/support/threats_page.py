@@ -250,10 +250,10 @@ THREATS: dict[str, tuple[Threat, ...]] = {
         Threat(
             "Files made to exhaust or crash their reader",
             "a process of its own, with bounds of memory and time; its death is a typed error",
-            ("test_import_hostile::test_memory_is_bounded",
-             "test_import_hostile::test_time_is_bounded",
-             "test_import_hostile::test_a_crash_of_the_reader_is_an_error_of_the_file",
-             "test_import_hostile::test_an_answer_that_is_none_is_not_taken"),
+            ("test_import_child::test_memory_is_bounded",
+             "test_import_child::test_time_is_bounded",
+             "test_import_child::test_a_crash_of_the_reader_is_an_error_of_the_file",
+             "test_import_child::test_an_answer_that_is_none_is_not_taken"),
         ),
     ),
     "Arrays and threads": (
