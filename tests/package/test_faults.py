@@ -20,6 +20,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import slices
 from built import (
     ROOT,
     TINY,
@@ -263,7 +264,7 @@ def kill_builds(out: Path, count: int, seed: int) -> None:
 
 
 def test_threat_killed_at_random_moments(tmp_path: Path) -> None:
-    kill_builds(tmp_path / "out", 10, random.randrange(1 << 30))
+    kill_builds(tmp_path / "out", 10, slices.TURN)
 
 
 @pytest.mark.deep

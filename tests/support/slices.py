@@ -1,6 +1,7 @@
 """Large grids: a push tries a slice of them, which the sources choose; ``make deep`` the rest.
 
-Every worker and every run of the same tree takes the same slice; the next change takes another.
+Every worker and every run of the same tree takes the same slice, and random tests the same seed;
+the next change takes others.
 """
 
 from __future__ import annotations
@@ -53,11 +54,11 @@ GRIDS = {
     "tools/test_mutants.py": 2,
 }
 FEW = 20  # cases: whoever names so few wants them all
+TURN = int(own_digest()[:8], 16)  # which slice, and which seed
 
 
 def thin(items: Sequence[pytest.Item], folder: Path) -> None:
     """Mark as deep what a push leaves out of the large grids."""
-    turn = int(own_digest()[:8], 16)
     grids: dict[str, list[pytest.Item]] = {}
     for item in items:
         if item.path.is_relative_to(folder):
@@ -65,22 +66,20 @@ def thin(items: Sequence[pytest.Item], folder: Path) -> None:
     for name, share in GRIDS.items():
         cases = grids.get(name, [])
         for i, item in enumerate(cases if len(cases) > FEW else ()):
-            if i % share != turn % share:
+            if i % share != TURN % share:
                 item.add_marker(pytest.mark.deep)
 
 
 def share(count: int, cases: Sequence[Any], shift: int = 0) -> list[Any]:
     """Every ``count``th of the cases, from one on that the sources and ``shift`` choose."""
-    turn = int(own_digest()[:8], 16)
-    return list(cases[(turn + shift) % count :: count])
+    return list(cases[(TURN + shift) % count :: count])
 
 
 def one_in(share: int, cases: Sequence[Any], name: Callable[[Any], str]) -> list[ParameterSet]:
     """Parameters for ``parametrize``: all but one in ``share`` are marked deep."""
-    turn = int(own_digest()[:8], 16) % share
     return [
         pytest.param(
-            case, id=name(case), marks=() if i % share == turn else pytest.mark.deep
+            case, id=name(case), marks=() if i % share == TURN % share else pytest.mark.deep
         )
         for i, case in enumerate(cases)
     ]  # fmt: skip
