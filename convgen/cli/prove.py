@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convgen.cli.options import Isa, Json, OutDir, Quiet, Specs, TargetName, Verbose
+from convgen.cli.options import (
+    Cut,
+    Isa,
+    Json,
+    NetName,
+    OutDir,
+    Quiet,
+    Shapes,
+    Specs,
+    TargetName,
+    Verbose,
+)
 from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, MismatchError
 
@@ -35,24 +46,37 @@ def prove(
     isa: Isa = None,
     target: TargetName = None,
     timeout: ProverTimeout = 300.0,
+    shape: Shapes = None,
+    cut: Cut = None,
+    name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Prove with frama-c that each layer's C stays inside its arrays.
+    """Prove with frama-c that the C of layers and networks stays inside its arrays.
 
     \b
     Example:  convgen prove layer.yaml
     """
     with session("prove", json=json, verbose=verbose, quiet=quiet) as out:
+        from convgen.cli.network_prove import prove_graph
+        from convgen.cli.networks import parted, read_networks, reading
         from convgen.cli.sources import distinct, read_layers
-        from convgen.verify.prove import frama_c_version
+        from convgen.verify.eva import frama_c_version
 
         out.payload |= {"out": out_dir, "prover": None, "layers": []}
-        layers = distinct(read_layers(specs, out), out)
+        kinds = parted(specs)
+        graphs = read_networks(kinds.networks, reading(shape, cut, name), out)
+        layers = distinct(read_layers(kinds.layers, out), out)
         version = frama_c_version()
         out.payload["prover"] = f"frama-c {version}"
         rows: list[tuple[str, ...]] = []
+        for graph in graphs:
+            place = Path(out_dir) / graph.name
+            try:
+                rows += prove_graph(graph, place, _given(target, isa), timeout, version, out)
+            except ConvgenError as error:
+                out.fail(error, graph.name)
         for layer in layers:
             place = Path(out_dir) / layer.spec.name
             try:
@@ -89,9 +113,10 @@ def _prove_layer(
     filed = None
     if all(proof.proved for proof in proofs):
         filed = file_certificate(place, files, certificate(decided, files, proofs, version))
-        _tell(filed, place, out)
+        filed.tell(place, out.done, out.note)
     else:
-        out.fail(_unproved(proofs, files), name)
+        alarms = [(proof.body, alarm) for proof in proofs for alarm in proof.alarms]
+        out.fail(told(alarms, files), name)
     out.payload["layers"].append(_facts(decided, place, proofs, filed))
     return [
         (name, p.body, str(p.functions), str(len(p.alarms)), f"{p.seconds:.2f}", p.sums)
@@ -114,32 +139,14 @@ def decided_for(layer: Layer, place: Path, target: Target | None) -> Decided:
     return decide(layer, target or resolve_target(None, None))
 
 
-def _tell(filed: Filed, place: Path, out: Output) -> None:
-    from convgen.package.disk.certificate import Filed
-    from convgen.package.disk.manifest import CERTIFICATE
-
-    match filed:
-        case Filed.WRITTEN | Filed.UNCHANGED:
-            out.done(f"{place.name}: proved; {place / CERTIFICATE} {filed}")
-        case Filed.NO_PACKAGE:
-            out.note(f"{place.name}: proved; no package at {place}, so no certificate was written")
-        case Filed.STALE:
-            out.note(
-                f"{place.name}: proved, but the C in {place} is another (an older spec, version, "
-                "target or schedule): build again, or name its --target; no certificate was written"
-            )
-
-
-def _unproved(proofs: list[BodyProof], files: Mapping[str, str]) -> MismatchError:
-    """Every alarm with the line of C that it is about."""
-    count = sum(len(proof.alarms) for proof in proofs)
-    lines = [f"not proved: {count} alarm{'' if count == 1 else 's'}"]
-    for proof in proofs:
-        for alarm in proof.alarms:
-            lines.append(f"{proof.body}: {alarm}")
-            place = ALARM.match(alarm)
-            if place is not None and place[1] in files:
-                lines.append(f"    {files[place[1]].splitlines()[int(place[2]) - 1].strip()}")
+def told(alarms: Sequence[tuple[str, str]], files: Mapping[str, str]) -> MismatchError:
+    """Every (body, alarm) with the line of C that it is about."""
+    lines = [f"not proved: {len(alarms)} alarm{'' if len(alarms) == 1 else 's'}"]
+    for body, alarm in alarms:
+        lines.append(f"{body}: {alarm}")
+        place = ALARM.match(alarm)
+        if place is not None and place[1] in files:
+            lines.append(f"    {files[place[1]].splitlines()[int(place[2]) - 1].strip()}")
     return MismatchError("\n".join(lines))
 
 
@@ -149,7 +156,7 @@ def _facts(
     from convgen.package.disk.certificate import Filed
     from convgen.package.disk.manifest import CERTIFICATE
 
-    kept = filed in (Filed.WRITTEN, Filed.UNCHANGED)
+    kept = filed in Filed.kept()
     return {
         "name": decided.layer.spec.name,
         "target": decided.plan.target.name,

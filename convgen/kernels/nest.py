@@ -54,6 +54,77 @@ class Nest:
         return "".join(f" + {term}" for term in reversed(terms))
 
 
+@dataclass(frozen=True)
+class Runs:
+    """A nest as units of work: each is one run of the innermost loop, ``i`` counts in it.
+
+    A nest of one loop is cut into units of ``chunk`` elements; where the last one has fewer, ``i``
+    counts from the array's start, so that no address hangs on how long a unit is.
+    """
+
+    loops: Nest
+    chunk: int
+
+    @property
+    def flat(self) -> int:
+        """Elements of the arrays where all are one run, else 0."""
+        return self.loops.inner.size if len(self.loops.dims) <= 1 else 0
+
+    @property
+    def units(self) -> int:
+        return -(-self.flat // self.chunk) if self.flat else self.loops.units
+
+    @property
+    def run(self) -> int:
+        """Elements of a unit; of the last one perhaps fewer."""
+        return min(self.flat, self.chunk) if self.flat else self.loops.inner.size
+
+    @property
+    def last(self) -> int:
+        """Elements of the last unit."""
+        return self.flat - (self.units - 1) * self.chunk if self.flat else self.run
+
+    @property
+    def uneven(self) -> bool:
+        return self.last != self.run
+
+    @property
+    def first(self) -> str:
+        """The C of a unit's first ``i``."""
+        return f"u * {self.run}" if self.uneven else "0"
+
+    @property
+    def end(self) -> str:
+        """The C of where ``i`` ends: a name that ``bounds`` declares, or a number."""
+        return "stop" if self.uneven else str(self.run)
+
+    @property
+    def bounds(self) -> str:
+        """The C that declares ``stop``, where units are not of one length."""
+        if not self.uneven:
+            return ""
+        return f"const ptrdiff_t stop = u < {self.units - 1} ? (u + 1) * {self.run} : {self.flat};"
+
+    def step(self, operand: int) -> int:
+        """How far an operand moves from element to element."""
+        return self.loops.inner.steps[operand] if self.loops.dims else 1
+
+    def address(self, operand: int) -> str:
+        """What C adds to an operand's pointer at the start of unit ``u``."""
+        if not self.flat:
+            return self.loops.address(operand)
+        if self.units == 1 or self.uneven:
+            return ""
+        step = self.step(operand) * self.run
+        return f" + u * {step if step > 0 else f'({step})'}" if step else ""
+
+    def element(self, operand: int, pointer: str) -> str:
+        """The C of an operand's i-th element."""
+        step = self.step(operand)
+        by = {0: "0", 1: "i"}.get(step, f"i * {step}" if step > 0 else f"i * ({step})")
+        return f"{pointer}[{by}]"
+
+
 def nest(shape: Sequence[int], *strides: Sequence[int]) -> Nest:
     """The fewest loops that walk ``shape`` in its order, for operands with these strides."""
     dims: list[Dim] = []

@@ -14,8 +14,9 @@ from enum import StrEnum
 
 from convgen.errors import ToolchainError
 from convgen.plan.kernel import KernelPlan
+from convgen.verify.eva import SECONDS, Proof, Reading
 from convgen.verify.harness import Content, bias_limit
-from convgen.verify.prove import SECONDS, Proof, Reading, prove
+from convgen.verify.prove import prove
 
 
 class Sums(StrEnum):

@@ -38,10 +38,11 @@ from convgen.spec.quant import Affine, Quant, Rounding
 from convgen.spec.requantize import weight_room
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
-from convgen.verify import prove as module
+from convgen.verify import eva as module
+from convgen.verify.eva import Proof, Reading
 from convgen.verify.evidence import Sums, assumptions, evidence, prove_body, readings
 from convgen.verify.harness import Content, bias_limit, driver, largest_products
-from convgen.verify.prove import Proof, Reading, prove
+from convgen.verify.prove import prove
 
 needs_frama_c = pytest.mark.needs("frama-c")
 

@@ -10,7 +10,7 @@ import pytest
 from cli_runner import TINY, needs_compiler, run
 
 from convgen.package.disk.manifest import CERTIFICATE
-from convgen.verify import prove as prover
+from convgen.verify import eva as prover
 
 needs_frama_c = pytest.mark.needs("frama-c")
 BYTES = """name: a

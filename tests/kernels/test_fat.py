@@ -29,7 +29,8 @@ from convgen.spec.model import ConvSpec, Padding
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import ISA_NAMES, TARGETS, host_target
 from convgen.target.host import cpu_features
-from convgen.verify.prove import Reading, prove
+from convgen.verify.eva import Reading
+from convgen.verify.prove import prove
 
 FAT = TARGETS["x86-64"]
 WINO = ConvSpec(

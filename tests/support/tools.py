@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from convgen.toolchain import Processes
-from convgen.verify.prove import find_frama_c
+from convgen.verify.eva import find_frama_c
 
 # What README's second command takes for granted: Python, a C compiler with its binutils, and the
 # commands of a base system.

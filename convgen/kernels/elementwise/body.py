@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from convgen.kernels.nest import Nest, nest
+from convgen.kernels.nest import Runs, nest
 from convgen.spec.model import Act, Activation
 
 CHUNK = 1024  # elements of a unit where the arrays are one run: fits the first cache, and divides
@@ -35,15 +35,12 @@ class EachBody:
     """``op`` of one or two operands, then ``act``; ``loops`` walks a, b (if there is one) and y.
 
     ``alpha``, ``beta``: constants of a function of one number.
-
-    ``flat``: elements of the arrays where all are one run (units are chunks of it), else 0.
     """
 
     op: str
     act: Activation
-    loops: Nest
+    loops: Runs
     binary: bool
-    flat: int
     alpha: float = 1.0
     beta: float = 0.0
 
@@ -63,37 +60,12 @@ class EachBody:
 
         return float_literal(value)
 
-    @property
-    def units(self) -> int:
-        return -(-self.flat // CHUNK) if self.flat else self.loops.units
-
-    @property
-    def run(self) -> int:
-        """Elements of a unit; of a flat array's last one perhaps fewer."""
-        return min(self.flat, CHUNK) if self.flat else self.loops.inner.size
-
-    @property
-    def last(self) -> int:
-        """Elements of the last unit."""
-        return self.flat - (self.units - 1) * CHUNK if self.flat else self.run
-
-    def step(self, operand: int) -> int:
-        """How far an operand moves from element to element inside a run."""
-        return self.loops.inner.steps[operand] if self.loops.dims else 1
-
-    def address(self, operand: int) -> str:
-        """What C adds to an operand's pointer at the start of unit ``u``."""
-        if not self.flat:
-            return self.loops.address(operand)
-        step = self.step(operand) * self.run
-        return f" + u * {step if step > 0 else f'({step})'}" if step and self.units > 1 else ""
-
     def operations(self, lanes: int) -> tuple[str, ...]:
         """Vector operations that the template calls, the activation's aside."""
         used = set(OPERATIONS[self.op])
-        steps = [self.step(i) for i in range(self.inputs + 1)]
+        steps = [self.loops.step(i) for i in range(self.inputs + 1)]
         reads, y = steps[:-1], steps[-1]
-        whole, rest = self.run >= lanes, self.last % lanes
+        whole, rest = self.loops.run >= lanes, self.loops.last % lanes
         used |= {"set1"} if 0 in reads else set()
         used |= {"load"} if any(s not in (0, 1) or (s == 1 and whole) for s in reads) else set()
         used |= {"load_part"} if rest and 1 in reads else set()
@@ -137,8 +109,5 @@ def each_body(
 ) -> EachBody:
     """``strides``: of a, of b for operations of two, and of y, in elements, all over ``shape``."""
     assert op in OPERATIONS, op
-    loops = nest(shape, *strides)
-    flat = 0
-    if len(loops.dims) <= 1:
-        flat = loops.inner.size
-    return EachBody(op, act, loops, len(strides) == 3, flat, alpha, beta)
+    loops = Runs(nest(shape, *strides), CHUNK)
+    return EachBody(op, act, loops, len(strides) == 3, alpha, beta)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convgen.kernels.nest import Nest
+from convgen.kernels.nest import Nest, Runs
 
 
 @dataclass(frozen=True)
@@ -27,47 +27,14 @@ class Scale:
         return f"scaled({value}, {self.factor}, {left}, {right})"
 
 
+CHUNK = 4096  # elements of a unit where the arrays are one run
+
+
 @dataclass(frozen=True)
-class Walk:
-    """Loops over one or two inputs and y; see ``elementwise.EachBody``."""
+class Walk(Runs):
+    """Loops over one or two inputs and y."""
 
-    loops: Nest
     inputs: int
-
-    CHUNK = 4096
-
-    @property
-    def flat(self) -> int:
-        return self.loops.inner.size if len(self.loops.dims) <= 1 else 0
-
-    @property
-    def units(self) -> int:
-        return -(-self.flat // self.CHUNK) if self.flat else self.loops.units
-
-    @property
-    def run(self) -> int:
-        return min(self.flat, self.CHUNK) if self.flat else self.loops.inner.size
-
-    @property
-    def last(self) -> int:
-        return self.flat - (self.units - 1) * self.CHUNK if self.flat else self.run
-
-    def step(self, operand: int) -> int:
-        return self.loops.inner.steps[operand] if self.loops.dims else 1
-
-    def address(self, operand: int) -> str:
-        if not self.flat:
-            return self.loops.address(operand)
-        step = self.step(operand) * self.run
-        return f" + u * {step if step > 0 else f'({step})'}" if step and self.units > 1 else ""
-
-    def element(self, operand: int, pointer: str) -> str:
-        """The C expression of an operand's i-th element of a run."""
-        step = self.step(operand)
-        index = (
-            "0" if step == 0 else "i" if step == 1 else f"i * {step if step > 0 else f'({step})'}"
-        )
-        return f"{pointer}[{index}]"
 
 
 @dataclass(frozen=True)

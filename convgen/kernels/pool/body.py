@@ -95,6 +95,11 @@ class PoolBody:
         )
 
     @property
+    def sum(self) -> str:
+        """The C type that holds every sum of 8-bit numbers of a window, and half its count."""
+        return "int32_t" if self.kh * self.kw < 1 << 22 else "int64_t"
+
+    @property
     def fixed(self) -> int:
         """What every mean is divided by, 0 where it depends on the window."""
         if not self.clipped:

@@ -119,6 +119,14 @@ def _packing(spec: ConvSpec) -> Packing:
     )  # fmt: skip
 
 
+def ragged(spec: ConvSpec, run: int, lanes: int) -> bool:
+    """Whether some window's run of ``run`` inputs, or what of it is in the image, fills its last
+    vector in part."""
+    p = spec.padding
+    inside = any((p.top, p.left, p.bottom, p.right))
+    return run % lanes > 0 or (inside and spec.icg % lanes > 0)
+
+
 def spilling(isa: VectorIsa) -> str:
     """The operation that brings sums to memory as they are; "" where a copy of the vector does."""
     if isa.has("spill"):
@@ -130,7 +138,7 @@ def _body(spec: ConvSpec, isa: VectorIsa, channels: int, strands: int) -> Reduct
     joined, run = _runs(spec)
     read = "each" if isa.has("each") else "load"
     used = {"set1", "add", "load", "fma", read, "store_part", *activation_operations(spec)}
-    used |= {f"{read}_part", "load_part"} if isa.lanes > 1 else set()
+    used |= {f"{read}_part", "load_part"} if ragged(spec, run, isa.lanes) else set()
     used |= {spilling(isa)} if isa.lanes > 1 and spilling(isa) else set()
     return ReductionBody(
         isa, name, tuple(sorted(used)), channels, strands, run, joined, whole(spec)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from convgen.ctext.body import BodyText, common
 from convgen.kernels.reduction.body import ReductionBody
-from convgen.kernels.reduction.lowering import spilling
+from convgen.kernels.reduction.lowering import ragged, spilling
 from convgen.plan.kernel import KernelPlan
 
 
@@ -16,7 +16,7 @@ class ReductionText(BodyText):
 
     ``counts``: channels of the blocks that a group is cut into; ``stride``: between the packed
     weights of two channels; ``loops``: whether taps of a row are walked one by one; ``bounded``:
-    whether windows leave the image. Sizes and steps as in the spec and the view.
+    whether windows leave the image; ``ragged``: whether a run may end inside a vector. Sizes and steps as in the spec and the view.
     """
 
     counts: tuple[int, ...]
@@ -25,6 +25,7 @@ class ReductionText(BodyText):
     run: int
     loops: bool
     bounded: bool
+    ragged: bool
     rows: int
     x_down: int
     x_across: int
@@ -71,6 +72,7 @@ def reduction_text(plan: KernelPlan, body: ReductionBody) -> ReductionText:
         counts=(*((body.channels,) if whole else ()), *((rest,) if rest else ())),
         strands=body.strands, stride=packing.group_stride // packing.oc, run=body.run,
         loops=not body.joined and spec.kw > 1, bounded=any((p.top, p.left, p.bottom, p.right)),
+        ragged=ragged(spec, body.run, isa.lanes),
         rows=1 if body.whole else spec.kh, x_down=spec.dh * view.x_row,
         x_across=spec.dw * view.x_pixel, w_down=spec.kw * spec.icg,
         blocks=-(-spec.ocg // body.channels), channels=body.channels, images=spec.batch,

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from enum import StrEnum
 from pathlib import Path
@@ -19,7 +19,7 @@ from convgen.package.disk.manifest import CERTIFICATE, NAME
 from convgen.render.head import spec_id
 from convgen.toolchain.leftover import write_whole
 from convgen.verify.evidence import BodyProof, assumptions
-from convgen.verify.harness import driver
+from convgen.verify.harness import Content, driver
 
 if TYPE_CHECKING:
     from convgen.package.emit.files import Decided
@@ -39,6 +39,25 @@ class Filed(StrEnum):
     UNCHANGED = "unchanged"
     NO_PACKAGE = "no package"  # no C of this layer stands there
     STALE = "stale"  # the C that stands there is other C than was proved
+
+    @classmethod
+    def kept(cls) -> tuple[Filed, Filed]:
+        """Where the package has it now."""
+        return cls.WRITTEN, cls.UNCHANGED
+
+    def tell(self, place: Path, done: Callable[[str], None], note: Callable[[str], None]) -> None:
+        """Say what became of it: by ``done`` where the package has it, else why not by ``note``."""
+        match self:
+            case Filed.WRITTEN | Filed.UNCHANGED:
+                done(f"{place.name}: proved; {place / CERTIFICATE} {self}")
+            case Filed.NO_PACKAGE:
+                note(f"{place.name}: proved; no package at {place}, so no certificate was written")
+            case Filed.STALE:
+                note(
+                    f"{place.name}: proved, but the C in {place} is another (an older spec, "
+                    "version, target or schedule): build again, or name its --target; no "
+                    "certificate was written"
+                )
 
 
 def certificate(
@@ -76,12 +95,12 @@ def certificate(
             }
             for proof in proofs
         ],
-        "driver.c": {content: driver(plan, content).splitlines() for content in contents},
+        "driver.c": {content: driver(plan, Content(content)).splitlines() for content in contents},
     }
     return json.dumps(data, indent=2) + "\n"
 
 
-def file_certificate(place: Path, files: Mapping[str, str], text: str) -> Filed:
+def file_certificate(place: Path, files: Mapping[str, str | bytes], text: str) -> Filed:
     """Put the certificate into the folder of the very C that was proved, whole or not at all.
 
     Waits for a running build of the package. Raises ``UsageError`` where it cannot be written.
@@ -100,10 +119,14 @@ def file_certificate(place: Path, files: Mapping[str, str], text: str) -> Filed:
         return Filed.WRITTEN
 
 
-def holds(place: Path, files: Mapping[str, str]) -> bool:
-    """Whether the folder holds exactly these texts."""
+def holds(place: Path, files: Mapping[str, str | bytes]) -> bool:
+    """Whether the folder holds exactly these files."""
     try:
-        return all((place / name).read_bytes() == text.encode() for name, text in files.items())
+        return all(
+            (place / name).read_bytes()
+            == (content if isinstance(content, bytes) else content.encode())
+            for name, content in files.items()
+        )
     except OSError:
         return False
 

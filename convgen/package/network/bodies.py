@@ -9,7 +9,7 @@ from convgen.errors import UsageError
 from convgen.kernels.cast import CastBody
 from convgen.kernels.copy import Axis, copy_body, mapped_body
 from convgen.kernels.elementwise import each_body
-from convgen.kernels.integer.body import Walk
+from convgen.kernels.integer.body import CHUNK, Walk
 from convgen.kernels.nest import nest
 from convgen.kernels.pool import PoolBody
 from convgen.kernels.reduce import reduce_body
@@ -100,8 +100,8 @@ def _cast(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     odd = (Elem.FLOAT16, Elem.BFLOAT16)
     if x.dtype in odd or y.dtype in odd:
         return ()
-    walk = Walk(nest(y.shape, x.strides, y.strides), 1)
-    body = CastBody(walk, (C_TYPES[x.dtype], C_TYPES[y.dtype]), y.dtype is Elem.BOOL)
+    loops = Walk(nest(y.shape, x.strides, y.strides), CHUNK, 1)
+    body = CastBody(loops, (C_TYPES[x.dtype], C_TYPES[y.dtype]), y.dtype is Elem.BOOL)
     return (Use(body, (x, y)),)
 
 

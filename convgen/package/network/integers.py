@@ -15,7 +15,7 @@ from convgen.kernels.integer import (
     SumBody,
     TableBody,
 )
-from convgen.kernels.integer.body import Walk
+from convgen.kernels.integer.body import CHUNK, Walk
 from convgen.kernels.nest import Dim, Nest, nest
 from convgen.network import ops
 from convgen.network.graph import Quantization
@@ -26,6 +26,7 @@ from convgen.spec.elements import ELEMENTS
 from convgen.spec.quant import Rounding, fixed_point, float32
 
 EIGHT = (Elem.INT8, Elem.UINT8)
+MOST = 1 << 23  # elements of 8 bits whose sum fits int32
 
 
 def quantised(step: Step) -> bool:
@@ -46,7 +47,7 @@ def _quant(slot: Slot) -> Quantization:
 
 
 def _walk(shape: Sequence[int], *strides: Sequence[int]) -> Walk:
-    return Walk(nest(shape, *strides), len(strides) - 1)
+    return Walk(nest(shape, *strides), CHUNK, len(strides) - 1)
 
 
 def _per_tensor(*slots: Slot) -> bool:
@@ -191,6 +192,8 @@ def _reduce(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     count = 1
     for at in folded:
         count *= x.shape[at]
+    if count >= MOST:
+        return ()
     outer = nest(*([seq[at] for at in kept] for seq in (x.shape, x.strides, y.strides)))
     one, out = _quant(x), _quant(y)
     scale = None

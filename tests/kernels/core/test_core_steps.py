@@ -34,7 +34,8 @@ from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
 from convgen.target.arm.core import CoreStep, model
 from convgen.target.arm.vectors import MVE_STEP, SMLAD
-from convgen.verify.prove import Reading, prove
+from convgen.verify.eva import Reading
+from convgen.verify.prove import prove
 
 # Tiles that read x itself: what is left where no window is gathered (test_windows.py).
 OLDER = {

@@ -39,7 +39,8 @@ from convgen.target.arm.window_mve import MVE_WINDOWS
 from convgen.target.arm.window_smlad import SMLAD_WINDOWS
 from convgen.target.arm.window_text import operations, tile_type
 from convgen.target.arm.windows import Numbers, WindowKernel
-from convgen.verify.prove import Reading, prove
+from convgen.verify.eva import Reading
+from convgen.verify.prove import prove
 
 M4, M55 = TARGETS["cortex-m4"], TARGETS["cortex-m55"]
 RELU = Activation(Act.RELU)
