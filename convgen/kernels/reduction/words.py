@@ -16,7 +16,8 @@ class ReductionText(BodyText):
 
     ``counts``: channels of the blocks that a group is cut into; ``stride``: between the packed
     weights of two channels; ``loops``: whether taps of a row are walked one by one; ``bounded``:
-    whether windows leave the image; ``ragged``: whether a run may end inside a vector. Sizes and steps as in the spec and the view.
+    whether windows leave the image; ``ragged``: whether a run may end inside a vector. Sizes and
+    steps as in the spec and the view.
     """
 
     counts: tuple[int, ...]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from edge_layers import EDGES, RELU, depthwise, layer
 from kernels import GCC, Part, Way, needs, prove_right, target_of
+from slices import one_in
 
 from convgen.choose.chooser import choose
 from convgen.errors import ScheduleError
@@ -15,10 +16,13 @@ from convgen.kernels import lower
 from convgen.kernels.pack import pack
 from convgen.kernels.planes.body import PlanesBody
 from convgen.kernels.planes.lowering import candidates, fits
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layout, Padding, WeightLayout
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
+from convgen.verify.eva import Reading
+from convgen.verify.prove import prove
 
 NCHW = Layout.NCHW
 
@@ -192,3 +196,17 @@ def test_candidates_can_all_be_carried_out() -> None:
             for candidate in candidates(spec, target_of(isa)):
                 assert lower(spec, candidate, target_of(isa)).body.isa.lanes == candidate.lanes
     assert Padding() == HARD["in_place"].padding
+
+
+# EVA keeps no relation between a band's first tile and the tiles inside it.
+BANDED = {"long_reduction", "one_by_one_panels", "one_by_one_deep"}
+
+
+@pytest.mark.needs("frama-c")
+@pytest.mark.parametrize("label", one_in(12, [label for label in HARD if label not in BANDED], str))
+def test_hard_layers_are_proved(label: str) -> None:
+    spec = HARD[label]
+    plan = lower(spec, schedule(8, spec, 1, 2, 4), target_of("avx2"))
+    for reading in Reading:
+        found = prove(plan, render_c(plan), reading)
+        assert found.proved, "\n".join(found.alarms)

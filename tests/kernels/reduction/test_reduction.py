@@ -8,15 +8,19 @@ import numpy as np
 import pytest
 from edge_layers import RELU, layer
 from kernels import GCC, Part, Way, needs, planned, prove_right, target_of
+from slices import one_in
 
 from convgen.errors import ScheduleError
 from convgen.kernels import lower
 from convgen.kernels.pack import pack
 from convgen.kernels.reduction.lowering import fits
+from convgen.render.source import render_c
 from convgen.spec import Weights
 from convgen.spec.model import Act, Activation, ConvSpec, DType, Layout, WeightLayout
 from convgen.spec.schedule import Family, Schedule
 from convgen.target import TARGETS
+from convgen.verify.eva import Reading
+from convgen.verify.prove import prove
 
 HARD: dict[str, ConvSpec] = {
     "whole_image": layer("5x7x13", 1, "5x7"),
@@ -100,3 +104,12 @@ def test_other_layers_are_refused() -> None:
             lower(spec, schedule(8), target_of("avx2"))
     with pytest.raises(ScheduleError, match="do not fit 16 registers"):
         lower(HARD["padded_strided"], schedule(8, 16, 2), target_of("avx2"))
+
+
+@pytest.mark.needs("frama-c")
+@pytest.mark.parametrize("label", one_in(6, [*HARD], str))
+def test_hard_layers_are_proved(label: str) -> None:
+    plan = lower(HARD[label], schedule(8), target_of("avx2"))
+    for reading in Reading:
+        found = prove(plan, render_c(plan), reading)
+        assert found.proved, "\n".join(found.alarms)
