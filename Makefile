@@ -34,6 +34,7 @@ hostile:
 prove:
 	$(PYTHON) -m convgen prove specs/*.yaml
 	$(PYTHON) -m convgen prove --target x86-64 specs/*.yaml
+	$(PYTHON) -m convgen prove --timeout 1800 specs/networks/*.yaml
 	PYTHONPATH=tests/support:. $(PYTHON) tests/support/provable.py 0 250
 
 # Every mutant of tests/mutants.toml in a copy of the tree, killed or not; about 20 minutes. Only

@@ -32,13 +32,14 @@ def spec(tmp_path: Path) -> str:
 
 @pytest.mark.tools
 def test_the_table_and_what_is_kept(spec: str, tmp_path: Path) -> None:
-    compiler(BY_NAME["aarch64-neon"])
-    emulator(BY_NAME["aarch64-neon"])
+    for name in ("aarch64-neon", "armv7-neon"):
+        compiler(BY_NAME[name])
+        emulator(BY_NAME[name])
     kept = tmp_path / "kept"
-    ran = run("cross", spec, "--target", "generic,aarch64-neon", "-o", str(kept))
+    ran = run("cross", spec, "--target", "armv7-neon,aarch64-neon", "-o", str(kept))
     lines = ran.out.splitlines()
     assert lines[0].split("  ")[0] == "layer" and all(word in lines[0] for word in HEAD)
-    assert [line.split("  ")[1].strip() for line in lines[1:3]] == ["aarch64-neon", "generic"]
+    assert [line.split("  ")[1].strip() for line in lines[1:3]] == ["aarch64-neon", "armv7-neon"]
     assert re.search(r"yes: neon +ok +\d+ +0$", lines[1])
     files = {path.name for path in (kept / "aarch64-neon" / "tiny").iterdir()}
     assert {"tiny.c", "tiny.h", "tiny.o", "selftest.c", "selftest"} <= files

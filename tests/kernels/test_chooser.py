@@ -61,6 +61,7 @@ def test_median_and_worst_by_kind(chooser) -> None:  # type: ignore[no-untyped-d
 
 
 @needs_cc
+@pytest.mark.deep  # two layers are tuned
 def test_a_run_is_cut_off_and_goes_on(tmp_path: Path) -> None:
     """A budget of a second: one layer, in part; the second run finds what the first measured."""
     command = [

@@ -264,7 +264,7 @@ def kill_builds(out: Path, count: int, seed: int) -> None:
 
 
 def test_threat_killed_at_random_moments(tmp_path: Path) -> None:
-    kill_builds(tmp_path / "out", 10, slices.TURN)
+    kill_builds(tmp_path / "out", 6, slices.TURN)
 
 
 @pytest.mark.deep
