@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convgen.cli.alarms import told
 from convgen.cli.output import Output
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ def prove_graph(
     graph: Graph, place: Path, target: Target | None, timeout: float, version: str, out: Output
 ) -> list[tuple[str, ...]]:
     """Prove one network and file its certificate; the rows of the table."""
-    from convgen.cli.prove import told
     from convgen.package.disk.certificate import Filed, file_certificate
     from convgen.package.disk.manifest import CERTIFICATE
     from convgen.package.network.program import program_of

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convgen.cli.alarms import told
 from convgen.cli.options import (
     Cut,
     Isa,
@@ -22,7 +21,7 @@ from convgen.cli.options import (
     Verbose,
 )
 from convgen.cli.output import Output, session
-from convgen.errors import ConvgenError, MismatchError
+from convgen.errors import ConvgenError
 
 if TYPE_CHECKING:
     from convgen.package.disk.certificate import Filed
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 
 HEAD = ("layer", "body", "functions", "alarms", "seconds", "sums")
 RIGHT = "llrrrl"
-ALARM = re.compile(r"(\S+?):(\d+): ")
 
 ProverTimeout = Annotated[
     float, typer.Option("--timeout", min=0.1, metavar="S", help="Limit of one proof, in seconds.")
@@ -137,17 +135,6 @@ def decided_for(layer: Layer, place: Path, target: Target | None) -> Decided:
     if manifest is not None and built is not None and target in (None, built):
         return decide(layer, built, Schedule.from_text(manifest.schedule))
     return decide(layer, target or resolve_target(None, None))
-
-
-def told(alarms: Sequence[tuple[str, str]], files: Mapping[str, str]) -> MismatchError:
-    """Every (body, alarm) with the line of C that it is about."""
-    lines = [f"not proved: {len(alarms)} alarm{'' if len(alarms) == 1 else 's'}"]
-    for body, alarm in alarms:
-        lines.append(f"{body}: {alarm}")
-        place = ALARM.match(alarm)
-        if place is not None and place[1] in files:
-            lines.append(f"    {files[place[1]].splitlines()[int(place[2]) - 1].strip()}")
-    return MismatchError("\n".join(lines))
 
 
 def _facts(
