@@ -51,7 +51,7 @@ def prove(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Prove with frama-c that the C of layers and networks stays inside its arrays.
+    """Prove with frama-c that generated C stays inside its arrays.
 
     \b
     Example:  convgen prove layer.yaml
