@@ -136,6 +136,10 @@ def test_a_certificate_names_the_sums_as_an_assumption() -> None:
     alarm = "small8.c:1: signed overflow. assert acc_0_0 + (int32_t)(a * w_0) <= 2147483647;"
     proofs = {Reading.PLAIN: Proof((alarm,), 3, 1.0, "frama-c", "")}
     assert proofs[Reading.PLAIN].sums == (alarm,)
+    window = "small8.c:1: signed overflow. assert m[i_0] + (int32_t)*(p + i_0) <= 2147483647;"
+    of_step = Proof((window,), 3, 1.0, "frama-c", "", network=True)
+    assert of_step.sums == (window,), "a network's window has as many elements as the build allows"
+    assert not replace(of_step, network=False).sums, "a layer has no such sum: it stays an alarm"
     stated = json.loads(network_certificate(program, proven(program), proofs, "29"))
     assert stated["bodies"][0]["by_assumption"] == 1
     assert any("sums over windows" in words for words in stated["assumptions"])

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from convgen.verify.eva import SECONDS, SPARE, Proof, Reading, analyse
 
@@ -48,7 +48,7 @@ def prove_network(network: Proven, reading: Reading, *, timeout: float = SECONDS
     apart = {f"{name}_run": network.steps + SPARE, **network.apart}
     options = ("-eva-slevel-function", ",".join(f"{f}:{n}" for f, n in apart.items()))
     sources = [f"{name}.c", *([network.baked] if network.baked else [])]
-    return analyse(
+    found = analyse(
         network.files,
         network_driver(network),
         sources,
@@ -57,6 +57,7 @@ def prove_network(network: Proven, reading: Reading, *, timeout: float = SECONDS
         timeout=timeout,
         unreached=True,
     )
+    return replace(found, network=True)
 
 
 def network_driver(network: Proven) -> str:
