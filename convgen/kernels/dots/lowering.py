@@ -288,6 +288,9 @@ def _plan(
     )
 
 
+WITH_ZERO = 21  # the farthest shift to the right of a product that holds a zero point too
+
+
 @dataclass(frozen=True)
 class Scaling:
     """How sums become outputs. ``kind``: ``sums`` as they are, ``float``, ``stairs`` or ``fixed``
@@ -302,8 +305,9 @@ class Scaling:
 
 
 def scaling(spec: ConvSpec, isa: VectorIsa) -> Scaling:
-    """Fixed point takes vectors where every ratio lies between 2^-21 and 1/2, as nearly all do, and
-    float32 where that is the same and the instruction set has what it takes."""
+    """Fixed point takes vectors where every ratio is below 1/2, as nearly all are, and float32 where
+    that is the same and the instruction set has what it takes. Filters that training has left dead
+    have ratios down to 2^-32, or 0."""
     how = requantization(spec)
     if how is None:
         return Scaling("sums" if spec.activation.kind is Act.NONE else "lanes")
@@ -316,7 +320,8 @@ def scaling(spec: ConvSpec, isa: VectorIsa) -> Scaling:
         if max(how.scales) <= 0.5:  # no product leaves int32, and saturation does the rest
             return Scaling("float", "rescale", low, high, how.zero)
         return Scaling("float", "rescale_within", None, None, how.zero)
-    if not all(-21 <= shift <= -1 for shift in how.shifts):
+    rights = [-shift for shift, factor in zip(how.shifts, how.factors, strict=True) if factor]
+    if not all(1 <= right <= 31 for right in rights):
         return Scaling("lanes")
     if isa.has("stairs"):
         from convgen.kernels.dots.float_steps import (
@@ -329,8 +334,10 @@ def scaling(spec: ConvSpec, isa: VectorIsa) -> Scaling:
             return Scaling("stairs", operation, low, high, how.zero)
     # Halves below 0 go down, which nobody sees after a clamp at the zero point.
     halves_up = how.rounding is Rounding.TFLITE_SINGLE or how.low >= how.zero
-    # The zero point is in what is added to the products.
-    return Scaling("fixed", "reduce" if halves_up else "reduce_signed", low, high)
+    operation = "reduce" if halves_up else "reduce_signed"
+    # The zero point is in what is added to the products, as long as 64 bits hold it there.
+    apart = max(rights, default=1) > WITH_ZERO
+    return Scaling("fixed", operation, low, high, how.zero if apart else 0)
 
 
 def _operations(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -77,7 +78,7 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
     requant, arrays, v = requant_text(spec), arrays_of(spec), body.isa.prefix
     how = scaling(spec, body.isa)
     kind, limits = how.kind, ELEMENTS[spec.dtype].limits
-    scale = _scales(plan, packed, kind, v)
+    scale = _scales(plan, packed, kind, v, apart=how.zero != 0)
     extra = (", ptrdiff_t scale" if scale else "") + (
         ", ptrdiff_t channel" if kind == "lanes" else ""
     )
@@ -180,7 +181,9 @@ def _tile(
     return type(text)(**{**vars(text), **more})
 
 
-def _scales(plan: KernelPlan, packed: DotPacking, kind: str, v: str) -> SimpleNamespace | None:
+def _scales(
+    plan: KernelPlan, packed: DotPacking, kind: str, v: str, *, apart: bool
+) -> SimpleNamespace | None:
     """The numbers that scale the sums of each block of channels: one entry where all are alike."""
     spec, lanes = plan.spec, packed.lanes
     how = requantization(spec)
@@ -191,7 +194,8 @@ def _scales(plan: KernelPlan, packed: DotPacking, kind: str, v: str) -> SimpleNa
         len(set(zip(how.factors, how.shifts, strict=True))) > 1
     )
     blocks = range(packed.groups * packed.blocks) if several else range(1)
-    entry = {"float": _float_entry, "stairs": _stairs_entry, "fixed": _fixed_entry}[kind]
+    fixed = partial(_fixed_entry, apart=apart)
+    entry = {"float": _float_entry, "stairs": _stairs_entry, "fixed": fixed}[kind]
     entries = [entry(how, [_channel(packed, b, i) for i in range(lanes)]) for b in blocks]
     names = VECTORS[kind]
     fields = [
@@ -230,12 +234,15 @@ def _stairs_entry(how: Requantization, channels: list[int]) -> list[str]:
     return [_row(values, channels, float_literal) for values in rows]
 
 
-def _fixed_entry(how: Requantization, channels: list[int]) -> list[str]:
+def _fixed_entry(how: Requantization, channels: list[int], *, apart: bool) -> list[str]:
     """Of a product, 2^-(31 + right) is wanted: half of that divisor is added to round, and the zero
-    point times it; TFLite's first rounding, to 2^-31, adds half of that as well."""
+    point times it unless it is added ``apart``; TFLite's first rounding, to 2^-31, adds half of
+    that as well. A factor of 0 gives 0 by any shift."""
     first = 0 if how.rounding is Rounding.TFLITE_SINGLE else 2**30
-    rights = {c: -how.shifts[c] for c in channels}  # of this block alone: blocks are many
-    addends = {c: first + 2 ** (30 + r) + how.zero * 2 ** (31 + r) for c, r in rights.items()}
+    zero = 0 if apart else how.zero
+    # Of this block alone: blocks are many.
+    rights = {c: -how.shifts[c] if how.factors[c] else 1 for c in channels}
+    addends = {c: first + 2 ** (30 + r) + zero * 2 ** (31 + r) for c, r in rights.items()}
     return [
         _row(how.factors, channels, str),
         ", ".join(str(addends[c]) for c in channels[::2] + channels[1::2]),

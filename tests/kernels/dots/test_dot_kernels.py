@@ -171,11 +171,11 @@ def test_int32_sums_and_planes(dtype: DType) -> None:
             assert check(filled(replace(each, activation=act), 2), "x86-64-avx512", way)
 
 
-# Scales that vectors take as they are, those clamped before they round, those taken one by one.
+# Scales that vectors take as they are, those clamped before they round, those of dead filters.
 RATIOS = (
     (0.5, 0.499, 2.0**-8, 2.0**-20, 2.0**-21, 0.3),
     (1.0, 3.0, 0.75, 2.0**-9),
-    (2.0**-23, 2.0**-31, 0.3),
+    (2.0**-22, 2.0**-23, 2.0**-28, 1.9 * 2.0**-31, 2.0**-31, 1.1 * 2.0**-32, 2.0**-40, 0.3),
 )
 
 
@@ -199,6 +199,22 @@ def test_hard_sums(target: str, rounding: Rounding, cc: str) -> None:
         spec = ConvSpec("edge", 1, 1, 1, len(b), 1, 1, dtype=DType.INT8, quant=quant)
         layer = Filled(spec, np.zeros(spec.x_shape, np.int8), np.ones(spec.w_shape, np.int8), b)
         assert check(layer, target, way)
+
+
+@pytest.mark.parametrize("rounding", [Rounding.TFLITE, Rounding.TFLITE_SINGLE])
+@pytest.mark.parametrize("zero", [-128, 5])
+@pytest.mark.parametrize("target", X86)
+def test_dead_filters_do_not_slow_their_layer(target: str, zero: int, rounding: Rounding) -> None:
+    """Training leaves some with scales of next to nothing, or 0: the others keep their vectors."""
+    way = way_of(target, model=False)
+    scales = [0.01, 1e-12, 0.0, 3e-9, 0.02] * 4
+    quant = Quant(
+        Affine((1.0,), (3,)), Affine(tuple(scales)), Affine((0.5,), (zero,)), None, rounding
+    )
+    layer = filled(ConvSpec("edge", 7, 6, 12, 20, 3, 3, dtype=DType.INT8, quant=quant), 4)
+    layer.w[..., 2::5] = 0
+    assert "spill" not in planned(layer.spec, TARGETS[target]).body.operations
+    assert check(layer, target, way)
 
 
 # Depthwise with windows unrolled and counted, grouped, dense; last blocks of every length.
