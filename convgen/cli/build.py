@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -33,12 +31,13 @@ from convgen.cli.options import (
     TuneFirst,
     Verbose,
 )
-from convgen.cli.output import Output, is_terminal, session
+from convgen.cli.output import Output, session
+from convgen.cli.progress import layers_told
 from convgen.errors import ConvgenError, UsageError
 
 if TYPE_CHECKING:
-    from convgen.package.disk.build import BuildEvent, BuildOptions, BuildResult
-    from convgen.package.disk.result import OnEvent
+    from convgen.network.graph import Graph
+    from convgen.package.disk.build import BuildOptions, BuildResult
     from convgen.spec.model import Layer
     from convgen.spec.schedule import Schedule
 
@@ -100,8 +99,8 @@ def build(
         kinds = parted(specs)
         graphs = read_networks(kinds.networks, reading(shape, cut, name), out)
         layers = distinct(read_layers(kinds.layers, out), out)
-        if layers and (tuned or tune):
-            options = replace(options, tuned=_tuned(layers, options, tune, out))
+        if tuned or tune:
+            options = replace(options, tuned=_tuned(layers, graphs, options, tune, out))
         if together is not None:
             _check_together(together, layers, options)
         if layers:
@@ -112,11 +111,22 @@ def build(
 
 
 def _tuned(
-    layers: Sequence[Layer], options: BuildOptions, tune_first: bool, out: Output
+    layers: Sequence[Layer],
+    graphs: Sequence[Graph],
+    options: BuildOptions,
+    tune_first: bool,
+    out: Output,
 ) -> Mapping[str, Schedule]:
     """Stored winners by layer name, searched for first if that was asked for."""
     from convgen.cli.tune import BUDGET, CANDIDATES
-    from convgen.cli.tuning import Search, refuse_foreign, stored_schedules, tune_all
+    from convgen.cli.tuning import (
+        Search,
+        network_schedules,
+        refuse_foreign,
+        stored_schedules,
+        tune_all,
+    )
+    from convgen.package.network.program import layers_of
     from convgen.toolchain import find_compiler
     from convgen.tune import Setting, Store, default_store_path
 
@@ -126,8 +136,12 @@ def _tuned(
             refuse_foreign(options.target)
             setting = Setting(options.target, budget=BUDGET)
             free = [layer for layer in layers if layer.schedule is None]
+            free += [layer for graph in graphs for layer in layers_of(graph)]
             tune_all(free, Search(setting, compiler, CANDIDATES, options.timeout), store, out)
-        return stored_schedules(layers, options.target, compiler, store, out)
+        return {
+            **stored_schedules(layers, options.target, compiler, store, out),
+            **network_schedules(graphs, options.target, compiler, store, out),
+        }
 
 
 def _build_all(
@@ -140,7 +154,7 @@ def _build_all(
 
     if note := slow_start(options.cc):
         out.note(note)
-    with _progress(len(layers), out) as on_event:
+    with layers_told(len(layers), out) as on_event:
         outcomes = build_many(layers, options, jobs, on_event)
     good = []
     for layer, outcome in zip(layers, outcomes, strict=True):
@@ -200,26 +214,3 @@ def summary(good: Sequence[BuildResult], asked: int) -> str:
     if asked > len(good):
         parts.append(f"{asked - len(good)} failed")
     return f"{asked} layers: {', '.join(parts)}"
-
-
-@contextmanager
-def _progress(count: int, out: Output) -> Iterator[OnEvent | None]:
-    """A bar over the layers for a person at a terminal; stages as messages under -v."""
-    if out.verbose:
-        yield lambda event: out.detail(f"{event.name}: {event.stage}")
-        return
-    if count < 2 or out.quiet or not is_terminal(sys.stderr):
-        yield None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
-        task = bar.add_task("", total=count)
-
-        def on_event(event: BuildEvent) -> None:
-            ended = event.stage in ("done", "failed")
-            bar.update(task, advance=int(ended), description=f"{event.name}: {event.stage}")
-
-        yield on_event

@@ -10,6 +10,7 @@ from convgen.cli.output import Output
 
 if TYPE_CHECKING:
     from convgen.network.graph import Graph
+    from convgen.spec.schedule import Schedule
     from convgen.target import Target
     from convgen.verify.eva import Proof
 
@@ -31,7 +32,7 @@ def prove_graph(
     )
     from convgen.verify.network.prove import prove_network
 
-    program = program_of(graph, _target(place, target))
+    program = program_of(graph, _target(place, target), tuned=_tuned(place))
     network = proven(program)
     proofs = {}
     for reading in network.readings:
@@ -88,3 +89,13 @@ def _target(place: Path, asked: Target | None) -> Target:
     manifest = read_manifest(place)
     built = None if manifest is None else TARGETS.get(manifest.target)
     return asked or built or resolve_target(None, None)
+
+
+def _tuned(place: Path) -> dict[str, Schedule]:
+    """The tuned schedules of the package at ``place``, which is the one to prove."""
+    from convgen.package.disk.manifest import read_manifest
+    from convgen.spec.schedule import Schedule
+
+    manifest = read_manifest(place)
+    found = {} if manifest is None else manifest.tuned
+    return {name: Schedule.from_text(how) for name, how in found.items()}

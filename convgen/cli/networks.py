@@ -137,18 +137,15 @@ def build_networks(graphs: Sequence[Graph], options: BuildOptions, out: Output) 
     """Build each network and report it; a failure stops no other."""
     if not graphs:
         return
+    from convgen.cli.progress import steps_told
     from convgen.cli.reports import failure_facts, print_results, result_facts
-    from convgen.package.disk.result import BuildEvent
     from convgen.package.network.build import build_network
-
-    def said(event: BuildEvent) -> None:
-        if out.verbose:
-            out.detail(f"{event.name}: {event.stage}")
 
     good = []
     for graph in graphs:
         try:
-            result = build_network(graph, options, said)
+            with steps_told(out) as on_event:
+                result = build_network(graph, options, on_event)
         except ConvgenError as error:
             out.payload["layers"].append(failure_facts(graph.name))
             out.fail(error, graph.name)
@@ -171,6 +168,7 @@ def verify_network(graph: Graph, place: Path) -> Report:
     from convgen.package.network.python import weights_name
     from convgen.package.network.text import network_files
     from convgen.package.network.verification import task_of
+    from convgen.spec.schedule import Schedule
     from convgen.target import TARGETS
     from convgen.verify import Check, Report
     from convgen.verify.network import verify_network_in_child
@@ -185,7 +183,8 @@ def verify_network(graph: Graph, place: Path) -> Report:
         nan = float("nan")
         return Report((Check("files", False, detail),), nan, nan, nan)
     target = TARGETS.get(manifest.target)
-    program = None if target is None else program_of(graph, target, place.name)
+    tuned = {name: Schedule.from_text(how) for name, how in manifest.tuned.items()}
+    program = None if target is None else program_of(graph, target, place.name, tuned=tuned)
     weights = place / weights_name(manifest.extension)
     if (
         program is None

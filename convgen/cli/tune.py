@@ -8,11 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from convgen.cli.options import Compiler, Isa, Json, Quiet, TargetName, Timeout, Verbose
+from convgen.cli.options import (
+    Compiler,
+    Cut,
+    Isa,
+    Json,
+    NetName,
+    Quiet,
+    Shapes,
+    TargetName,
+    Timeout,
+    Verbose,
+)
 from convgen.cli.output import Output, session
 from convgen.errors import UsageError
 
 if TYPE_CHECKING:
+    from convgen.cli.networks import Reading
     from convgen.cli.tuning import Search
     from convgen.spec.model import Layer
     from convgen.tune import Store, Tuned
@@ -62,11 +74,14 @@ def tune(
     target: TargetName = None,
     cc: Compiler = None,
     timeout: Timeout = TIMEOUT,
+    shape: Shapes = None,
+    cut: Cut = None,
+    name: NetName = None,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find the quickest schedule of each layer on this machine.
+    """Find the quickest schedule of each layer, and of a network's convolutions, on this machine.
 
     Interrupted, it goes on where it was when run again. Builds use the winners with --tuned.
 
@@ -78,6 +93,7 @@ def tune(
             raise UsageError("nothing to do: name a SPEC, or --export or --import a file")
         if json and export == "-":
             raise UsageError("--json and --export - both want standard output: name a file")
+        from convgen.cli.networks import reading
         from convgen.cli.tuning import read_import, write_export
         from convgen.tune import Store, default_store_path
 
@@ -90,7 +106,7 @@ def tune(
                 out.note(f"{count} schedules imported")
             if specs:
                 search = _search(budget, candidates, cold, again, isa, target, cc, timeout)
-                _tune(specs, search, store, pin, out)
+                _tune(specs, reading(shape, cut, name), search, store, pin, out)
             if export is not None:
                 lines = store.export_lines()
                 write_export(lines, export)
@@ -119,20 +135,34 @@ def _search(
     return Search(setting, find_compiler(cc), candidates, timeout)
 
 
-def _tune(specs: Sequence[str], search: Search, store: Store, pin: bool, out: Output) -> None:
+def _tune(
+    specs: Sequence[str], how: Reading, search: Search, store: Store, pin: bool, out: Output
+) -> None:
+    from convgen.cli.networks import parted, read_networks
     from convgen.cli.sources import distinct, read_layers
     from convgen.cli.tuning import tune_all
+    from convgen.package.network.program import layers_of
 
-    layers = distinct(read_layers(specs, out), out)
-    sources = {layer.spec.name: layer for layer in layers}
+    kinds = parted(specs)
+    own = read_layers(kinds.layers, out)
+    graphs = read_networks(kinds.networks, how, out)
+    layers = distinct([*own, *(layer for graph in graphs for layer in layers_of(graph))], out)
+    pinnable = {layer.spec.name: layer for layer in own}
     for tuned in tune_all(layers, search, store, out):
         out.payload["layers"].append(tuned_facts(tuned))
-        for line in pin_lines(sources[tuned.name], tuned) if pin else report_lines(tuned):
-            (out.data if pin else out.done)(line)
+        layer = pinnable.get(tuned.name)
+        if not pin:
+            for line in report_lines(tuned, pinnable=layer is not None):
+                out.done(line)
+        elif layer is not None:
+            for line in pin_lines(layer, tuned):
+                out.data(line)
+    if pin and graphs:
+        out.note("networks have no schedule: lines; build --tuned takes the winners")
 
 
-def report_lines(tuned: Tuned) -> list[str]:
-    """What the chooser took, what won, by how much, and the line that pins it."""
+def report_lines(tuned: Tuned, *, pinnable: bool = True) -> list[str]:
+    """What the chooser took, what won, by how much, and how a build comes to it."""
     timed = [c for c in tuned.candidates if c.microseconds is not None]
     how = f"{len(timed)} candidates, {tuned.mode} weights, {tuned.seconds:.1f} s"
     if tuned.state == "remembered":
@@ -144,6 +174,8 @@ def report_lines(tuned: Tuned) -> list[str]:
     ]
     if not tuned.complete:
         lines.append("  not all could be measured in time: run again, or give a longer --budget")
+    if not pinnable:
+        return lines
     return [*lines, "  to pin it, put into the spec", f"  schedule: {tuned.winner.schedule}"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -10,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convgen.cli.output import Output, is_terminal
-from convgen.errors import ConvgenError, UsageError
+from convgen.errors import ConvgenError, ScheduleError, UsageError
 from convgen.spec.model import DType
 
 if TYPE_CHECKING:
+    from convgen.network.graph import Graph
     from convgen.spec.model import Layer
     from convgen.spec.schedule import Schedule
     from convgen.target import Target
@@ -113,6 +115,33 @@ def stored_schedules(
             out.note(f"{name}: the tuned schedule cannot be used ({error}); tune again")
             continue
         found[name] = winner.schedule
+    return found
+
+
+def network_schedules(
+    graphs: Sequence[Graph], target: Target, compiler: Compiler, store: Store, out: Output
+) -> dict[str, Schedule]:
+    """The winners of the convolutions of networks; a note on how many have none."""
+    from convgen.kernels import lower
+    from convgen.package.network.program import layers_of
+    from convgen.tune import key_of
+
+    found: dict[str, Schedule] = {}
+    for graph in graphs:
+        layers = layers_of(graph)
+        for layer in layers:
+            winner = store.winner(key_of(layer.spec, target, compiler))
+            with contextlib.suppress(ScheduleError):  # one of another state of convgen
+                if winner is not None:
+                    lower(layer.spec, winner.schedule, target)
+                    found[layer.spec.name] = winner.schedule
+        lacking = sum(layer.spec.name not in found for layer in layers)
+        if lacking:
+            out.note(
+                f"{graph.name}: {lacking} of its {len(layers)} distinct convolutions have no tuned "
+                "schedule for this CPU, compiler and target; the chooser's are used (convgen tune "
+                "with this network finds them)"
+            )
     return found
 
 

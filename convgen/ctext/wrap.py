@@ -11,6 +11,7 @@ from collections.abc import Iterator
 
 WIDTH = 100
 _BREAKS = (", ", " = ", " ? ", " : ", " && ", " || ", " + ", " - ", " * ", ") ")
+_TELLING = re.compile(r'[", ()\[\]{}]')  # every break begins with one, and brackets count
 _REMARK = re.compile(r"^(\s*)(\S.*?)\s*(/\* .* \*/)$")
 _NUMBERS = re.compile(r"[-+0-9a-fA-FxXpPeE., ]+")
 
@@ -63,18 +64,16 @@ def _place(line: str, width: int) -> int | None:
         return None if at < 0 else at + 1
     depth, quoted = 0, False
     best: tuple[int, int] | None = None
-    for i in range(start, min(len(line), width)):
-        char = line[i]
+    for found in _TELLING.finditer(line, start, min(len(line), width)):
+        i, char = found.start(), found[0]
         quoted ^= char == '"'
         if quoted:
             continue
         depth += (char in "([{") - (char in ")]}")
-        mark = next((m for m in _BREAKS if line.startswith(m, i)), None)
-        if mark is None or i == start:
+        if i == start or not line.startswith(_BREAKS, i):
             continue
-        # Operators lead the next line, commas and brackets end this one.
-        place = i + 1 if mark[0] in ",)" or mark == " = " else i
-        place += 2 if mark == " = " else 0
+        # Operators lead the next line, commas, brackets and assignments end this one.
+        place = i + 3 if line.startswith(" = ", i) else i + (char in ",)")
         if place <= width and (best is None or depth <= best[0]):
             best = depth, place
     return None if best is None else best[1]

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,7 @@ TICK = 0.2  # seconds between two looks at whether a signal came
 GRACE = 5.0  # seconds for a killed group's pipes to close
 
 T = TypeVar("T")
+OnLine = Callable[[str], None]
 
 
 class Stopped(Exception):
@@ -63,15 +64,17 @@ class Processes:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         task: bytes | None = None,
+        on_line: OnLine | None = None,
     ) -> Finished:
         """Run to the end, at most ``timeout`` seconds; ``task`` is what it reads on stdin.
 
+        ``on_line`` hears each line of its standard output at once, in a thread of its own.
         Raises ``OSError`` when the command cannot be started, ``Stopped`` after ``stop``.
         """
         start = time.monotonic()
         process = self._start(command, cwd, env, task)
         try:
-            said, timed_out = _watched(process, start + timeout)
+            said, timed_out = _watched(process, start + timeout, on_line)
         except BaseException:
             _end(process)
             raise
@@ -145,16 +148,21 @@ class _Listener(threading.Thread):
     hold the pipe open for ever, the thread is left behind with it.
     """
 
-    def __init__(self, pipe: IO[bytes] | None) -> None:
+    def __init__(self, pipe: IO[bytes] | None, on_line: OnLine | None = None) -> None:
         super().__init__(daemon=True)
         assert pipe is not None
-        self._pipe, self._kept = pipe, bytearray()
+        self._pipe, self._kept, self._on_line = pipe, bytearray(), on_line
         self.start()
 
     def run(self) -> None:
+        rest = b""
         with self._pipe:
             while chunk := os.read(self._pipe.fileno(), 1 << 16):
                 self._kept += chunk[: OUTPUT_LIMIT - len(self._kept)]
+                if self._on_line is not None:
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        self._on_line(line.decode(errors="replace"))
 
     @property
     def text(self) -> str:
@@ -166,9 +174,11 @@ def _tell(pipe: IO[bytes], task: bytes) -> None:
         pipe.write(task)
 
 
-def _watched(process: subprocess.Popen[bytes], deadline: float) -> tuple[tuple[str, str], bool]:
+def _watched(
+    process: subprocess.Popen[bytes], deadline: float, on_line: OnLine | None
+) -> tuple[tuple[str, str], bool]:
     """stdout and stderr once the process has ended; whether it had to be killed for that."""
-    out, err = listeners = _Listener(process.stdout), _Listener(process.stderr)
+    out, err = listeners = _Listener(process.stdout, on_line), _Listener(process.stderr)
     for listener in listeners:
         while listener.is_alive() and (left := deadline - time.monotonic()) > 0:
             listener.join(min(TICK, left))  # as ``awaited`` does

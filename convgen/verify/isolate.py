@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -98,12 +98,18 @@ def verify_in_child(
     return report_of("convgen.verify.child", pickle.dumps(task), timeout, processes)
 
 
-def report_of(module: str, task: bytes, timeout: float, processes: Processes | None) -> Report:
+def report_of(
+    module: str,
+    task: bytes,
+    timeout: float,
+    processes: Processes | None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Report:
     """Runs a module of ours with a task on its standard input; what it found, or that it crashed.
 
-    Raises as ``verify_in_child``.
+    ``on_event`` hears of each check as it ends. Raises as ``verify_in_child``.
     """
-    status, out, err = _run_child(module, task, timeout, processes)
+    status, out, err = _run_child(module, task, timeout, processes, on_event)
     events = list(_read(out))
     if status == 0:
         return assemble(events)
@@ -122,15 +128,28 @@ def report_of(module: str, task: bytes, timeout: float, processes: Processes | N
 
 
 def _run_child(
-    module: str, task: bytes, timeout: float, processes: Processes | None
+    module: str,
+    task: bytes,
+    timeout: float,
+    processes: Processes | None,
+    on_event: Callable[[Event], None] | None,
 ) -> tuple[int | None, str, str]:
     """Exit status (None: out of time), stdout and stderr."""
     from convgen.toolchain import Processes
 
+    def heard(line: str) -> None:
+        assert on_event is not None
+        for event in _read(line):
+            on_event(event)
+
     # -P keeps the working folder, where a file may bear any module's name, out of sys.path.
     command = [sys.executable, "-P", "-m", module, str(timeout)]
     run = (processes or Processes()).run(
-        command, timeout=timeout, env=child_environment(), task=task
+        command,
+        timeout=timeout,
+        env=child_environment(),
+        task=task,
+        on_line=None if on_event is None else heard,
     )
     return None if run.timed_out else run.code, run.stdout, run.stderr
 

@@ -162,6 +162,27 @@ def test_progress_on_a_terminal_only(tmp_path: Path, spec: str) -> None:
     assert b"2/2" not in ran.stderr
 
 
+NETWORK = """\
+network: steps
+input: 8x8x3
+layers:
+  - conv: {k: 4, f: 3, weights: {init: truncated_normal, stddev: 0.1}}
+  - maxpool: {f: 2, s: 2}
+  - softmax
+"""
+
+
+@needs_compiler
+def test_the_steps_of_a_network_are_told_on_a_terminal(tmp_path: Path) -> None:
+    """Every one as it is judged; none in a pipe."""
+    (tmp_path / "steps.yaml").write_text(NETWORK)
+    code, shown = on_terminal("build", "steps.yaml", cwd=tmp_path)
+    assert code == 0
+    assert "3/3" in shown and "steps: verify" in shown
+    ran = process("build", "steps.yaml", "-o", "other", cwd=tmp_path)
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
 @needs_compiler
 @pytest.mark.parametrize(
     ("number", "code", "word"),

@@ -16,6 +16,9 @@ import pytest
 from built import posix_only
 from cli_runner import ROOT, TINY, needs_compiler, run
 
+from convgen.network.text import parse_network_file
+from convgen.package.emit.files import decide
+from convgen.package.network.program import layers_of
 from convgen.spec import parse_file
 from convgen.spec.schedule import Schedule
 from convgen.target import host_target
@@ -239,3 +242,55 @@ def stored() -> dict[tuple[str, int], list[float]]:
     with Store(default_store_path()) as store:
         found = store.samples(key(), "warm")
     return {(code, n): times for code, passes in found.items() for n, times in passes.items()}
+
+
+NETWORK = """\
+network: net
+input: 6x6x3
+layers:
+  - conv: {name: one, k: 4, f: 3, p: 1, weights: {init: truncated_normal, stddev: 0.1}}
+  - conv: {name: two, k: 4, f: 3, p: 1, of: one, weights: {init: truncated_normal, stddev: 0.1}}
+  - conv: {name: again, k: 4, f: 3, p: 1, weights: {init: truncated_normal, stddev: 0.2, seed: 1}}
+  - softmax
+"""
+
+
+def test_a_networks_convolutions_are_tuned_and_built(tmp_path: Path) -> None:
+    """Equal ones once. The winners are those of layers, by what is computed and not by its name."""
+    Path("net.yaml").write_text(NETWORK)
+    ran = run("tune", "--json", *FAST, "net.yaml")
+    assert [layer["name"] for layer in ran.json["layers"]] == ["net_conv0", "net_conv1"]
+    built = run("build", "--tuned", "net.yaml")
+    assert built.code == 0 and "no tuned" not in built.err
+    made = json.loads(Path("build/net/manifest.json").read_text())
+    assert (
+        set(made["tuned"]) == {"net_conv0", "net_conv1"} and "2 of them tuned" in made["schedule"]
+    )
+    assert run("verify", "net.yaml").code == 0
+    assert "unchanged" in run("build", "--tuned", "net.yaml").out
+    plain = run("build", "net.yaml")
+    assert plain.code == 0 and "unchanged" not in plain.out
+    assert "tuned" not in json.loads(Path("build/net/manifest.json").read_text())
+
+
+def test_a_network_takes_another_schedule_than_the_choosers(tmp_path: Path) -> None:
+    """What the store says is what is built; what it does not say is told."""
+    Path("net.yaml").write_text(NETWORK)
+    first, second = layers_of(parse_network_file("net.yaml").complete())
+    chosen = decide(first, host_target()).plan.schedule
+    other = Schedule.from_mapping(chosen.to_mapping() | {"tile": [1, 1]})
+    assert other != chosen
+    with Store(default_store_path()) as store:
+        winner = Winner("x", other, 1.0, chosen, 2.0, "warm", 2, "2030-01-01T00:00:00")
+        store.settle(key_of(first.spec, host_target(), find_compiler()), winner)
+    ran = run("build", "--tuned", "net.yaml")
+    assert "net: 1 of its 2 distinct convolutions have no tuned schedule" in ran.err
+    made = json.loads(Path("build/net/manifest.json").read_text())
+    assert made["tuned"] == {first.spec.name: str(other)}
+    assert second.spec.name not in made["tuned"] and run("verify", "net.yaml").code == 0
+
+
+def test_networks_have_nothing_to_pin() -> None:
+    Path("net.yaml").write_text(NETWORK)
+    ran = run("tune", "--pin", *FAST, "net.yaml")
+    assert ran.code == 0 and ran.out == "" and "build --tuned" in ran.err

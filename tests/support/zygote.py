@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -45,9 +45,11 @@ class Zygote(Processes):
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
         task: bytes | None = None,
+        on_line: Callable[[str], None] | None = None,
     ) -> Finished:
         """``command`` must be the ladder's; only its ``task`` and ``timeout`` are passed on."""
         assert task is not None and child.__name__ in command, command
+        assert on_line is None
         if self._warm is None:
             self._warm = subprocess.Popen(
                 [sys.executable, "-P", __file__],

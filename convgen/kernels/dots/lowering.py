@@ -305,9 +305,9 @@ class Scaling:
 
 
 def scaling(spec: ConvSpec, isa: VectorIsa) -> Scaling:
-    """Fixed point takes vectors where every ratio is below 1/2, as nearly all are, and float32 where
-    that is the same and the instruction set has what it takes. Filters that training has left dead
-    have ratios down to 2^-32, or 0."""
+    """Fixed point takes vectors where every ratio is below 1/2, as nearly all are, and float32
+    where that is the same and the instruction set has what it takes. Filters that training has
+    left dead have ratios down to 2^-32, or 0."""
     how = requantization(spec)
     if how is None:
         return Scaling("sums" if spec.activation.kind is Act.NONE else "lanes")

@@ -194,8 +194,12 @@ def _scales(
         len(set(zip(how.factors, how.shifts, strict=True))) > 1
     )
     blocks = range(packed.groups * packed.blocks) if several else range(1)
-    fixed = partial(_fixed_entry, apart=apart)
-    entry = {"float": _float_entry, "stairs": _stairs_entry, "fixed": fixed}[kind]
+    makers: dict[str, Callable[[Requantization, list[int]], list[str]]] = {
+        "float": _float_entry,
+        "stairs": _stairs_entry,
+        "fixed": partial(_fixed_entry, apart=apart),
+    }
+    entry = makers[kind]
     entries = [entry(how, [_channel(packed, b, i) for i in range(lanes)]) for b in blocks]
     names = VECTORS[kind]
     fields = [

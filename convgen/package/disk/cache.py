@@ -60,6 +60,11 @@ class Cache:
         """Where compiled templates are kept; gone with ``clear``."""
         return self.root / "builds" / "templates"
 
+    def steps(self, key: str) -> Path:
+        """The file that remembers which steps of a compiled network were judged; gone with
+        ``clear``, and with time as entries are."""
+        return self.root / "builds" / key[:2] / f"{key}.steps{SUFFIX}"
+
     def get(self, key: str) -> Entry | None:
         """The entry of this key; None when there is none or it is damaged (then it is removed).
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from convgen.spec.sqnr import Sqnr
@@ -24,6 +24,7 @@ class Manifest:
     ``commands``, ``warnings``: of the compiler. ``code_bytes``: machine code of the kernel, None
     where the object format does not tell. ``limits``: what the kernel had to keep to; ``notes``:
     how the build came to another kernel than the chooser's first. ``sqnr``: of a calibrated layer.
+    ``tuned``: of a network, the tuned schedules by the names of its convolutions.
     """
 
     name: str
@@ -44,11 +45,14 @@ class Manifest:
     notes: tuple[str, ...]
     report: Report | None
     sqnr: Sqnr | None = None
+    tuned: Mapping[str, str] = field(default_factory=dict)
 
     def to_text(self) -> str:
         data = asdict(self) | {"format": FORMAT, "files": dict(sorted(self.files.items()))}
         data["report"] = None if self.report is None else self.report.to_mapping()
         data["sqnr"] = None if self.sqnr is None else self.sqnr.to_mapping()
+        if not self.tuned:
+            del data["tuned"]
         return json.dumps(data, indent=2, sort_keys=True) + "\n"
 
     @classmethod

@@ -98,11 +98,14 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True)
 class BuildEvent:
-    """A layer reached a stage; ``outcome`` comes with the last one."""
+    """A layer reached a stage; ``outcome`` comes with the last one. ``done`` of ``steps``: how far
+    a network is in that stage."""
 
     name: str
     stage: Stage
     outcome: BuildResult | ConvgenError | None = None
+    done: int = 0
+    steps: int = 0
 
 
 OnEvent = Callable[[BuildEvent], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,11 @@ from convgen.package.network.program import Program, program_of
 from convgen.package.network.python import glue_files, python_files, weights_name
 from convgen.package.network.text import network_files
 from convgen.package.network.verification import task_of
-from convgen.toolchain import COMPILE_FLAGS, Unit, compile_shared, link_flags
-from convgen.verify import Report
+from convgen.spec.schedule import Schedule
+from convgen.toolchain import COMPILE_FLAGS, Unit, awaited, compile_shared, link_flags
+from convgen.verify import Check, Report
 from convgen.verify.network import verify_network_in_child
+from convgen.verify.report import Event
 
 
 def build_network(
@@ -62,10 +65,16 @@ def build_network(
 
 
 def _say(
-    session: Session, name: str, stage: Stage, outcome: BuildResult | ConvgenError | None = None
+    session: Session,
+    name: str,
+    stage: Stage,
+    outcome: BuildResult | ConvgenError | None = None,
+    *,
+    done: int = 0,
+    steps: int = 0,
 ) -> None:
     if session.on_event is not None:
-        session.on_event(BuildEvent(name, stage, outcome))
+        session.on_event(BuildEvent(name, stage, outcome, done, steps))
 
 
 def graph_digest(graph: Graph) -> str:
@@ -84,9 +93,16 @@ def graph_digest(graph: Graph) -> str:
 
 def _inputs(session: Session, graph: Graph, name: str) -> str:
     parts = (
-        session.own, name, graph_digest(graph), repr(session.options.target), *_tools(session),
+        session.own, name, graph_digest(graph), repr(session.options.target),
+        repr(_tuned(session, name)), *_tools(session),
     )  # fmt: skip
     return _hashed(parts)
+
+
+def _tuned(session: Session, name: str) -> dict[str, Schedule]:
+    """What was measured quickest for this network's convolutions, by their names."""
+    found = session.options.tuned.items()
+    return {key: how for key, how in sorted(found) if key.startswith(f"{name}_conv")}
 
 
 def _tools(session: Session) -> tuple[str, ...]:
@@ -125,19 +141,24 @@ def _rebuilt(
     if session.cache is not None:
         remember_templates(session.cache.templates)
     refuse_foreign_target(session.options.target)
-    program = program_of(graph, session.options.target, name)
+    program = program_of(
+        graph,
+        session.options.target,
+        name,
+        tuned=_tuned(session, name),
+        memory=session.memory,
+        on_step=lambda done, steps: _say(session, name, Stage.GENERATE, done=done, steps=steps),
+    )
     kernel, glue = network_files(program, weights=False), glue_files(program)
     key = _hashed((*(f"{k}\0{v}" for k, v in sorted({**kernel, **glue}.items())), *_tools(session)))
     extension = f"_{name}_{key[:12]}"
     bound = bind(name, extension, glue[f"{name}_glue.h"], session.binding, session.python)
     texts = {**kernel, **glue, **bound.sources()}
-    library, state = _library(session, program, place, work, texts, bound, key)
-    package = {
-        **kernel,
-        **companion_files(program),
-        **python_files(program, extension),
-        **bound.module,
-    }
+    with ThreadPoolExecutor(1) as beside:  # the self test takes a run of the whole oracle
+        companions = beside.submit(companion_files, program)
+        library, state = _library(session, program, place, work, texts, bound, key)
+        companion = awaited(companions)
+    package = {**kernel, **companion, **python_files(program, extension), **bound.module}
     files = {file: text.encode() for file, text in package.items()}
     files[weights_name(extension)] = program.blob
     files[bound.library] = library.content
@@ -187,7 +208,7 @@ def _library(
     if known is not None:
         return replace(made, report=Report.from_mapping(known.facts["report"])), state
     _say(session, program.name, Stage.VERIFY)
-    report = _verified(session, program, place, work, bound, made)
+    report = _verified(session, program, place, work, bound, made, key)
     _keep(session, judged, Entry(b"", {"report": report.to_mapping()}))
     return replace(made, report=report), state
 
@@ -226,10 +247,31 @@ def _compiled(
 
 
 def _verified(
-    session: Session, program: Program, place: Place, work: Path, bound: Bound, made: Library
+    session: Session,
+    program: Program,
+    place: Place,
+    work: Path,
+    bound: Bound,
+    made: Library,
+    key: str,
 ) -> Report:
-    task = task_of(program, work / bound.library, work / f"{program.name}.weights")
-    report = verify_network_in_child(task, processes=session.processes)
+    """Steps that an earlier build judged, of this very code and with these weights, are not judged
+    again: an interrupted build goes on where it was."""
+    library, weights = work / bound.library, work / f"{program.name}.weights"
+    if session.cache is None:
+        task = task_of(program, library, weights)
+    else:
+        record = session.cache.steps(key)
+        task = task_of(program, library, weights, record=record, code=_hashed((key, session.own)))
+    steps, judged = len(task.steps), 0
+
+    def heard(event: Event) -> None:
+        nonlocal judged
+        if isinstance(event, Check) and event.name.startswith("step "):
+            judged += 1
+            _say(session, program.name, Stage.VERIFY, done=judged, steps=steps)
+
+    report = verify_network_in_child(task, processes=session.processes, on_event=heard)
     if report.passed:
         return report
     lines = [f"{check.name}: {check.detail or 'failed'}" for check in report.failures]
@@ -252,6 +294,7 @@ def _manifest(
 ) -> Manifest:
     from convgen.package.network.text import isa_words, vector_isa
 
+    tuned = {key: str(how) for key, how in program.tuned.items()}
     return Manifest(
         name=program.name,
         version=__version__,
@@ -260,7 +303,8 @@ def _manifest(
         extension=bound.extension,
         target=program.target.name,
         isa=isa_words(program, vector_isa(program)),
-        schedule=f"{len(program.steps)} steps, {len(program.functions)} functions",
+        schedule=f"{len(program.steps)} steps, {len(program.functions)} functions"
+        + (f", {len(tuned)} of them tuned" if tuned else ""),
         reason=f"arena {program.plan.arena.bytes} bytes, {program.macs} multiply-adds",
         binding=session.binding,
         compiler=str(session.compiler),
@@ -270,6 +314,7 @@ def _manifest(
         limits={},
         notes=(),
         report=library.report,
+        tuned=tuned,
     )
 
 

@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from convgen.errors import UsageError
 from convgen.kernels.steps import StepBody
 from convgen.network.graph import Graph, identifiers
 from convgen.network.plan import Needs, NetworkPlan, Room, Slot, Step
-from convgen.package.emit.files import Decided, decide
+from convgen.package.emit.files import TUNED, Decided, decide
 from convgen.package.network.bodies import uses_of
 from convgen.package.network.use import C_TYPES, Use
 from convgen.plan.kernel import KernelPlan
 from convgen.spec.model import ConvSpec, Layer
+from convgen.spec.schedule import Schedule
 from convgen.target import Target
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from convgen.package.disk.choices import Memory
     from convgen.spec.weights import Weights
 
+OnStep = Callable[[int, int], None]
 SOURCE = "<network>"
+ANY = "any"  # the name under which equal convolutions are one
 
 
 @dataclass(frozen=True)
@@ -80,6 +85,12 @@ class Program:
     def macs(self) -> int:
         return sum(step.macs for step in self.steps)
 
+    @property
+    def tuned(self) -> Mapping[str, Schedule]:
+        """By name, the schedules that were measured quickest, where those were taken."""
+        made = [function.conv for function in self.functions if function.conv is not None]
+        return {d.plan.spec.name: d.plan.schedule for d in made if d.reason == TUNED}
+
     @cached_property
     def blob(self) -> bytes:
         """The weights as the C reads them: packed for each step's kernel, or raw constants."""
@@ -93,8 +104,20 @@ def _whole(program: Program, name: str) -> Slot:
     return Slot(name, name, value.shape, contiguous(value.shape), value.dtype, value.quant)
 
 
-def program_of(graph: Graph, target: Target, name: str | None = None) -> Program:
+def program_of(
+    graph: Graph,
+    target: Target,
+    name: str | None = None,
+    *,
+    tuned: Mapping[str, Schedule] = MappingProxyType({}),
+    memory: Memory | None = None,
+    on_step: OnStep | None = None,
+) -> Program:
     """Simplify, lower, decide every kernel, plan the memory.
+
+    ``tuned``: by the names of ``layers_of``, schedules to take in the chooser's place; ``memory``:
+    of choices that were made before; ``on_step`` hears how many steps of how many have their
+    kernels.
 
     Raises ``UsageError`` for steps without a kernel, all of them in one message, and
     ``ScheduleError`` where a convolution cannot be carried out on this target.
@@ -105,8 +128,8 @@ def program_of(graph: Graph, target: Target, name: str | None = None) -> Program
 
     prefix = name or graph.name
     lowered = lower(simplify(graph))
-    functions = Functions(prefix, target, lowered.graph)
-    made = functions.calls(lowered.steps)
+    functions = Functions(prefix, target, lowered.graph, tuned, memory)
+    made = functions.calls(lowered.steps, on_step)
     by_name = {step.name: call for step, call in zip(lowered.steps, made, strict=True)}
     plan = arena.plan(lowered, functions.needs)
     calls = tuple(by_name[step.name] for step in plan.steps)  # the plan has an order of its own
@@ -116,19 +139,32 @@ def program_of(graph: Graph, target: Target, name: str | None = None) -> Program
 class Functions:
     """The functions that steps need: equal ones once."""
 
-    def __init__(self, prefix: str, target: Target, graph: Graph) -> None:
+    def __init__(
+        self,
+        prefix: str,
+        target: Target,
+        graph: Graph,
+        tuned: Mapping[str, Schedule] = MappingProxyType({}),
+        memory: Memory | None = None,
+    ) -> None:
         self.prefix = prefix
+        self.tuned = tuned
+        self.memory = memory
         self.target = target
         self.graph = graph
         self.rounding = graph.rounding
         self.found: dict[object, Function] = {}
         self.counts: dict[str, int] = {}
 
-    def calls(self, steps: Iterable[Step]) -> tuple[tuple[Call, ...], ...]:
+    def calls(
+        self, steps: Sequence[Step], on_step: OnStep | None = None
+    ) -> tuple[tuple[Call, ...], ...]:
         """Raises ``UsageError`` naming every step that no kernel computes."""
         made = []
         missing = []
-        for step in steps:
+        for number, step in enumerate(steps):
+            if on_step is not None:
+                on_step(number, len(steps))
             try:
                 made.append(self.of(step))
             except UsageError as error:
@@ -155,11 +191,12 @@ class Functions:
 
     def conv(self, spec: ConvSpec) -> Function:
         """The function of a convolution: any layer of the same problem takes it."""
-        key = replace(spec, name="any")
+        key = replace(spec, name=ANY)
         if key not in self.found:
             name = self._named("conv")
-            named = replace(spec, name=f"{self.prefix}_{name}")
-            decided = decide(Layer(named, SOURCE), self.target)
+            layer = Layer(replace(spec, name=f"{self.prefix}_{name}"), SOURCE)
+            tuned = self.tuned.get(layer.spec.name)
+            decided = decide(layer, self.target, tuned, memory=self.memory)
             self.found[key] = Function(name, None, decided, conv_words(decided.plan))
         return self.found[key]
 
@@ -174,6 +211,19 @@ class Functions:
         number = self.counts.get(kind, 0)
         self.counts[kind] = number + 1
         return f"{kind}{number}"
+
+
+def layers_of(graph: Graph, name: str | None = None) -> tuple[Layer, ...]:
+    """Each distinct convolution of a network once: a layer that is called as its C function is."""
+    from convgen.network.fuse import simplify
+    from convgen.network.lower import lower
+
+    prefix = name or graph.name
+    specs = [replace(s.spec, name=ANY) for s in lower(simplify(graph)).steps if s.spec is not None]
+    return tuple(
+        Layer(replace(spec, name=f"{prefix}_conv{number}"), prefix)
+        for number, spec in enumerate(dict.fromkeys(specs))
+    )
 
 
 def conv_words(plan: KernelPlan) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,17 @@ from convgen.verify import leeway_of
 from convgen.verify.network import NetworkTask, StepTask
 
 
-def task_of(program: Program, library: Path, weights: Path, seed: int = 0) -> NetworkTask:
-    """``weights``: the file of the packed blob."""
+def task_of(
+    program: Program,
+    library: Path,
+    weights: Path,
+    seed: int = 0,
+    *,
+    record: Path | None = None,
+    code: str = "",
+) -> NetworkTask:
+    """``weights``: the file of the packed blob. ``record``: the file that remembers verified steps;
+    ``code``: a digest of what was compiled, and of what judges it."""
     plan = program.plan
     places = {}
     for name, buffer in plan.buffers.items():
@@ -26,9 +36,24 @@ def task_of(program: Program, library: Path, weights: Path, seed: int = 0) -> Ne
     return NetworkTask(
         str(library.resolve()), str(weights.resolve()), program.name,
         tuple(map(_plain, program.inputs)), tuple(map(_plain, program.outputs)),
-        tuple(_step(program, s, c) for s, c in zip(program.steps, program.calls, strict=True)),
+        tuple(
+            _known(_step(program, s, c), at, code)
+            for at, (s, c) in enumerate(zip(program.steps, program.calls, strict=True))
+        ),
         places, plan.arena.bytes, plan.arena.part_bytes, 64, program.graph.rounding, seed,
+        "" if record is None else str(record.resolve()),
     )  # fmt: skip
+
+
+def _known(step: StepTask, at: int, code: str) -> StepTask:
+    """With the key under which its verdict is remembered: of its code, and of its own weights."""
+    if not code:
+        return step
+    digest = hashlib.sha256(f"{code}\0{at}\0".encode())
+    digest.update(repr(replace(step, w=None, b=None, constants=())).encode())
+    for array in (step.w, step.b, *(array for array, _ in step.constants)):
+        digest.update(b"\0" if array is None else array.tobytes())
+    return replace(step, key=digest.hexdigest())
 
 
 def _plain(slot: Slot) -> Slot:

@@ -1,7 +1,8 @@
 """Verify a built network: every step against the oracle, on its own real inputs.
 
 ``task`` (what the child is told), ``child`` (loads and runs), ``judge`` (is a step's output right),
-``isolate`` (starts the child). NumPy comes with the child.
+``record`` (which steps an earlier build judged), ``isolate`` (starts the child). NumPy comes with
+the child.
 """
 
 from __future__ import annotations

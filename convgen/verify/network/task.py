@@ -22,7 +22,8 @@ class StepTask:
     """One step: what it computes of which slots. ``w``, ``b``: a convolution's constants (HWIO).
 
     ``constants``: further operands that are packed, with their meaning, of other steps.
-    ``workspace``: (first byte, bytes) in the arena that it may use besides.
+    ``workspace``: (first byte, bytes) in the arena that it may use besides. ``key``: a digest of
+    all that its verdict depends on, "" where nobody remembers it.
     """
 
     name: str
@@ -36,6 +37,7 @@ class StepTask:
     constants: tuple[tuple[NDArray[Any], Quantization | None], ...] = ()
     leeway: Leeway = NO_LEEWAY
     workspace: tuple[int, int] = (0, 0)
+    key: str = ""
 
     @property
     def written(self) -> tuple[Slot, ...]:
@@ -47,7 +49,8 @@ class NetworkTask:
     """A compiled network. ``inputs``, ``outputs``: slots of whole arrays. ``places``: by buffer its
     room ("arena", "input", "output", "weights") and its byte offset or its index there.
 
-    ``library`` has ``<name>_cpu_ok``, ``_run`` and ``_step``; ``weights`` names a file.
+    ``library`` has ``<name>_cpu_ok``, ``_run`` and ``_step``; ``weights`` names a file. ``record``:
+    the file in which verified steps are remembered, "" for none.
     """
 
     library: str
@@ -62,3 +65,4 @@ class NetworkTask:
     align: int
     rounding: Rounding
     seed: int = 0
+    record: str = ""
