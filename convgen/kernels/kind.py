@@ -51,6 +51,8 @@ class Kind:
     ``modelled``: any other compiler takes the vectors' plain C model, and the file says so.
     ``scattered``: channels that lie apart in y are stored lane by lane, by one macro.
     ``strips``: the most parts that a call is worth dealing out to, 0 for the units of regions.
+    ``scales``: plan to the names of the tables that hold its scales, where the room prints those
+    of several layers (``KernelPlan.alike``) side by side.
     """
 
     template: str
@@ -64,3 +66,4 @@ class Kind:
     modelled: bool = False
     scattered: bool = False
     strips: Callable[[KernelPlan], int] = lambda plan: 0
+    scales: Callable[[KernelPlan], tuple[str, ...]] = no_lines

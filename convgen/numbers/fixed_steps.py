@@ -47,12 +47,14 @@ class FixedSteps:
 @lru_cache(maxsize=64)
 def fixed_steps(how: Requantization) -> FixedSteps | None:
     """The same outputs for every int32 sum after the clamp to ``how.low`` .. ``how.high``; None
-    where one channel withstands, or scales by 1/2 or more, or by less than 2^-21."""
+    where one channel withstands, or scales by 1/2 or more, or by less than 2^-21 but not by 0."""
     if how.rounding is Rounding.ONNX:
         return None
-    factor, right = np.array(how.factors, np.int64), -np.array(how.shifts, np.int64)
+    live = np.array(how.factors) > 0
+    factor = np.array(how.factors, np.int64)[live]
+    right = -np.array(how.shifts, np.int64)[live]
     steps = np.arange(how.low - how.zero + 1, how.high - how.zero + 1)
-    if factor.min() <= 0 or right.min() < 1 or right.max() > _MOST_RIGHT or not len(steps):
+    if not live.any() or right.min() < 1 or right.max() > _MOST_RIGHT or not len(steps):
         return None
     first = thresholds(factor, right, steps, once=how.rounding is Rounding.TFLITE_SINGLE)
     # factor * 2^(1 + shift - right) has to keep to 31 bits, and factor has no more.
@@ -61,8 +63,10 @@ def fixed_steps(how: Requantization) -> FixedSteps | None:
     for signed, shift in ((signed, shift) for signed in (False, True) for shift in shifts):
         found = _found(factor, 1 + shift - right, first, steps, 32 + shift, signed)
         if found is not None:
-            factors, addends, below = found
-            addends = addends + (np.int64(how.zero) << (32 + shift))
+            factors, addends, below = (np.zeros(len(live), np.int64) for _ in found)
+            addends[~live] = np.int64(1) << (31 + shift)  # by 0 every sum gives the zero point
+            factors[live], addends[live], below[live] = found
+            addends += np.int64(how.zero) << (32 + shift)
             less = tuple(below.tolist()) if signed else ()
             return FixedSteps(tuple(factors.tolist()), tuple(addends.tolist()), shift, less)
     return None

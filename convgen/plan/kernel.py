@@ -132,6 +132,7 @@ class KernelPlan:
     one packing. ``tag``: what the names of a body's C functions end in, where a file holds several.
     ``sections``: how 8-bit weights are packed, else None and ``packing`` says all.
     ``step``: the step of several products of an 8-bit kernel in core registers, else None.
+    ``alike``: further layers that this one's code computes, which differ in their scales alone.
     """
 
     spec: ConvSpec
@@ -146,6 +147,7 @@ class KernelPlan:
     tag: str = ""
     sections: ByteOrder | None = None
     step: CoreStep | None = None
+    alike: tuple[ConvSpec, ...] = ()
 
     def __post_init__(self) -> None:
         sizes = {"packed weights": self.packed_bytes, "workspace": self.workspace_bytes}

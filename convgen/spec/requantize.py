@@ -37,7 +37,8 @@ def requantization(spec: ConvSpec) -> Requantization | None:
     zero = target.zero_point[0]
     if quant.rounding is Rounding.ONNX:
         return Requantization(quant.rounding, zero, low, high, scales=found, table=entries)
-    pairs = [fixed_point(ratio) for ratio in found]
+    # A factor of 0 gives 0 by any shift: by this one it is like those of living filters.
+    pairs = [(factor, shift if factor else -1) for factor, shift in map(fixed_point, found)]
     factors, shifts = zip(*pairs, strict=True)
     return Requantization(quant.rounding, zero, low, high, factors, shifts, table=entries)
 

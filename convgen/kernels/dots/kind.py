@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convgen.kernels.dots.words import dot_text
+from convgen.kernels.dots.words import dot_text, scale_tables
 from convgen.kernels.dots.work import dot_work
 from convgen.kernels.kind import Kind
 from convgen.kernels.tiled.picture import tile_and_regions
@@ -14,4 +14,5 @@ KIND = Kind(
     work=dot_work,
     picture=tile_and_regions,
     modelled=True,
+    scales=scale_tables,
 )

@@ -276,7 +276,7 @@ def _plan(
     def fitting(isa: VectorIsa, vectors: int) -> int:
         return most or most_pixels(isa, vectors)
 
-    regions = regions_of(seen, view, places, schedule, areas, isa, fitting)
+    regions = regions_of(seen, view, places, schedule, areas, isa, fitting, SMALL)
     single = view.x_lane == 1
     body = DotBody(
         isa, schedule.family, regions, loops, _operations(spec, isa, regions, packing, single),
@@ -288,6 +288,7 @@ def _plan(
     )
 
 
+SMALL = 12  # of areas: windows unrolled there save less time than their code costs to compile
 WITH_ZERO = 21  # the farthest shift to the right of a product that holds a zero point too
 
 
@@ -320,8 +321,7 @@ def scaling(spec: ConvSpec, isa: VectorIsa) -> Scaling:
         if max(how.scales) <= 0.5:  # no product leaves int32, and saturation does the rest
             return Scaling("float", "rescale", low, high, how.zero)
         return Scaling("float", "rescale_within", None, None, how.zero)
-    rights = [-shift for shift, factor in zip(how.shifts, how.factors, strict=True) if factor]
-    if not all(1 <= right <= 31 for right in rights):
+    if not all(-31 <= shift <= -1 for shift in how.shifts):
         return Scaling("lanes")
     if isa.has("stairs"):
         from convgen.kernels.dots.float_steps import (
@@ -336,7 +336,7 @@ def scaling(spec: ConvSpec, isa: VectorIsa) -> Scaling:
     halves_up = how.rounding is Rounding.TFLITE_SINGLE or how.low >= how.zero
     operation = "reduce" if halves_up else "reduce_signed"
     # The zero point is in what is added to the products, as long as 64 bits hold it there.
-    apart = max(rights, default=1) > WITH_ZERO
+    apart = min(how.shifts) < -WITH_ZERO
     return Scaling("fixed", operation, low, high, how.zero if apart else 0)
 
 

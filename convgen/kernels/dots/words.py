@@ -35,7 +35,8 @@ VECTORS = {
 @dataclass(frozen=True)
 class DotText(BodyText):
     """What dots.c.j2 prints. ``kind``, ``how``: of ``lowering.scaling``; ``scale``:
-    a block's numbers for it, or None; ``stage``: the copy of the image, or None."""
+    a block's numbers for it, or None; ``stage``: the copy of the image, or None; ``set_param``,
+    ``set_arg``: whose scales are taken, where the file has those of several layers."""
 
     table: str
     regions: tuple[Region, ...]
@@ -59,6 +60,8 @@ class DotText(BodyText):
     how: Scaling
     requant: RequantText
     scale: SimpleNamespace | None
+    set_param: str
+    set_arg: str
     y_channel: int
     lowest: int
     highest: int
@@ -114,6 +117,8 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
         how=how,
         requant=requant,
         scale=scale,
+        set_param=", ptrdiff_t set" if plan.alike else "",
+        set_arg=", set" if plan.alike else "",
         y_channel=view.y_channel,
         lowest=limits[0] if how.low is None else how.low,
         highest=limits[1] if how.high is None else how.high,
@@ -181,14 +186,24 @@ def _tile(
     return type(text)(**{**vars(text), **more})
 
 
+def scale_tables(plan: KernelPlan) -> tuple[str, ...]:
+    """The names of the tables that hold a plan's scales; none where sums go one by one."""
+    if requantization(plan.spec) is None:
+        return ()
+    kind = scaling(plan.spec, plan.body.isa).kind
+    return tuple(name for _, name in VECTORS.get(kind, ()))
+
+
 def _scales(
     plan: KernelPlan, packed: DotPacking, kind: str, v: str, *, apart: bool
 ) -> SimpleNamespace | None:
-    """The numbers that scale the sums of each block of channels: one entry where all are alike."""
+    """The numbers that scale the sums of each block of channels: one entry where all are alike.
+    Those of the layers that share the code follow the layer's own."""
     spec, lanes = plan.spec, packed.lanes
-    how = requantization(spec)
-    if how is None or kind not in VECTORS:
+    hows = [how for one in (spec, *plan.alike) if (how := requantization(one)) is not None]
+    if not hows or kind not in VECTORS:
         return None
+    how = hows[0]
     several = how.rounding is Rounding.ONNX and len(set(how.scales)) > 1
     several |= how.rounding is not Rounding.ONNX and (
         len(set(zip(how.factors, how.shifts, strict=True))) > 1
@@ -200,13 +215,15 @@ def _scales(
         "fixed": partial(_fixed_entry, apart=apart),
     }
     entry = makers[kind]
-    entries = [entry(how, [_channel(packed, b, i) for i in range(lanes)]) for b in blocks]
+    entries = [
+        entry(how, [_channel(packed, b, i) for i in range(lanes)]) for how in hows for b in blocks
+    ]
     names = VECTORS[kind]
     fields = [
         _field(ctype, name, f"{spec.name}_{name}", v, [f"{entry[i]}," for entry in entries])
         for i, (ctype, name) in enumerate(names)
     ]
-    return SimpleNamespace(count=len(entries), fields=fields)
+    return SimpleNamespace(count=len(blocks), entries=len(entries), fields=fields)
 
 
 def _field(ctype: str, name: str, table: str, v: str, lines: list[str]) -> SimpleNamespace:
@@ -241,11 +258,11 @@ def _stairs_entry(how: Requantization, channels: list[int]) -> list[str]:
 def _fixed_entry(how: Requantization, channels: list[int], *, apart: bool) -> list[str]:
     """Of a product, 2^-(31 + right) is wanted: half of that divisor is added to round, and the zero
     point times it unless it is added ``apart``; TFLite's first rounding, to 2^-31, adds half of
-    that as well. A factor of 0 gives 0 by any shift."""
+    that as well."""
     first = 0 if how.rounding is Rounding.TFLITE_SINGLE else 2**30
     zero = 0 if apart else how.zero
     # Of this block alone: blocks are many.
-    rights = {c: -how.shifts[c] if how.factors[c] else 1 for c in channels}
+    rights = {c: -how.shifts[c] for c in channels}
     addends = {c: first + 2 ** (30 + r) + zero * 2 ** (31 + r) for c, r in rights.items()}
     return [
         _row(how.factors, channels, str),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from convgen.kernels.steps import StepBody
 from convgen.network.graph import Graph, identifiers
 from convgen.network.plan import Needs, NetworkPlan, Room, Slot, Step
 from convgen.package.emit.files import TUNED, Decided, decide
+from convgen.package.network.alike import groups_of, together
 from convgen.package.network.bodies import uses_of
 from convgen.package.network.use import C_TYPES, Use
 from convgen.plan.kernel import KernelPlan
@@ -43,11 +45,17 @@ class Function:
 
 @dataclass(frozen=True)
 class Call:
-    """A function at work for a step: ``slots`` are its inputs, then its output."""
+    """A function at work for a step: ``slots`` are its inputs, then its output.
+
+    ``conv``: the step's own convolution; ``scales``: whose of the function's scales are its own,
+    None where the function has those of one layer.
+    """
 
     function: Function
     slots: tuple[Slot, ...]
     packed: bool = False
+    conv: Decided | None = None
+    scales: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +96,7 @@ class Program:
     @property
     def tuned(self) -> Mapping[str, Schedule]:
         """By name, the schedules that were measured quickest, where those were taken."""
-        made = [function.conv for function in self.functions if function.conv is not None]
+        made = [call.conv for calls in self.calls for call in calls if call.conv is not None]
         return {d.plan.spec.name: d.plan.schedule for d in made if d.reason == TUNED}
 
     @cached_property
@@ -132,8 +140,13 @@ def program_of(
     made = functions.calls(lowered.steps, on_step)
     by_name = {step.name: call for step, call in zip(lowered.steps, made, strict=True)}
     plan = arena.plan(lowered, functions.needs)
-    calls = tuple(by_name[step.name] for step in plan.steps)  # the plan has an order of its own
-    return Program(prefix, plan, target, tuple(functions.found.values()), calls)
+    shared = scales_shared(functions.found.values())
+    calls = tuple(  # the plan has an order of its own
+        tuple(_joined(call, shared) for call in by_name[step.name]) for step in plan.steps
+    )
+    taken = {call.function.name: call.function for call in chain(*calls)}
+    order = (taken[f.name] for f in functions.found.values() if f.name in taken)
+    return Program(prefix, plan, target, tuple(order), calls)
 
 
 class Functions:
@@ -177,7 +190,8 @@ class Functions:
         if step.spec is not None:
             x, y = step.inputs[0], step.outputs[0]
             assert x is not None, step
-            return (Call(self.conv(step.spec), (x, y), packed=True),)
+            function = self.conv(step.spec)
+            return (Call(function, (x, y), packed=True, conv=function.conv),)
         found = []
         for use in self.uses(step):
             if use.body not in self.found:
@@ -211,6 +225,24 @@ class Functions:
         number = self.counts.get(kind, 0)
         self.counts[kind] = number + 1
         return f"{kind}{number}"
+
+
+def scales_shared(functions: Iterable[Function]) -> dict[str, tuple[Function, int]]:
+    """By the name of each convolution whose code others take too: the one function of them all,
+    and whose scales in it are its own."""
+    by_name = {f.name: f for f in functions}
+    decided = {name: f.conv for name, f in by_name.items() if f.conv is not None}
+    found = {}
+    for first, *others in groups_of(decided):
+        conv = together(decided[first], (decided[name] for name in others))
+        one = replace(by_name[first], conv=conv)
+        found.update({name: (one, at) for at, name in enumerate((first, *others))})
+    return found
+
+
+def _joined(call: Call, shared: Mapping[str, tuple[Function, int]]) -> Call:
+    function, scales = shared.get(call.function.name, (call.function, None))
+    return replace(call, function=function, scales=scales)
 
 
 def layers_of(graph: Graph, name: str | None = None) -> tuple[Layer, ...]:
@@ -248,7 +280,7 @@ def weights_blob(program: Program) -> bytes:
         if item.step:
             step, calls = steps[item.step]
             data = (
-                packed_bytes(program.graph, step, calls[0].function)
+                packed_bytes(program.graph, step, calls[0])
                 if step.spec is not None
                 else transposed_bytes(program.graph, step)
             )
@@ -259,13 +291,13 @@ def weights_blob(program: Program) -> bytes:
     return bytes(blob)
 
 
-def packed_bytes(graph: Graph, step: Step, function: Function) -> bytes:
+def packed_bytes(graph: Graph, step: Step, call: Call) -> bytes:
     """A convolution's weights in its kernel's order."""
     from convgen.kernels.pack import pack, pack_sections
     from convgen.spec.elements import arrays_of
 
-    assert function.conv is not None
-    plan = function.conv.plan
+    assert call.conv is not None
+    plan = call.conv.plan
     weights = step_weights(graph, step)
     if plan.spec.quantized:
         _refuse_overflow(plan.spec, step, weights)

@@ -25,7 +25,7 @@ def proven(program: Program) -> Proven:
     """What is proved of a network's program."""
     name = program.name
     whole = any(any(ELEMENTS[value.dtype].limits) for value in program.graph.values.values())
-    plans = [function.conv.plan for function in program.functions if function.conv is not None]
+    plans = [call.conv.plan for calls in program.calls for call in calls if call.conv is not None]
     apart = {key: rounds for plan in plans for key, rounds in kept_apart(plan).items()}
     return Proven(
         name=name,

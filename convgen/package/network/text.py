@@ -142,7 +142,7 @@ def statement(program: Program, at: int, call: Call) -> str:
     name = f"{program.name}_{call.function.name}"
     *reads, y = call.slots
     arguments = [pointer(program, slot, written=False) for slot in reads]
-    decided = call.function.conv
+    decided = call.conv
     if decided is not None:
         offset = packed_offset(program, program.steps[at])
         arguments.append(f"w + {offset}" if offset else "w")
@@ -157,7 +157,8 @@ def statement(program: Program, at: int, call: Call) -> str:
         arguments.append(pointer(program, y, written=True))
     else:
         arguments.append(pointer(program, y, written=True))
-    text = f"{name}({', '.join([*arguments, 'part', 'parts'])});"
+    whose = [] if call.scales is None else [str(call.scales)]
+    text = f"{name}({', '.join([*arguments, 'part', 'parts', *whose])});"
     return text if len(text) <= 96 else text.replace(", ", ",\n        ", 1)
 
 

@@ -68,7 +68,7 @@ def _step(program: Program, step: Step, calls: tuple[Call, ...]) -> StepTask:
         return replace(
             found, constants=tuple((graph.constants[n], graph.values[n].quant) for n in names)
         )
-    decided = calls[0].function.conv
+    decided = calls[0].conv
     assert decided is not None
     weights = step_weights(program.graph, step)
     size = decided.plan.workspace_bytes

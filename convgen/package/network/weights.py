@@ -30,7 +30,7 @@ def stretches(program: Program) -> Iterator[Stretch]:
             yield Stretch(item.offset, item.bytes, width)
             continue
         step, (call, *_) = steps[item.step]
-        conv = call.function.conv
+        conv = call.conv
         if step.spec is not None:
             assert conv is not None
             width = 1 if conv.plan.sections is not None else conv.plan.packed.size

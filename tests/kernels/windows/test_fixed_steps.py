@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,22 @@ def test_the_same_outputs_for_every_sum_that_could_tell(
         assert max(map(abs, steps.factors)) < 2**31 and max(steps.below, default=0) < 2**31
         assert 0 <= steps.shift < 22
     assert served >= 4  # nearly all that scale by less than 1/2
+
+
+@pytest.mark.parametrize("rounding", [Rounding.TFLITE, Rounding.TFLITE_SINGLE])
+@pytest.mark.parametrize(("zero", "low"), RANGES)
+def test_dead_channels_give_the_zero_point(zero: int, low: int, rounding: Rounding) -> None:
+    """A factor of 0 leaves the others as they are, and gives the zero point for every sum."""
+    alive = next(how for seed in range(6) if fixed_steps(how := scaling(rounding, zero, low, seed)))
+    dead = replace(alive, factors=(0, *alive.factors[1:]), shifts=(-1, *alive.shifts[1:]))
+    found = fixed_steps(dead)
+    assert found is not None
+    ends = np.tile([-(2**31), -1, 0, 1, 2**31 - 1, 12345], (CHANNELS, 1))
+    nothing = min(max(zero, dead.low), dead.high)
+    assert outputs(dead, found, ends)[0] == [nothing] * ends.shape[1]
+    before = fixed_steps(alive)
+    assert before is not None
+    assert outputs(dead, found, ends)[1:] == outputs(alive, before, ends)[1:]
 
 
 def test_below_zero_the_addend_is_another_one_only_where_it_shows() -> None:

@@ -183,6 +183,23 @@ def test_nothing_beyond_the_arrays_is_read(target: object) -> None:
         prove_right(planned(LAYERS[label], target))
 
 
+@pytest.mark.parametrize("target", [M4, M55], ids=lambda target: target.name)
+@pytest.mark.parametrize("zero", [-128, 5])
+def test_filters_of_zeros_leave_the_others_as_they_are(zero: int, target: Target) -> None:
+    """A scale of 0, as training leaves some: scaling by one multiply-add, or by vectors, stands."""
+    scales = (0.01, 0.0, 0.02, 0.0, 0.03, 0.005)
+    quant = Quant(Affine((1.0,), (3,)), Affine(scales), Affine((0.5,), (zero,)))
+    for spec in (shape(6, 5, 6, 3, padding=ONE), shape(6, 6, 6, 3, padding=ONE, groups=6)):
+        layer = filled(replace(spec, dtype=DType.INT8, quant=quant), 4)
+        layer.w[..., 1::2] = 0
+        plan = windowed(layer.spec, target)
+        text = render_c(plan)["edge.c"]
+        assert re.search(r"out_(tile|lanes)\(|smla[lw]|_scaled(_signed)?\(", text)
+        np.testing.assert_array_equal(
+            run(layer, plan), reference(layer.spec, layer.x, layer.w, layer.b)
+        )
+
+
 def test_which_layers_are_served() -> None:
     """Planes and weights with zero points are not; too few filters for Helium take SMLAD."""
     plan = windowed(LAYERS["strided"], M55)
