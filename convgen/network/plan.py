@@ -47,7 +47,8 @@ class Slot:
     """Elements of a buffer: ``offset`` and ``strides`` count elements, not bytes.
 
     ``value``: the graph's value whose elements these are. A stride may be 0 (a size repeated, where
-    an operand broadcasts) or negative (read backwards).
+    an operand broadcasts) or negative (read backwards). That of an axis of size 1 says nothing: it
+    is what it would be in C order, so that equal places have equal strides.
     """
 
     value: str
@@ -57,6 +58,9 @@ class Slot:
     dtype: Elem
     quant: Quantization | None = None
     offset: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "strides", _settled(self.shape, self.strides))
 
     @property
     def size(self) -> int:
@@ -75,6 +79,16 @@ class Slot:
         spans = [(n - 1) * s for n, s in zip(self.shape, self.strides, strict=True)]
         low = self.offset + sum(span for span in spans if span < 0)
         return low, self.offset + sum(span for span in spans if span > 0) + 1
+
+
+def _settled(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, ...]:
+    """With strides of C order where an axis has one element."""
+    found: list[int] = []
+    step = 1
+    for size, stride in zip(reversed(shape), reversed(strides), strict=True):
+        found.append(step if size == 1 else stride)
+        step = size * abs(found[-1])
+    return tuple(reversed(found))
 
 
 def contiguous(shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -30,14 +30,13 @@ pytestmark = [
     pytest.mark.skipif(shutil.which("gcc") is None, reason="no gcc here"),
     pytest.mark.skipif(not MODELS.is_dir(), reason="no folder shared/models beside the checkout"),
 ]
-QUICK = ("pretrainedResnet", "pretrainedResnet_quant", "kws_ref_model", "ad01_fp32")
-SLOW = (
-    "ad01_int8", "kws_ref_model_float32", "str_ww_ref_model", "vww_96_float", "vww_96_int8",
+NAMES = (
+    "pretrainedResnet", "pretrainedResnet_quant", "kws_ref_model", "ad01_fp32", "ad01_int8",
+    "kws_ref_model_float32", "str_ww_ref_model", "vww_96_float", "vww_96_int8",
 )  # fmt: skip
 # Its weights are int8, and LiteRT's kernels for those round the activations to 8 bits as well; here
 # the weights are numbers like any other.
 HYBRID = ("kws_ref_model_float32",)
-NAMES = [*QUICK, *(pytest.param(name, marks=pytest.mark.deep) for name in SLOW)]
 
 
 def reference(path: Path) -> Any:
