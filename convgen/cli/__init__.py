@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import sys
 import threading
@@ -16,15 +15,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     Never raises: an interrupt is 130, SIGTERM 143, and whatever else goes wrong is a message and
     its code.
     """
-    # Looking for plugins of pydantic reads the metadata of every installed package.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     _show_everything()
     _clean_up_when_terminated()
     try:
         from convgen.cli.app import make_app
 
         args = list(sys.argv[1:] if argv is None else argv)
-        make_app(args[0] if args else None)(args=args, prog_name="convgen")
+        make_app()(args=args, prog_name="convgen")
     except SystemExit as end:
         return _exit_code(end)
     except KeyboardInterrupt as reason:
@@ -60,7 +57,8 @@ def _exit_code(end: SystemExit) -> int:
     code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
     from convgen.cli.output import BROKEN_PIPE, flush, silence
 
-    if isinstance(end.__context__, BrokenPipeError):  # while the parser printed help
+    # Click wraps the streams where the reader of its help went away, and ends with another code.
+    if sys.stdout is not None and not isinstance(sys.stdout, io.TextIOBase):
         silence()
         return BROKEN_PIPE
     try:

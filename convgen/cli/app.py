@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from typing import Annotated
 
-import typer
+import click
 
 from convgen import __version__
+from convgen.cli.command import command_of
 
 # Verb to the module of its function, which bears the verb's name; in the order of the help.
 VERBS = {
@@ -30,44 +30,50 @@ VERBS = {
 }
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        print(f"convgen {__version__}")
-        raise typer.Exit
+HELP = """A compiler for convolution layers: a YAML spec in, a verified C kernel out.
+
+\b
+Example:  convgen init && convgen build layer.yaml
+"""
+SETTINGS = {"help_option_names": ["-h", "--help"]}
 
 
-def root(
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", help="Print the version and exit.", callback=_print_version, is_eager=True
-        ),
-    ] = False,
-) -> None:
-    """A compiler for convolution layers: a YAML spec in, a verified C kernel out.
+class Verbs(click.Group):
+    """Every verb; its module loads when it is asked for. Help names them in their own order."""
 
-    \b
-    Example:  convgen init && convgen build layer.yaml
-    """
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        return command_of(cmd_name, function_of(cmd_name), context_settings=SETTINGS)
 
 
-def make_app(verb: str | None = None) -> typer.Typer:
-    """The command line: of this verb alone, where it is one, else the whole.
-
-    What a verb declares costs a tenth of a second for all of them. Help stays plain text: loading
-    rich for it would double its time.
-    """
-    app = typer.Typer(
+def make_app() -> click.Group:
+    """The command line."""
+    return Verbs(
         name="convgen",
+        help=HELP,
         no_args_is_help=True,
-        rich_markup_mode=None,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
+        context_settings=SETTINGS,
+        params=[
+            click.Option(
+                ["--version"],
+                is_flag=True,
+                is_eager=True,
+                expose_value=False,
+                callback=_print_version,
+                help="Print the version and exit.",
+            )
+        ],
     )
-    app.callback()(root)
-    for name in [verb] if verb in VERBS else VERBS:
-        app.command(name)(function_of(name))
-    return app
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, asked: bool) -> None:
+    if asked and not context.resilient_parsing:
+        print(f"convgen {__version__}")
+        context.exit()
 
 
 def function_of(verb: str) -> Callable[..., None]:

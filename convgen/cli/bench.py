@@ -9,8 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
+from convgen.cli.command import Option
 from convgen.cli.options import (
     Compiler,
     Cut,
@@ -38,38 +37,38 @@ ROUNDS = 15
 
 Against = Annotated[
     str | None,
-    typer.Option(
-        "--against", metavar="A,B,...", show_default=False, autocompletion=peers_so_far,
+    Option(
+        "--against", metavar="A,B,...", shown=False, complete=peers_so_far,
         help="Time these too: onnxruntime, openvino, torch, litert, ncnn, mnn, naive; or all.",
     ),
 ]  # fmt: skip
 PeerPython = Annotated[
     list[str] | None,
-    typer.Option(
-        "--peer-python", metavar="NAME=PATH", show_default=False,
+    Option(
+        "--peer-python", metavar="NAME=PATH", shown=False,
         help="Run this peer in another Python.",
     ),
 ]  # fmt: skip
-Threads = Annotated[int, typer.Option("--threads", min=1, metavar="N", help="Threads of each.")]
-Rounds = Annotated[int, typer.Option("--rounds", min=1, metavar="N", help="Turns of each.")]
+Threads = Annotated[int, Option("--threads", least=1, metavar="N", help="Threads of each.")]
+Rounds = Annotated[int, Option("--rounds", least=1, metavar="N", help="Turns of each.")]
 Only = Annotated[
     str | None,
-    typer.Option("--layers", metavar="A,B,...", help="Only these layers.", show_default=False),
+    Option("--layers", metavar="A,B,...", help="Only these layers.", shown=False),
 ]
 Save = Annotated[
     str | None,
-    typer.Option("--save", metavar="FILE", help="Keep the result as JSON.", show_default=False),
+    Option("--save", metavar="FILE", help="Keep the result as JSON.", shown=False),
 ]
 Compare = Annotated[
     str | None,
-    typer.Option(
-        "--compare", metavar="FILE", show_default=False,
+    Option(
+        "--compare", metavar="FILE", shown=False,
         help="A saved result: exit code 5 where this run is slower.",
     ),
 ]  # fmt: skip
 Plot = Annotated[
     str | None,
-    typer.Option("--plot", metavar="FILE", help="Draw it, as a .png.", show_default=False),
+    Option("--plot", metavar="FILE", help="Draw it, as a .png.", shown=False),
 ]
 
 

@@ -7,15 +7,14 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from convgen.cli.command import Option
 from convgen.cli.options import Json, OutDir, Quiet, Verbose
 from convgen.cli.output import Output, session
 
 
 def clean(
     everything: Annotated[
-        bool, typer.Option("--all", help="Also the packages in DIR that convgen built.")
+        bool, Option("--all", help="Also the packages in DIR that convgen built.")
     ] = False,
     out_dir: OutDir = "build",
     json: Json = False,

@@ -11,8 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from convgen.cli.command import Option
 from convgen.cli.options import (
     Compiler,
     Cut,
@@ -38,28 +37,26 @@ if TYPE_CHECKING:
 TIMEOUT = 120.0  # seconds for one compiler call, and for one self test
 Targets = Annotated[
     str,
-    typer.Option(
+    Option(
         "--target",
         metavar="NAMES",
         help="Targets, with commas between; or all.",
-        autocompletion=targets_so_far,
+        complete=targets_so_far,
     ),
 ]
 Keep = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--out",
         "-o",
         metavar="DIR",
         help="Keep C, objects and programs in DIR/<target>/<name>.",
-        show_default=False,
+        shown=False,
     ),
 ]
 Save = Annotated[
     str | None,
-    typer.Option(
-        "--save", metavar="FILE", help="Write the table as a Markdown page.", show_default=False
-    ),
+    Option("--save", metavar="FILE", help="Write the table as a Markdown page.", shown=False),
 ]
 
 

@@ -15,7 +15,7 @@ from convgen.cli.output import Output, session
 from convgen.errors import ConvgenError, ToolchainError
 
 DEPENDENCIES = (
-    "jinja2", "numpy", "cffi", "pyyaml", "pydantic", "typer", "rich", "filelock", "platformdirs",
+    "jinja2", "numpy", "cffi", "pyyaml", "click", "rich", "filelock", "platformdirs",
 )  # fmt: skip
 FEATURES = ("sse2", "avx2", "fma", "avxvnni", "avx512f", "avx512bw", "avx512vnni", "avx512bf16")
 TOOLS = {

@@ -8,8 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from convgen.cli.command import Argument, Option
 from convgen.cli.options import Cut, Json, NetName, Quiet, Shapes, Verbose
 from convgen.cli.output import Output, error_facts, say_head, session
 from convgen.errors import UsageError
@@ -26,14 +25,14 @@ TAKEN = "taken"
 
 
 def import_(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="An ONNX or TFLite model file.")],
+    model: Annotated[str, Argument("MODEL", "An ONNX or TFLite model file.")],
     out_dir: Annotated[
-        str, typer.Option("--out", "-o", metavar="DIR", help="Folder of the two files.")
+        str, Option("--out", "-o", metavar="DIR", help="Folder of the two files.")
     ] = ".",
     shape: Shapes = None,
     cut: Cut = None,
     name: NetName = None,
-    force: Annotated[bool, typer.Option("--force", help="Overwrite existing files.")] = False,
+    force: Annotated[bool, Option("--force", help="Overwrite existing files.")] = False,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,

@@ -6,8 +6,7 @@ import os
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from convgen.cli.command import Argument, Option
 from convgen.cli.options import Json, Quiet, Verbose
 from convgen.cli.output import session
 from convgen.errors import UsageError
@@ -53,9 +52,9 @@ schedule: auto          # or a schedule as `convgen explain` prints it
 
 def init(
     path: Annotated[
-        str, typer.Argument(metavar="[PATH]", help="File to write, or a folder for layer.yaml.")
+        str, Argument("[PATH]", "File to write, or a folder for layer.yaml.")
     ] = "layer.yaml",
-    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
+    force: Annotated[bool, Option("--force", help="Overwrite an existing file.")] = False,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,

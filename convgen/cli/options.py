@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated, Literal
 
-import typer
+from convgen.cli.command import Argument, Option
 
 
 def _targets(incomplete: str) -> list[str]:
@@ -42,46 +42,44 @@ def _listed(incomplete: str, names: Iterable[str]) -> list[str]:
 
 Specs = Annotated[
     list[str],
-    typer.Argument(
-        metavar="SPEC",
-        help="Spec files, model files (ONNX, TFLite), folders of them, or - for standard input.",
-        show_default=False,
+    Argument(
+        "SPEC", "Spec files, model files (ONNX, TFLite), folders of them, or - for standard input."
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on stdout.")]
-Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Say more, on stderr.")]
+Json = Annotated[bool, Option("--json", help="Print one JSON object on stdout.")]
+Verbose = Annotated[bool, Option("--verbose", "-v", help="Say more, on stderr.")]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", "-q", help="Errors alone, and the data that was asked for.")
+    bool, Option("--quiet", "-q", help="Errors alone, and the data that was asked for.")
 ]
 OutDir = Annotated[
-    str, typer.Option("--out", "-o", metavar="DIR", help="Folder of the generated packages.")
+    str, Option("--out", "-o", metavar="DIR", help="Folder of the generated packages.")
 ]
 Isa = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--isa",
         metavar="ISA",
         help="avx512bf16, avx512, avx512f, avxvnni, avx2, sse2 or plain.",
-        show_default=False,
-        autocompletion=_isas,
+        shown=False,
+        complete=_isas,
     ),
 ]
 TargetName = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--target",
         metavar="NAME",
         help="A named target; without it, this machine's.",
-        show_default=False,
-        autocompletion=_targets,
+        shown=False,
+        complete=_targets,
     ),
 ]
 SplitWeights = Annotated[
-    bool, typer.Option("--split-weights", help="Baked weights in a <name>_weights.c of their own.")
+    bool, Option("--split-weights", help="Baked weights in a <name>_weights.c of their own.")
 ]
 WeightsFormat = Annotated[
     Literal["c", "bin"],
-    typer.Option(
+    Option(
         "--weights-format",
         help="Baked weights as numbers in C, or in <name>_weights.bin, which the assembler takes "
         "in: no time to compile, whatever the size.",
@@ -89,81 +87,77 @@ WeightsFormat = Annotated[
 ]
 TogetherName = Annotated[
     str | None,
-    typer.Option(
+    Option(
         "--together",
         metavar="NAME",
         help="Also a package NAME of all layers in one library, for a program of thousands.",
-        show_default=False,
+        shown=False,
     ),
 ]
 Compiler = Annotated[
     str | None,
-    typer.Option(
-        "--cc", metavar="COMMAND", help="C compiler to use, as in 'clang'.", show_default=False
-    ),
+    Option("--cc", metavar="COMMAND", help="C compiler to use, as in 'clang'.", shown=False),
 ]
 MaxCode = Annotated[
     int | None,
-    typer.Option(
-        "--max-code-bytes", min=1, metavar="N", show_default=False,
+    Option(
+        "--max-code-bytes", least=1, metavar="N", shown=False,
         help="Machine code of a kernel at most; without it, 65536 where possible.",
     ),
 ]  # fmt: skip
 MaxWorkspace = Annotated[
     int | None,
-    typer.Option(
-        "--max-workspace-bytes", min=0, metavar="N", show_default=False,
+    Option(
+        "--max-workspace-bytes", least=0, metavar="N", shown=False,
         help="Workspace of a running part at most.",
     ),
 ]  # fmt: skip
 MaxRam = Annotated[
     int | None,
-    typer.Option(
-        "--max-ram-bytes", min=1, metavar="N", show_default=False,
+    Option(
+        "--max-ram-bytes", least=1, metavar="N", shown=False,
         help="RAM of one run at most, as convgen size counts it.",
     ),
 ]  # fmt: skip
 MeasureIt = Annotated[
-    bool, typer.Option("--measure", help="Build and time it here, beside this machine's limits.")
+    bool, Option("--measure", help="Build and time it here, beside this machine's limits.")
 ]
 Jobs = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--jobs",
         "-j",
-        min=1,
+        least=1,
         metavar="N",
         help="Layers built at once; without it, one a CPU.",
-        show_default=False,
+        shown=False,
     ),
 ]
-NoVerify = Annotated[bool, typer.Option("--no-verify", help="Skip the checks of the built kernel.")]
+NoVerify = Annotated[bool, Option("--no-verify", help="Skip the checks of the built kernel.")]
 Timeout = Annotated[
-    float, typer.Option("--timeout", min=0.1, metavar="S", help="Limit of one compiler call, in s.")
+    float, Option("--timeout", least=0.1, metavar="S", help="Limit of one compiler call, in s.")
 ]
-NoCache = Annotated[bool, typer.Option("--no-cache", help="Neither take nor keep a cached build.")]
+NoCache = Annotated[bool, Option("--no-cache", help="Neither take nor keep a cached build.")]
 BuildTuned = Annotated[
-    bool, typer.Option("--tuned", help="Use the winners that convgen tune has stored.")
+    bool, Option("--tuned", help="Use the winners that convgen tune has stored.")
 ]
-TuneFirst = Annotated[bool, typer.Option("--tune", help="Tune first, then build with the winners.")]
+TuneFirst = Annotated[bool, Option("--tune", help="Tune first, then build with the winners.")]
 
 Shapes = Annotated[
     list[str] | None,
-    typer.Option(
-        "--shape", metavar="NAME=1x3x224x224", show_default=False,
+    Option(
+        "--shape", metavar="NAME=1x3x224x224", shown=False,
         help="Sizes of a model's input that its file leaves open.",
     ),
 ]  # fmt: skip
 Cut = Annotated[
     str | None,
-    typer.Option(
-        "--cut", metavar="A:B", show_default=False,
+    Option(
+        "--cut", metavar="A:B", shown=False,
         help="Only the part of a model between these tensors.",
     ),
 ]  # fmt: skip
 NetName = Annotated[
     str | None,
-    typer.Option(
-        "--name", metavar="NAME", help="What a model's network is called.", show_default=False
-    ),
+    Option("--name", metavar="NAME", help="What a model's network is called.", shown=False),
 ]

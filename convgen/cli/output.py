@@ -16,9 +16,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-import typer
-
 from convgen import __version__
+from convgen.cli.command import Ended
 from convgen.errors import ConvgenError, Exit, SpecError, Terminated, ToolchainError, UsageError
 
 if TYPE_CHECKING:
@@ -102,7 +101,7 @@ class Output:
 def session(
     verb: str, *, json: bool = False, verbose: bool = False, quiet: bool = False
 ) -> Iterator[Output]:
-    """Run a verb's body; raises ``typer.Exit`` with the exit code that its failures add up to."""
+    """Run a verb's body; raises ``Ended`` with the exit code that its failures add up to."""
     out = Output(verb, json=json, verbose=verbose, quiet=quiet)
     try:
         try:
@@ -122,7 +121,7 @@ def session(
             out.code = Exit.TERMINATED if ended else Exit.INTERRUPTED
             out.errors.append({"kind": word, "layer": None, "message": word})
             say(word)
-        except (typer.Exit, typer.Abort):
+        except Ended:
             raise
         except Exception as error:  # our own bug: the one place that may catch everything
             _internal_error(out, error)
@@ -130,9 +129,9 @@ def session(
         flush()
     except BrokenPipeError:
         silence()
-        raise typer.Exit(BROKEN_PIPE) from None
+        raise Ended(BROKEN_PIPE) from None
     if out.code:
-        raise typer.Exit(int(out.code))
+        raise Ended(int(out.code))
 
 
 def _system_error(error: OSError) -> UsageError:

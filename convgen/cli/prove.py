@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from convgen.cli.alarms import told
+from convgen.cli.command import Option
 from convgen.cli.options import (
     Cut,
     Isa,
@@ -34,7 +33,7 @@ HEAD = ("layer", "body", "functions", "alarms", "seconds", "sums")
 RIGHT = "llrrrl"
 
 ProverTimeout = Annotated[
-    float, typer.Option("--timeout", min=0.1, metavar="S", help="Limit of one proof, in seconds.")
+    float, Option("--timeout", least=0.1, metavar="S", help="Limit of one proof, in seconds.")
 ]
 
 

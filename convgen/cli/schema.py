@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
+from convgen.cli.command import Option
 from convgen.cli.options import Json, Quiet, Verbose
 from convgen.cli.output import session
 
 
 def schema(
-    network: Annotated[bool, typer.Option("--network", help="Of networks, not of layers.")] = False,
+    network: Annotated[bool, Option("--network", help="Of networks, not of layers.")] = False,
     json: Json = False,
     verbose: Verbose = False,
     quiet: Quiet = False,

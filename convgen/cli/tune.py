@@ -6,8 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from convgen.cli.command import Argument, Option
 from convgen.cli.options import (
     Compiler,
     Cut,
@@ -36,28 +35,22 @@ TIMEOUT = 120.0  # seconds for one compiler call
 
 Specs = Annotated[
     list[str] | None,
-    typer.Argument(
-        metavar="SPEC",
-        help="Spec files, folders of them, or - for standard input.",
-        show_default=False,
-    ),
+    Argument("SPEC", "Spec files, folders of them, or - for standard input."),
 ]
-Budget = Annotated[
-    float, typer.Option("--budget", min=0.0, metavar="S", help="Seconds for one layer.")
-]
+Budget = Annotated[float, Option("--budget", least=0.0, metavar="S", help="Seconds for one layer.")]
 Candidates = Annotated[
-    int, typer.Option("--candidates", min=1, max=64, metavar="N", help="Kernels to measure.")
+    int, Option("--candidates", least=1, most=64, metavar="N", help="Kernels to measure.")
 ]
-Cold = Annotated[bool, typer.Option("--cold", help="Measure with weights that no cache holds.")]
-Again = Annotated[bool, typer.Option("--again", help="Forget what was measured before.")]
-Pin = Annotated[bool, typer.Option("--pin", help="Print only the schedule: lines for the specs.")]
+Cold = Annotated[bool, Option("--cold", help="Measure with weights that no cache holds.")]
+Again = Annotated[bool, Option("--again", help="Forget what was measured before.")]
+Pin = Annotated[bool, Option("--pin", help="Print only the schedule: lines for the specs.")]
 Export = Annotated[
     str | None,
-    typer.Option("--export", metavar="FILE", help="Write all winners as JSON lines; - is stdout."),
+    Option("--export", metavar="FILE", help="Write all winners as JSON lines; - is stdout."),
 ]
 Import = Annotated[
     str | None,
-    typer.Option("--import", metavar="FILE", help="Take over exported winners; - is stdin."),
+    Option("--import", metavar="FILE", help="Take over exported winners; - is stdin."),
 ]
 
 
@@ -81,7 +74,7 @@ def tune(
     verbose: Verbose = False,
     quiet: Quiet = False,
 ) -> None:
-    """Find the quickest schedule of each layer, and of a network's convolutions, on this machine.
+    """Find the quickest schedules of layers and networks.
 
     Interrupted, it goes on where it was when run again. Builds use the winners with --tuned.
 

@@ -1,6 +1,6 @@
 """The spec language: YAML text or a mapping in, checked ``Layer`` values out.
 
-Names load on first use: pydantic, PyYAML and NumPy cost nothing until a spec is read.
+Names load on first use: PyYAML and NumPy cost nothing until a spec is read.
 """
 
 from __future__ import annotations

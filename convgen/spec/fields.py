@@ -1,4 +1,4 @@
-"""The raw spec as a pydantic model: which keys there are, their aliases, forms and defaults."""
+"""The raw spec: which keys there are, their aliases, forms and defaults."""
 
 from __future__ import annotations
 
@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, PlainValidator, ValidationError
-
-from convgen.spec import forms, nested, quant_forms, ranks
+from convgen.spec import forms, nested, quant_forms, ranks, reading
 from convgen.spec.foreign import KEYS, PADDING_KEYS, folded
 from convgen.spec.forms import MAX_SIZE, Sizes, choice, sizes, whole, word_or_whole
 from convgen.spec.model import (
@@ -25,6 +23,7 @@ from convgen.spec.model import (
     WeightLayout,
     WeightSource,
 )
+from convgen.spec.reading import Map, Mistakes, read_by
 from convgen.spec.scalars import show
 from convgen.spec.schedule import Schedule
 from convgen.spec.tree import Path, Report, holds_unread
@@ -53,89 +52,104 @@ class Remainder(StrEnum):
     FLOOR = "floor"
 
 
-class RawLayer(BaseModel):
+class RawLayer(Map):
     """Keys of one layer, each with its forms read; a key that was not given has its default.
 
     ``batch`` None stands for ``any``, ``groups`` None for ``depthwise``, ``schedule`` None for
     ``auto``, ``weights`` None for run time.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    version: Annotated[int, PlainValidator(forms.version)] = Field(
-        1, description="Version of the spec language."
+    version: int = read_by(forms.version, 1, "Version of the spec language.")
+    name: str | None = read_by(
+        forms.name, None, "Name of the layer: its files, package and C prefix. Default: the file's."
     )
-    name: Annotated[str | None, PlainValidator(forms.name)] = Field(
-        None, description="Name of the layer: its files, package and C prefix. Default: the file's."
-    )
-    input: Annotated[tuple[int, ...] | None, PlainValidator(forms.image)] = Field(
+    input: tuple[int, ...] | None = read_by(
+        forms.image,
         None,
-        description="Input size, height x width x channels whatever the layout, or {c, h, w}; 1-D: "
+        "Input size, height x width x channels whatever the layout, or {c, h, w}; 1-D: "
         "length x channels, 3-D: depth x height x width x channels.",
     )
-    batch: Annotated[
-        int | None, PlainValidator(partial(word_or_whole, word="any", high=MAX_SIZE))
-    ] = Field(1, description="Images per call; `any`: compiled for one, Python takes every N.")
-    filters: Annotated[int | None, PlainValidator(partial(whole, low=1, high=MAX_SIZE))] = Field(
-        None, description="Number of filters, the output's channels."
+    batch: int | None = read_by(
+        partial(word_or_whole, word="any", high=MAX_SIZE),
+        1,
+        "Images per call; `any`: compiled for one, Python takes every N.",
     )
-    kernel: Annotated[Sizes | None, PlainValidator(partial(sizes, low=1, text_form=True))] = Field(
-        None, description="Filter size: one number, one for each axis, [height, width], or 5x3."
+    filters: int | None = read_by(
+        partial(whole, low=1, high=MAX_SIZE), None, "Number of filters, the output's channels."
     )
-    stride: Annotated[Sizes, PlainValidator(partial(sizes, low=1))] = Field(
-        1, description="Step of the filter: one number, or one for each axis, [height, width]."
-    )
-    padding: Annotated[Padding | nested.PadMode | Sizes, PlainValidator(nested.padding)] = Field(
-        0, description="Zeros around the input: a number, [h, w], the four sides, or same."
-    )
-    dilation: Annotated[Sizes, PlainValidator(partial(sizes, low=1))] = Field(
-        1, description="Distance between the filter's taps; 1 is dense."
-    )
-    transposed: Annotated[bool, PlainValidator(forms.truth)] = Field(
-        False, description="The gradient of a convolution over its input, as in PyTorch and ONNX."
-    )
-    output_padding: Annotated[Sizes, PlainValidator(partial(sizes, low=0))] = Field(
-        0, description="Rows and columns more at the end of a transposed layer's output."
-    )
-    groups: Annotated[
-        int | None, PlainValidator(partial(word_or_whole, word="depthwise", high=MAX_SIZE))
-    ] = Field(1, description="Channel groups; `depthwise`: one per input channel.")
-    bias: Annotated[bool, PlainValidator(forms.truth)] = Field(
-        True, description="Whether each filter adds a bias."
-    )
-    activation: Annotated[Activation, PlainValidator(nested.activation)] = Field(
-        Activation(), description="Function applied to each output."
-    )
-    dtype: Annotated[DType, PlainValidator(partial(choice, kind=DType, key="dtype"))] = Field(
-        DType.FLOAT32, description="Element type of input, weights and output."
-    )
-    layout: Annotated[ranks.LayoutWord, PlainValidator(ranks.layout)] = Field(
-        ranks.LayoutWord(Layout.NHWC),
-        description="Order of the input's and output's axes in memory: channels last or first.",
-    )
-    weight_layout: Annotated[ranks.WeightWord, PlainValidator(ranks.weight_layout)] = Field(
-        ranks.WeightWord(WeightLayout.HWIO),
-        description="Order of the weights' axes as they are given; I is the layer's input.",
-    )
-    remainder: Annotated[Remainder, PlainValidator(partial(choice, kind=Remainder))] = Field(
-        Remainder.ERROR, description="What to do when the stride would drop input: error or floor."
-    )
-    weights: Annotated[WeightSource | None, PlainValidator(nested.weights)] = Field(
+    kernel: Sizes | None = read_by(
+        partial(sizes, low=1, text_form=True),
         None,
-        description="Weights to bake into the C, from files or initialised. Default: run time.",
+        "Filter size: one number, one for each axis, [height, width], or 5x3.",
     )
-    quant: Annotated[QuantForm | None, PlainValidator(quant_forms.quant)] = Field(
-        None, description="Scales and zero points of int8 and uint8 layers, and their rounding."
+    stride: Sizes = read_by(
+        partial(sizes, low=1),
+        1,
+        "Step of the filter: one number, or one for each axis, [height, width].",
     )
-    quantize: Annotated[Calibration | None, PlainValidator(quant_forms.quantize)] = Field(
-        None, description="Sample inputs from which scales are found; weights are given as floats."
+    padding: Padding | nested.PadMode | Sizes = read_by(
+        nested.padding, 0, "Zeros around the input: a number, [h, w], the four sides, or same."
     )
-    accuracy: Annotated[Accuracy, PlainValidator(partial(choice, kind=Accuracy))] = Field(
+    dilation: Sizes = read_by(
+        partial(sizes, low=1), 1, "Distance between the filter's taps; 1 is dense."
+    )
+    transposed: bool = read_by(
+        forms.truth, False, "The gradient of a convolution over its input, as in PyTorch and ONNX."
+    )
+    output_padding: Sizes = read_by(
+        partial(sizes, low=0), 0, "Rows and columns more at the end of a transposed layer's output."
+    )
+    groups: int | None = read_by(
+        partial(word_or_whole, word="depthwise", high=MAX_SIZE),
+        1,
+        "Channel groups; `depthwise`: one per input channel.",
+    )
+    bias: bool = read_by(forms.truth, True, "Whether each filter adds a bias.")
+    activation: Activation = read_by(
+        nested.activation, Activation(), "Function applied to each output."
+    )
+    dtype: DType = read_by(
+        partial(choice, kind=DType, key="dtype"),
+        DType.FLOAT32,
+        "Element type of input, weights and output.",
+    )
+    layout: ranks.LayoutWord = read_by(
+        ranks.layout,
+        ranks.LayoutWord(Layout.NHWC),
+        "Order of the input's and output's axes in memory: channels last or first.",
+    )
+    weight_layout: ranks.WeightWord = read_by(
+        ranks.weight_layout,
+        ranks.WeightWord(WeightLayout.HWIO),
+        "Order of the weights' axes as they are given; I is the layer's input.",
+    )
+    remainder: Remainder = read_by(
+        partial(choice, kind=Remainder),
+        Remainder.ERROR,
+        "What to do when the stride would drop input: error or floor.",
+    )
+    weights: WeightSource | None = read_by(
+        nested.weights,
+        None,
+        "Weights to bake into the C, from files or initialised. Default: run time.",
+    )
+    quant: QuantForm | None = read_by(
+        quant_forms.quant,
+        None,
+        "Scales and zero points of int8 and uint8 layers, and their rounding.",
+    )
+    quantize: Calibration | None = read_by(
+        quant_forms.quantize,
+        None,
+        "Sample inputs from which scales are found; weights are given as floats.",
+    )
+    accuracy: Accuracy = read_by(
+        partial(choice, kind=Accuracy),
         Accuracy.FAST,
-        description="`strict`: products one by one; `fast`: Winograd, pairs of bfloat16.",
+        "`strict`: products one by one; `fast`: Winograd, pairs of bfloat16.",
     )
-    schedule: Annotated[Schedule | None, PlainValidator(forms.schedule)] = Field(
-        None, description="`auto`, or a schedule as `convgen explain` prints it."
+    schedule: Schedule | None = read_by(
+        forms.schedule, None, "`auto`, or a schedule as `convgen explain` prints it."
     )
 
 
@@ -178,15 +192,15 @@ def read_block(mapping: Mapping[str, Any], path: Path, report: Report) -> Block:
     values: dict[str, Any] = {}
     meant: set[str] = set()
     try:
-        model = RawLayer.model_validate(given)
-    except ValidationError as error:
-        for item in error.errors(include_url=False, include_input=False):
-            top = str(item["loc"][0])
+        raw = RawLayer.read(given)
+    except Mistakes as error:
+        for place, mistake in error.found:
+            top = str(place[0])
             bad.add(top)
-            spelled = (*path, written[top], *item["loc"][1:])
-            meant |= tell(item["type"], item["msg"], spelled, len(item["loc"]) == 1, report)
-        model = RawLayer.model_validate({k: v for k, v in given.items() if k not in bad})
-    values.update((key, getattr(model, key)) for key in model.model_fields_set)
+            spelled = (*path, written[top], *place[1:])
+            meant |= tell(mistake.code, mistake.text, spelled, len(place) == 1, report)
+        raw = RawLayer.read({k: v for k, v in given.items() if k not in bad})
+    values.update((name, getattr(raw, name)) for name in raw.given)
     return Block(path, written, values, frozenset(bad), frozenset(meant))
 
 
@@ -209,12 +223,12 @@ _EXAMPLES: Mapping[str, str] = {
 
 
 def tell(kind: str, text: str, path: Path, top: bool, report: Report) -> frozenset[str]:
-    """Report one of pydantic's errors. Returns the canonical key that an unknown one may mean."""
+    """Report a mistake. Returns the canonical key that an unknown one may mean."""
     match kind:
-        case "missing":
+        case reading.MISSING:
             example = "{c: 3, h: 32, w: 32}" if path[-2] == "input" else _EXAMPLES[str(path[-1])]
             report.add(path[:-1], "E103", f"`{path[-1]}` is missing: add it, as in `{example}`")
-        case "extra_forbidden":
+        case reading.UNKNOWN:
             key = str(path[-1])
             known = _known(path, top)
             if folded(key) in (KEYS if top else PADDING_KEYS):
@@ -233,7 +247,7 @@ def tell(kind: str, text: str, path: Path, top: bool, report: Report) -> frozens
 
 def _known(path: Path, top: bool) -> tuple[str, ...]:
     if top:
-        return (*RawLayer.model_fields, "layers", *CANONICAL)
+        return (*RawLayer.keys, "layers", *CANONICAL)
     parent = str(path[-2])
     if parent == "input" and "quant" not in path:
         return _MAP_KEYS["size"]

@@ -10,8 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from math import gcd
 
-from pydantic import ValidationError
-
 from convgen.spec.fields import RawLayer, Remainder
 from convgen.spec.geometry import (
     Axis,
@@ -22,6 +20,7 @@ from convgen.spec.geometry import (
     solve,
 )
 from convgen.spec.problem import Problem
+from convgen.spec.reading import Mistakes
 
 _FAR = 4096  # larger strides and groups are not searched
 _MOST_GROUPS = 8  # that one message lists
@@ -64,10 +63,10 @@ def _yaml(value: object) -> str:
 def _read(raw: RawLayer, key: str, value: object) -> RawLayer | None:
     """The layer with ``key: value``; None where the key's reader refuses it."""
     try:
-        read = RawLayer.model_validate({key: value})
-    except ValidationError:
+        read = RawLayer.read({key: value})
+    except Mistakes:
         return None
-    return raw.model_copy(update={key: getattr(read, key)})
+    return raw.changed(**{key: getattr(read, key)})
 
 
 def _grows(before: RawLayer, after: RawLayer) -> bool:
@@ -103,7 +102,7 @@ def _fitting(raw: RawLayer) -> str:
         ("dilation", _each(steps)),
         ("padding", "same"),
     ]
-    floor = raw.model_copy(update={"remainder": Remainder.FLOOR})
+    floor = raw.changed(remainder=Remainder.FLOOR)
     fixes, also = list(_sized(raw, wanted)), ""
     if not fixes:  # the stride drops input as well
         fixes, also = list(_sized(floor, wanted)), ", with `remainder: floor`"

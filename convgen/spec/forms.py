@@ -1,25 +1,23 @@
 """Readers of single values: every form that a key takes, broadcast to one typed value.
 
-Each raises ``PydanticCustomError`` with our own ``E###`` as its type, or a ``ValidationError`` of
-several, so that pydantic collects them all with their places.
+Each raises ``Mistake`` with its ``E###``, or ``Mistakes`` of several with their places.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import partial
 from pathlib import PurePath
-from typing import Annotated, TypeVar
-
-from pydantic import BaseModel, ConfigDict, PlainValidator, ValidationError
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from typing import TypeVar
 
 from convgen.errors import ScheduleError
 from convgen.spec.foreign import value_advice
 from convgen.spec.names import refuse_name
+from convgen.spec.reading import Map, Mistake, Mistakes, Place, placed, read_by
 from convgen.spec.scalars import disputed, show
 from convgen.spec.schedule import Schedule
 
@@ -36,18 +34,8 @@ _SHAPE = re.compile(r"(?:0|[1-9][0-9]{0,20})(?:x(?:0|[1-9][0-9]{0,20}))+", re.AS
 _LOOSE_SHAPE = re.compile(r"[0-9]+(?:\s*[xX×*,]\s*[0-9]+)+", re.ASCII)
 
 
-def mistake(code: str, text: str) -> PydanticCustomError:
-    return PydanticCustomError(code, "{text}", {"text": text})  # text may hold braces
-
-
-def mistakes(found: Iterable[tuple[str | int, PydanticCustomError]]) -> ValidationError:
-    """Several mistakes of one value, each with the key or index it lies at."""
-    details = [InitErrorDetails(type=e, loc=(at,), input=None) for at, e in found]
-    return ValidationError.from_exception_data("spec", details)
-
-
-def nothing() -> PydanticCustomError:
-    return mistake("E104", "there is no value: write one, or remove the key to take its default")
+def nothing() -> Mistake:
+    return Mistake("E104", "there is no value: write one, or remove the key to take its default")
 
 
 def whole(value: object, low: int, high: int) -> int:
@@ -56,16 +44,16 @@ def whole(value: object, low: int, high: int) -> int:
         case None:
             raise nothing()
         case bool():
-            raise mistake("E112", f"{show(value)} is a truth value; write a whole number")
+            raise Mistake("E112", f"{show(value)} is a truth value; write a whole number")
         case int() if low <= value <= high:
             return value
         case int():
-            raise mistake("E113", f"{show(value)} is out of range: it must lie in {low}..{high}")
+            raise Mistake("E113", f"{show(value)} is out of range: it must lie in {low}..{high}")
         case str() if why := disputed(value):
-            raise mistake("E111", f"{why}; a whole number belongs here")
+            raise Mistake("E111", f"{why}; a whole number belongs here")
         case str() if value.strip().isdecimal():
-            raise mistake("E110", f"{show(value)} is quoted text; remove the quotes")
-    raise mistake("E110", f"{show(value)} is not a whole number, such as {max(low, 1)}")
+            raise Mistake("E110", f"{show(value)} is quoted text; remove the quotes")
+    raise Mistake("E110", f"{show(value)} is not a whole number, such as {max(low, 1)}")
 
 
 def number(value: object) -> float:
@@ -74,16 +62,16 @@ def number(value: object) -> float:
         case None:
             raise nothing()
         case bool():
-            raise mistake("E112", f"{show(value)} is a truth value; write a number")
+            raise Mistake("E112", f"{show(value)} is a truth value; write a number")
         case float() if math.isnan(value):
-            raise mistake("E114", "nan is not a number; write a finite one")
+            raise Mistake("E114", "nan is not a number; write a finite one")
         case int() | float() if abs(value) <= FLOAT32_MAX:
             return float(value)
         case int() | float():
-            raise mistake("E115", f"{show(value)} does not fit float32 (at most 3.4e38)")
+            raise Mistake("E115", f"{show(value)} does not fit float32 (at most 3.4e38)")
         case str() if why := disputed(value):
-            raise mistake("E111", f"{why}; a number belongs here")
-    raise mistake("E114", f"{show(value)} is not a finite decimal number, such as 0.1 or 1e-3")
+            raise Mistake("E111", f"{why}; a number belongs here")
+    raise Mistake("E114", f"{show(value)} is not a finite decimal number, such as 0.1 or 1e-3")
 
 
 def truth(value: object) -> bool:
@@ -93,8 +81,8 @@ def truth(value: object) -> bool:
         case bool():
             return value
         case str() if why := disputed(value):
-            raise mistake("E111", f"{why}; write `true` or `false`")
-    raise mistake("E116", f"{show(value)} is neither `true` nor `false`")
+            raise Mistake("E111", f"{why}; write `true` or `false`")
+    raise Mistake("E116", f"{show(value)} is neither `true` nor `false`")
 
 
 def choice(value: object, kind: type[Choice], other: str = "", key: str = "") -> Choice:
@@ -106,10 +94,10 @@ def choice(value: object, kind: type[Choice], other: str = "", key: str = "") ->
     if isinstance(value, str) and value in names:
         return kind(value)
     if isinstance(value, str) and key and (advice := value_advice(key, value)):
-        raise mistake("E120", f"{show(value)} is not known here: {advice}")
+        raise Mistake("E120", f"{show(value)} is not known here: {advice}")
     hint = _near(value, names) if isinstance(value, str) else ""
     text = f"{show(value)} is not one of {', '.join(names)}{other}{hint}"
-    raise mistake("E120" if isinstance(value, str) else "E119", text)
+    raise Mistake("E120" if isinstance(value, str) else "E119", text)
 
 
 def _near(text: str, names: Sequence[str]) -> str:
@@ -121,14 +109,14 @@ def _near(text: str, names: Sequence[str]) -> str:
 def each(values: Sequence[object], read: Callable[[object], T]) -> list[T]:
     """``read`` of every entry; all mistakes at once, each with its index."""
     good: list[T] = []
-    bad: list[tuple[str | int, PydanticCustomError]] = []
+    bad: list[tuple[Place, Mistake]] = []
     for at, value in enumerate(values):
         try:
             good.append(read(value))
-        except PydanticCustomError as error:
-            bad.append((at, error))
+        except (Mistake, Mistakes) as error:
+            bad += placed(error, at)
     if bad:
-        raise mistakes(bad)
+        raise Mistakes(bad)
     return good
 
 
@@ -145,14 +133,14 @@ def sizes(value: object, low: int, *, text_form: bool = False) -> Sizes:
             meant = _meant(value)
             wanted = "x".join(map(str, meant)) if text_form else str(meant)
             how = wanted if _accepted(lambda: sizes([*meant], low)) else forms
-            raise mistake("E119", f"{show(value)} is not a form of this key; write {how}")
+            raise Mistake("E119", f"{show(value)} is not a form of this key; write {how}")
         case dict():
-            raise mistake("E119", f"a map does not belong here; write {forms}")
+            raise Mistake("E119", f"a map does not belong here; write {forms}")
     if not isinstance(value, list):
         return whole(value, low, MAX_STEP)
     if not 1 <= len(value) <= MAX_RANK:
         text = f"{len(value)} entries where there is one an axis, at most {MAX_RANK}"
-        raise mistake("E117", f"{text}; write {forms}")
+        raise Mistake("E117", f"{text}; write {forms}")
     return tuple(each(value, lambda v: whole(v, low, MAX_STEP)))
 
 
@@ -165,7 +153,7 @@ def _accepted(read: Callable[[], object]) -> bool:
     """Does a reader take what a message is about to suggest?"""
     try:
         read()
-    except (PydanticCustomError, ValidationError):
+    except (Mistake, Mistakes):
         return False
     return True
 
@@ -174,15 +162,16 @@ def _numbers(text: str) -> list[int]:
     return [int(part) for part in text.split("x")]
 
 
-class _Sizes(BaseModel):
+_size = partial(whole, low=1, high=MAX_SIZE)
+
+
+class _Sizes(Map):
     """The input's sizes by name, in any order; a 1-D one has no h, only a 3-D one has d."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
-
-    w: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
-    c: Annotated[int, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))]
-    h: Annotated[int | None, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))] = None
-    d: Annotated[int | None, PlainValidator(lambda v: whole(v, 1, MAX_SIZE))] = None
+    w: int = read_by(_size)
+    c: int = read_by(_size)
+    h: int | None = read_by(_size, None)
+    d: int | None = read_by(_size, None)
 
 
 def image(value: object) -> tuple[int, ...]:
@@ -193,9 +182,9 @@ def image(value: object) -> tuple[int, ...]:
         case None:
             raise nothing()
         case dict():
-            named = _Sizes.model_validate(value)
+            named = _Sizes.read(value)
             if named.d is not None and named.h is None:
-                raise mistake("E103", "`h` is missing: a 3-D input has d, h, w and c")
+                raise Mistake("E103", "`h` is missing: a 3-D input has d, h, w and c")
             axes = (named.d, named.h, named.w)
             return (*(size for size in axes if size is not None), named.c)
         case str() if _SHAPE.fullmatch(value) and not disputed(value):
@@ -203,19 +192,19 @@ def image(value: object) -> tuple[int, ...]:
         case list():
             sizes = value
         case str() if why := disputed(value):
-            raise mistake("E111", f"{why}; {how}")
+            raise Mistake("E111", f"{why}; {how}")
         case str() if _LOOSE_SHAPE.fullmatch(value):
             meant = _meant(value)
             if _accepted(lambda: image([*meant])):
                 how = f"write {'x'.join(map(str, meant))}"
-            raise mistake("E119", f"{show(value)} is not a form of this key; {how}")
+            raise Mistake("E119", f"{show(value)} is not a form of this key; {how}")
         case _:
-            raise mistake("E119", f"{show(value)} is no input size; {how}")
+            raise Mistake("E119", f"{show(value)} is no input size; {how}")
     if not 2 <= len(sizes) <= MAX_RANK + 1:
         number = f"{len(sizes)} size{'' if len(sizes) == 1 else 's'}"
         batch = "; the batch has its own key" if len(sizes) == MAX_RANK + 2 else ""
         more = "; a 1-D layer has length x channels, a 3-D one depth x height x width x channels"
-        raise mistake("E117", f"{number} where two to four belong{batch}; {how}{more}")
+        raise Mistake("E117", f"{number} where two to four belong{batch}; {how}{more}")
     return tuple(each(sizes, lambda v: whole(v, 1, MAX_SIZE)))
 
 
@@ -225,13 +214,13 @@ def word_or_whole(value: object, word: str, high: int) -> int | None:
         return None
     if isinstance(value, str) and not disputed(value) and not value.strip().isdecimal():
         hint = _near(value, [word])
-        raise mistake("E120", f"{show(value)} is neither a whole number nor `{word}`{hint}")
+        raise Mistake("E120", f"{show(value)} is neither a whole number nor `{word}`{hint}")
     return whole(value, 1, high)
 
 
 def version(value: object) -> int:
     if isinstance(value, int) and not isinstance(value, bool) and value != 1:
-        raise mistake("E121", f"version {show(value)} is unknown: this convgen reads version 1")
+        raise Mistake("E121", f"version {show(value)} is unknown: this convgen reads version 1")
     return whole(value, 1, 1)
 
 
@@ -239,9 +228,9 @@ def name(value: object) -> str:
     if value is None:
         raise nothing()
     if not isinstance(value, str):
-        raise mistake("E130", f"{show(value)} is not a name; a name is text, such as conv1")
+        raise Mistake("E130", f"{show(value)} is not a name; a name is text, such as conv1")
     if refused := refuse_name(value):
-        raise mistake(*refused)
+        raise Mistake(*refused)
     return value
 
 
@@ -250,12 +239,12 @@ def file_path(value: object, suffix: str, advice: str) -> PurePath:
     if value is None:
         raise nothing()
     if not isinstance(value, str):
-        raise mistake("E119", f"{show(value)} is no file name; {advice}")
+        raise Mistake("E119", f"{show(value)} is no file name; {advice}")
     if not value.strip() or not value.isprintable():
-        raise mistake("E312", "a path is printable text that is not empty, such as weights/a.npz")
+        raise Mistake("E312", "a path is printable text that is not empty, such as weights/a.npz")
     path = PurePath(value)
     if path.suffix.lower() != suffix:
-        raise mistake("E302", f"{show(value)} does not end in {suffix}; {advice}")
+        raise Mistake("E302", f"{show(value)} does not end in {suffix}; {advice}")
     return path
 
 
@@ -265,9 +254,9 @@ def schedule(value: object) -> Schedule | None:
         return None
     if not isinstance(value, dict):
         hint = "write `auto`, or the map that `convgen explain` prints"
-        raise mistake("E124", f"{show(value)} is no schedule; {hint}")
+        raise Mistake("E124", f"{show(value)} is no schedule; {hint}")
     try:
         return Schedule.from_mapping(value)
     except (ScheduleError, ValueError) as error:  # ValueError: an int too long to print
         text = str(error).removeprefix("schedule: ")
-        raise mistake("E124", f"{text}; `convgen explain` prints one to copy") from None
+        raise Mistake("E124", f"{text}; `convgen explain` prints one to copy") from None

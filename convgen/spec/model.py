@@ -302,7 +302,7 @@ class ArrayWeights:
     """Arrays given from Python, copied and read-only, still unchecked. ``digest`` of their bytes,
     types and shapes stands for them wherever layers are compared or remembered."""
 
-    w: Any = field(compare=False, repr=False)  # an NDArray, which pydantic would import
+    w: Any = field(compare=False, repr=False)  # an NDArray; NumPy need not be there
     b: Any = field(compare=False, repr=False)
     digest: str
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from enum import StrEnum
 from functools import partial
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Annotated, Any
-
-from pydantic import BaseModel, ConfigDict, PlainValidator
-from pydantic_core import PydanticCustomError
+from typing import TYPE_CHECKING, Any
 
 from convgen.spec.forms import (
     MAX_SEED,
@@ -17,8 +15,6 @@ from convgen.spec.forms import (
     Sizes,
     choice,
     file_path,
-    mistake,
-    mistakes,
     number,
     sizes,
     whole,
@@ -33,6 +29,7 @@ from convgen.spec.model import (
     Padding,
     WeightSource,
 )
+from convgen.spec.reading import Map, Mistake, Mistakes, Place, read_by
 from convgen.spec.scalars import disputed, show
 
 if TYPE_CHECKING:
@@ -93,20 +90,16 @@ _BARE = {
 _NPZ = "write one .npz file, or {w: w.npy, b: b.npy}, or {init: truncated_normal, stddev: 0.1}"
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
+_side = partial(whole, low=0, high=MAX_STEP)
 
 
-_Side = Annotated[int, PlainValidator(partial(whole, low=0, high=MAX_STEP))]
-
-
-class _PaddingMap(_Strict):
-    top: _Side = 0
-    left: _Side = 0
-    bottom: _Side = 0
-    right: _Side = 0
-    front: _Side = 0
-    back: _Side = 0
+class _PaddingMap(Map):
+    top: int = read_by(_side, 0)
+    left: int = read_by(_side, 0)
+    bottom: int = read_by(_side, 0)
+    right: int = read_by(_side, 0)
+    front: int = read_by(_side, 0)
+    back: int = read_by(_side, 0)
 
 
 def padding(value: object) -> Padding | PadMode | Sizes:
@@ -115,57 +108,54 @@ def padding(value: object) -> Padding | PadMode | Sizes:
         case str() if value[:1].isalpha() and not disputed(value):
             return choice(value, PadMode, f", nor a number, [h, w] or {_SIDES}", "padding")
         case dict() if not value:
-            raise mistake("E119", f"an empty map; write {_SIDES}, or less of it")
+            raise Mistake("E119", f"an empty map; write {_SIDES}, or less of it")
         case dict():
-            sides = _PaddingMap.model_validate(value)
+            sides = _PaddingMap.read(value)
             return Padding(
                 sides.top, sides.left, sides.bottom, sides.right, sides.front, sides.back
             )
         case list() if len(value) in _BARE:
             text = "numbers in a row mean different sides in ONNX, TensorFlow and PyTorch"
             word, sides_form = _BARE[len(value)]
-            raise mistake("E118", f"{word} {text}; name them: {sides_form}")
+            raise Mistake("E118", f"{word} {text}; name them: {sides_form}")
     return sizes(value, 0)
 
 
 def _act_kind(value: object) -> ActKind:
     if isinstance(value, str) and (ours := _OTHER_NAMES.get(value.lower())):
-        raise mistake("E120", f"{show(value)} is called `{ours}` here")
+        raise Mistake("E120", f"{show(value)} is called `{ours}` here")
     return choice(value, ActKind, key="activation")
 
 
-_Number = Annotated[float | None, PlainValidator(number)]  # None: left out
-_Kind = Annotated[ActKind, PlainValidator(_act_kind)]
-_Approx = Annotated[_Approximate | None, PlainValidator(partial(choice, kind=_Approximate))]
+class _ActivationMap(Map):
+    """Parameters that were left out are None."""
 
-
-class _ActivationMap(_Strict):
-    kind: _Kind
-    alpha: _Number = None
-    min: _Number = None
-    max: _Number = None
-    approximate: _Approx = None
+    kind: ActKind = read_by(_act_kind)
+    alpha: float | None = read_by(number, None)
+    min: float | None = read_by(number, None)
+    max: float | None = read_by(number, None)
+    approximate: _Approximate | None = read_by(partial(choice, kind=_Approximate), None)
 
 
 def activation(value: object) -> Activation:
     """``relu``, or ``{kind: relu}`` with the parameters of that kind."""
     match value:
         case dict():
-            return _activation_of(_ActivationMap.model_validate(value))
+            return _activation_of(_ActivationMap.read(value))
         case list():
-            raise mistake("E119", "a list does not belong here; write relu, or {kind: relu}")
-    return _activation_of(_ActivationMap.model_validate({"kind": _act_kind(value)}))
+            raise Mistake("E119", "a list does not belong here; write relu, or {kind: relu}")
+    return _activation_of(_ActivationMap.read({"kind": _act_kind(value)}))
 
 
 def _activation_of(a: _ActivationMap) -> Activation:
     own = _PARAMETERS.get(a.kind, ())
-    strangers: list[tuple[str | int, PydanticCustomError]] = [
-        (key, mistake("E122", f"`{key}` is no parameter of {a.kind}; remove it"))
-        for key in ("alpha", "min", "max", "approximate")
-        if key in a.model_fields_set and key not in own
+    strangers: list[tuple[Place, Mistake]] = [
+        ((name,), Mistake("E122", f"`{name}` is no parameter of {a.kind}; remove it"))
+        for name in ("alpha", "min", "max", "approximate")
+        if name in a.given and name not in own
     ]
     if strangers:
-        raise mistakes(strangers)
+        raise Mistakes(strangers)
     match a.kind:
         case ActKind.LEAKY_RELU if a.alpha is not None:
             return Activation(Act.LEAKY_RELU, alpha=a.alpha)
@@ -179,9 +169,9 @@ def _activation_of(a: _ActivationMap) -> Activation:
 
 def _clip(low: float | None, high: float | None) -> Activation:
     if low is None and high is None:
-        raise mistake("E123", "clip needs a limit: {kind: clip, min: 0, max: 6}, or one of the two")
+        raise Mistake("E123", "clip needs a limit: {kind: clip, min: 0, max: 6}, or one of the two")
     if low is not None and high is not None and low >= high:
-        raise mistake("E123", f"clip's min {low!r} must lie below its max {high!r}")
+        raise Mistake("E123", f"clip's min {low!r} must lie below its max {high!r}")
     return Activation(Act.CLIP, low=low, high=high)
 
 
@@ -192,7 +182,7 @@ def _npy(value: object) -> PurePath:
 def _stddev(value: object) -> float:
     stddev = number(value)
     if not 1e-30 <= stddev <= 1e6:
-        raise mistake("E115", f"{show(value)} is out of range: stddev lies in 1e-30..1e6")
+        raise Mistake("E115", f"{show(value)} is out of range: stddev lies in 1e-30..1e6")
     return stddev
 
 
@@ -201,40 +191,33 @@ def _array(value: object) -> NDArray[Any]:
     import numpy as np
 
     if not hasattr(value, "__array__"):
-        raise mistake("E119", f"{show(value)} is no array; give both as arrays, or both as files")
+        raise Mistake("E119", f"{show(value)} is no array; give both as arrays, or both as files")
     try:
         array = np.array(value, order="C")
     except Exception as error:  # whatever another library's tensor raises
-        raise mistake("E119", f"it does not become a NumPy array: {error}") from None
+        raise Mistake("E119", f"it does not become a NumPy array: {error}") from None
     array.setflags(write=False)
     return array
 
 
-_Npy = PlainValidator(_npy)
+class _NpyMap(Map):
+    w: PurePath = read_by(_npy)
+    b: PurePath | None = read_by(_npy, None)
 
 
-class _NpyMap(_Strict):
-    w: Annotated[PurePath, _Npy]
-    b: Annotated[PurePath | None, _Npy] = None
+class _InitMap(Map):
+    init: _Init = read_by(partial(choice, kind=_Init))
+    stddev: float = read_by(_stddev)
+    seed: int = read_by(partial(whole, low=0, high=MAX_SEED), 0)
 
 
-class _InitMap(_Strict):
-    init: Annotated[_Init, PlainValidator(partial(choice, kind=_Init))]
-    stddev: Annotated[float, PlainValidator(_stddev)]
-    seed: Annotated[int, PlainValidator(partial(whole, low=0, high=MAX_SEED))] = 0
+class _ArrayMap(Map):
+    w: NDArray[Any] = read_by(_array)
+    b: NDArray[Any] | None = read_by(_array, None)
 
 
-class _ArrayMap(_Strict):
-    model_config = ConfigDict(
-        arbitrary_types_allowed=True, extra="forbid", frozen=True, defer_build=True
-    )
-
-    w: Annotated[Any, PlainValidator(_array)]
-    b: Annotated[Any, PlainValidator(_array)] = None
-
-
-def _arrays(value: object) -> ArrayWeights:
-    given = _ArrayMap.model_validate(value)
+def _arrays(value: Mapping[str, Any]) -> ArrayWeights:
+    given = _ArrayMap.read(value)
     digest = hashlib.sha256()
     for array in (given.w, given.b):
         if array is None:
@@ -250,13 +233,13 @@ def weights(value: object) -> WeightSource:
     if not isinstance(value, dict):
         return NpzWeights(file_path(value, ".npz", _NPZ))
     if {"w", "b"} & value.keys() and "init" in value:
-        raise mistake("E119", "they are read or drawn, not both: keep w and b, or keep init")
-    if any(hasattr(value.get(key), "__array__") for key in ("w", "b")):
+        raise Mistake("E119", "they are read or drawn, not both: keep w and b, or keep init")
+    if any(hasattr(value.get(name), "__array__") for name in ("w", "b")):
         return _arrays(value)
     if "w" in value or "b" in value:
-        files = _NpyMap.model_validate(value)
+        files = _NpyMap.read(value)
         return NpyWeights(files.w, files.b)
     if not value:
-        raise mistake("E119", f"an empty map; {_NPZ}")
-    init = _InitMap.model_validate(value)
+        raise Mistake("E119", f"an empty map; {_NPZ}")
+    init = _InitMap.read(value)
     return InitWeights(init.stddev, init.seed)

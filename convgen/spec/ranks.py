@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from convgen.spec.foreign import value_advice
-from convgen.spec.forms import MAX_RANK, Sizes, mistake, nothing
+from convgen.spec.forms import MAX_RANK, Sizes, nothing
 from convgen.spec.model import Layout, WeightLayout
+from convgen.spec.reading import Mistake
 from convgen.spec.scalars import disputed, show
 
 AXES: Mapping[int, tuple[str, ...]] = {
@@ -58,7 +59,7 @@ WEIGHT_LAYOUTS = _words(WeightLayout)
 def layout(value: object) -> LayoutWord:
     """``NHWC`` or ``NCHW``, in 1-D also ``NWC`` and ``NCW``, in 3-D ``NDHWC`` and ``NCDHW``."""
     if isinstance(value, str) and (advice := value_advice("layout", value)):
-        raise mistake("E120", f"{show(value)} is not known here: {advice}")
+        raise Mistake("E120", f"{show(value)} is not known here: {advice}")
     word, rank = _word(value, LAYOUTS)
     return LayoutWord(Layout(word), rank)
 
@@ -82,7 +83,7 @@ def _word(value: object, words: Mapping[str, tuple[str, int]]) -> tuple[str, int
         close = get_close_matches(spelled, own, 1) or get_close_matches(spelled, words, 1)
         hint = f"; did you mean `{close[0]}`?" if close else ""
     text = f"{show(value)} is not one of {', '.join(own)}{hint}"
-    raise mistake("E120" if isinstance(value, str) else "E119", text)
+    raise Mistake("E120" if isinstance(value, str) else "E119", text)
 
 
 def spread(value: Sizes, rank: int, neutral: int) -> tuple[int, int, int]:

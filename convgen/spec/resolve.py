@@ -126,7 +126,7 @@ class _Sheet:
 
     def merged(self) -> RawLayer:
         base = self.defaults.values if self.defaults else {}
-        return RawLayer.model_construct(**{**base, **self.own.values})
+        return RawLayer({**base, **self.own.values})
 
     def add(self, problem: Problem) -> None:
         home = self.home(problem.key)
@@ -228,7 +228,7 @@ def _geometry(
             geometry = solved
     elif not missing & {"input", "kernel"} and not bad(*_REACH_KEYS) and not raw.transposed:
         # Whether a window fits does not depend on the stride.
-        plain = raw.model_copy(update={"stride": 1})
+        plain = raw.changed(stride=1)
         unstrided = solve(plain)
         if isinstance(unstrided, Problem) and unstrided.code == "E201":
             problems.append(advised(plain, unstrided))

@@ -25,10 +25,10 @@ Schema = dict[str, Any]
 def json_schema() -> dict[str, Any]:
     """The schema of a spec file, as plain data for ``json.dumps``; the same on every machine."""
     forms = {**_sizes(), **_meaning(), **_quantisation(), **_building()}
-    assert forms.keys() == RawLayer.model_fields.keys()
+    assert forms.keys() == RawLayer.keys.keys()
     definitions: Schema = {
         key: {"description": field.description, **forms[key]}
-        for key, field in RawLayer.model_fields.items()
+        for key, field in RawLayer.keys.items()
     }
     properties = _properties()
     definitions["layer"] = {
@@ -63,11 +63,11 @@ def json_schema() -> dict[str, Any]:
 def _properties() -> Schema:
     """Every key and alias; an alias points at its key's definition."""
     properties: Schema = {}
-    for key in RawLayer.model_fields:
+    for key in RawLayer.keys:
         properties[key] = {"$ref": f"#/definitions/{key}"}
         for alias in ALIASES.get(key, ()):
             properties[alias] = {
-                "description": f"Alias of `{key}`. {RawLayer.model_fields[key].description}",
+                "description": f"Alias of `{key}`. {RawLayer.keys[key].description}",
                 "allOf": [{"$ref": f"#/definitions/{key}"}],
             }
     return properties

@@ -19,7 +19,7 @@ TEXT = "name: small\ninput: 6x5x4\nfilters: 8\nkernel: 3\n"
 
 
 def option(verb: Callable[..., None], name: str) -> Any:
-    """The typer option of a verb's parameter, None where it has no such one."""
+    """The option of a verb's parameter, None where it has no such one."""
     found = get_type_hints(verb, include_extras=True).get(name)
     return None if found is None else found.__metadata__[0]
 
@@ -32,7 +32,7 @@ def test_quiet_is_the_same_option_of_every_verb() -> None:
 def test_targets_and_instruction_sets_complete(verb: str) -> None:
     for name, start, wanted in (("target", "cortex", "cortex-m4"), ("isa", "avx", "avx2")):
         if known := option(function_of(verb), name):
-            found = known.autocompletion(start)
+            found = known.complete(start)
             assert wanted in found and all(word.startswith(start) for word in found)
 
 

@@ -7,8 +7,8 @@ import json
 from collections.abc import Callable
 
 import pytest
-import typer
 
+from convgen.cli.command import Ended
 from convgen.cli.output import BROKEN_PIPE, Output, plain_table, session
 from convgen.errors import (
     ConvgenError,
@@ -28,7 +28,7 @@ def code_of(body: Callable[[Output], None], **flags: bool) -> int:
     try:
         with session("test", **flags) as out:
             body(out)
-    except typer.Exit as end:
+    except Ended as end:
         return end.exit_code
     return 0
 

@@ -260,6 +260,6 @@ def test_a_file_name_that_the_terminal_cannot_show_is_no_crash(tmp_path: Path) -
 
 
 def test_completion_is_offered(tmp_path: Path) -> None:
-    env = {"_CONVGEN_COMPLETE": "complete_bash", "COMP_WORDS": "convgen ver", "COMP_CWORD": "1"}
+    env = {"_CONVGEN_COMPLETE": "bash_complete", "COMP_WORDS": "convgen ver", "COMP_CWORD": "1"}
     ran = process(cwd=tmp_path, env=env)
-    assert ran.stdout.split() == [b"verify"]
+    assert ran.stdout.split() == [b"plain,verify"]

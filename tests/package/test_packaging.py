@@ -95,7 +95,7 @@ def test_wheel_names_its_version_its_needs_and_its_command(wheel: Path) -> None:
     assert f"\nVersion: {convgen.__version__}\n" in metadata
     needs = set(re.findall(r"^Requires-Dist: ([a-z0-9]+)[^;\n]*$", metadata, re.MULTILINE))
     assert needs == {
-        "cffi", "filelock", "jinja2", "numpy", "platformdirs", "pydantic", "pyyaml", "rich", "typer"
+        "cffi", "click", "filelock", "jinja2", "numpy", "platformdirs", "pyyaml", "rich"
     }  # fmt: skip
     assert "convgen = convgen.cli:main" in texts["entry_points.txt"]
     assert "LICENSE" in texts

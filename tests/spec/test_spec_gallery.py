@@ -70,7 +70,7 @@ def test_the_sources_worked_cases() -> None:
 def test_together_they_show_every_key_and_activation() -> None:
     keys = {key for path in FILES for block in _blocks(values(path)) for key in block}
     canonical = {next((k for k, names in ALIASES.items() if key in names), key) for key in keys}
-    assert canonical - {"layers"} == set(RawLayer.model_fields)
+    assert canonical - {"layers"} == set(RawLayer.keys)
     assert {layer.spec.activation.kind for layer in layers()} == set(Act)
 
 
@@ -93,7 +93,7 @@ def test_the_schema_is_a_draft_07_schema() -> None:
 def test_the_schema_describes_every_key_and_alias() -> None:
     schema = json_schema()
     for properties in (schema["properties"], schema["definitions"]["layer"]["properties"]):
-        for key, aliases in {**dict.fromkeys(RawLayer.model_fields, ()), **ALIASES}.items():
+        for key, aliases in {**dict.fromkeys(RawLayer.keys, ()), **ALIASES}.items():
             assert schema["definitions"][key]["description"]
             for alias in aliases:
                 assert f"Alias of `{key}`" in properties[alias]["description"]

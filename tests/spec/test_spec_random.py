@@ -22,7 +22,7 @@ BOUNDED = settings(
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-KEYS = [*RawLayer.model_fields, *(a for names in ALIASES.values() for a in names), "layers"]
+KEYS = [*RawLayer.keys, *(a for names in ALIASES.values() for a in names), "layers"]
 WORDS = [
     *("8x8x4", "3", "0", "-1", "1e-3", "017", "no", "same", "relu", "clip", "any", "depthwise"),
     *("true", "~", "a", "w.npz", "w.npy", "NCHW", "auto", "truncated_normal", "float32", "1_0"),

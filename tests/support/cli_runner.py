@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from places import ROOT
-from typer.testing import CliRunner
 
 from convgen.cli.app import make_app
 

@@ -46,7 +46,7 @@ CORPUS = [
     for path in sorted((ROOT / folder).rglob("*.yaml"))
     if path.stat().st_size <= MAX_BYTES
 ]
-KEYS = [*RawLayer.model_fields, *(a for names in ALIASES.values() for a in names), "layers"]
+KEYS = [*RawLayer.keys, *(a for names in ALIASES.values() for a in names), "layers"]
 INNER = [
     *("top", "left", "bottom", "right", "kind", "alpha", "min", "max", "approximate", "init"),
     *("stddev", "seed", "w", "b", "input", "weight", "output", "sum", "scale", "zero_point"),

@@ -86,7 +86,7 @@ def test_without_guard_pages_the_report_says_so(
 def test_the_child_starts_light() -> None:
     code = (
         "import sys, convgen.verify.child\n"
-        "heavy = {'jinja2', 'pydantic', 'cffi', 'yaml', 'typer', 'rich', 'filelock'}\n"
+        "heavy = {'jinja2', 'pydantic', 'cffi', 'yaml', 'click', 'rich', 'filelock'}\n"
         "print(sorted(heavy & set(sys.modules)))"
     )
     run = subprocess.run(

@@ -7,11 +7,9 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any
 
-from pydantic import ValidationError
-from pydantic_core import PydanticCustomError
-
 from convgen.network.text.keys import CANONICAL, COMMON, KINDS, Kind, Read
 from convgen.spec.fields import tell
+from convgen.spec.reading import Mistake, Mistakes
 from convgen.spec.scalars import show
 from convgen.spec.tree import Path, Report, Unread, holds_unread
 
@@ -192,11 +190,11 @@ def read_values(
         assert read is not None, key
         try:
             found[key] = read(value)
-        except PydanticCustomError as error:
-            report.add(place(key), error.type, error.message())
+        except Mistake as error:
+            report.add(place(key), error.code, error.text)
             good = False
-        except ValidationError as error:
+        except Mistakes as error:
             good = False
-            for item in error.errors(include_url=False, include_input=False):
-                tell(item["type"], item["msg"], (*place(key), *item["loc"]), False, report)
+            for inside, mistake in error.found:
+                tell(mistake.code, mistake.text, (*place(key), *inside), False, report)
     return found, good

@@ -16,6 +16,7 @@ from convgen.network.text.keys import Norm, Order
 from convgen.network.text.windows import convolution, dense, pool
 from convgen.spec import nested
 from convgen.spec.model import Activation
+from convgen.spec.reading import Mistake, Mistakes, placed
 
 if TYPE_CHECKING:
     from convgen.network.text.derive import Derivation
@@ -254,18 +255,13 @@ def _reduce(d: Derivation, entry: Entry, name: str, ins: list[str]) -> Outputs:
 
 def _activate(d: Derivation, entry: Entry, name: str, ins: list[str]) -> Outputs:
     """The layer's own keys are the activation's parameters."""
-    from pydantic import ValidationError
-    from pydantic_core import PydanticCustomError
-
     keys = ("alpha", "min", "max", "approximate")
     given = {key: entry.values[key] for key in keys if key in entry.values}
     try:
         act = nested.activation({"kind": entry.kind, **given})
-    except (PydanticCustomError, ValidationError) as error:
-        found = error.errors()[0] if isinstance(error, ValidationError) else None
-        code = str(found["type"]) if found else str(getattr(error, "type", "E119"))
-        text = str(found["msg"]) if found else str(error)
-        d.refuse(entry, code if code.startswith("E") else "E119", text, *keys)
+    except (Mistake, Mistakes) as error:
+        (_, found), *_ = placed(error, entry.kind)
+        d.refuse(entry, found.code if found.code.startswith("E") else "E119", found.text, *keys)
         raise RefusedError from None
     return d.node(entry, name, ops.Activate(act), ins)
 

@@ -13,23 +13,22 @@ from convgen.network.text import forms
 from convgen.network.text.entries import read_values
 from convgen.network.text.keys import Read
 from convgen.spec import nested
-from convgen.spec.forms import MAX_SIZE, mistake, whole
+from convgen.spec.forms import MAX_SIZE, whole
 from convgen.spec.forms import name as network_name
 from convgen.spec.forms import version as spec_version
 from convgen.spec.model import Layout, WeightSource
 from convgen.spec.quant import Rounding
+from convgen.spec.reading import Mistake
 from convgen.spec.scalars import show
 from convgen.spec.tree import Path, Report, Tree, Unread
 
 
 def _name(value: object) -> str:
     """A layer's rule of names; the fix names this key."""
-    from pydantic_core import PydanticCustomError
-
     try:
         return network_name(value)
-    except PydanticCustomError as error:
-        raise mistake(error.type, error.message().replace("`name: ", "`network: ")) from None
+    except Mistake as error:
+        raise Mistake(error.code, error.text.replace("`name: ", "`network: ")) from None
 
 
 _TOP: Mapping[str, Read] = {
