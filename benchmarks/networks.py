@@ -115,12 +115,18 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
         found += [] if times is None else [times]
-    if found:
-        mean = math.exp(sum(map(math.log, found)) / len(found))
-        lines += ["", f"Geometric mean of {len(found)}: {mean:.2f}; least: {min(found):.2f}."]
-        print("\n".join(lines[-2:]))
-    if asked.markdown:
-        asked.markdown.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        if asked.markdown:  # as far as it has come, should somebody stop it
+            text = "\n".join([*lines, *summary(found)])
+            asked.markdown.write_text(f"{text}\n", encoding="utf-8")
+    print("\n".join(summary(found)))
+
+
+def summary(found: Sequence[float]) -> list[str]:
+    """How many times convgen's time the best peers take, in the mean and at least."""
+    if not found:
+        return []
+    mean = math.exp(sum(map(math.log, found)) / len(found))
+    return ["", f"Geometric mean of {len(found)}: {mean:.2f}; least: {min(found):.2f}."]
 
 
 if __name__ == "__main__":
