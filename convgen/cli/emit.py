@@ -75,7 +75,7 @@ def emit(
         if out_dir == STDOUT and len(layers) + len(graphs) > 1 and graphs:
             raise UsageError("-o - prints one file: name one layer or network, or a folder")
         form = _form(weights_format, split_weights, machine)
-        emit_networks(graphs, machine, out_dir, out)
+        emit_networks(graphs, machine, limits, out_dir, out)
         if out_dir == STDOUT:
             if form is not Form.INSIDE:
                 option = "--split-weights" if form is Form.C else "--weights-format bin"

@@ -85,7 +85,7 @@ def explain(
             from convgen.cli.network_tables import explain_networks
 
             out.payload["networks"] = []
-            explain_networks(kinds.networks, how, machine, out)
+            explain_networks(kinds.networks, how, machine, limits, out)
 
 
 def _print(out: Output, decided: Decided, measured: Measured | None) -> None:

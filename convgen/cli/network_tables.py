@@ -10,6 +10,7 @@ from convgen.cli.output import Output, plain_table
 from convgen.errors import ConvgenError
 
 if TYPE_CHECKING:
+    from convgen.choose.limits import SizeLimits
     from convgen.network.facts import Row
     from convgen.network.graph import Graph
     from convgen.package.network.program import Program
@@ -107,11 +108,17 @@ def network_facts(graph: Graph, found: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def explain_networks(files: Sequence[str], how: Reading, target: Target, out: Output) -> None:
+def explain_networks(
+    files: Sequence[str], how: Reading, target: Target, limits: SizeLimits, out: Output
+) -> None:
     """Each network: as its file has it, what was fused, the steps with their kernels, memory."""
     from convgen.network.facts import rows
     from convgen.network.fuse import simplify
     from convgen.package.network.program import program_of
+    from convgen.package.network.size import refuse_over
+
+    if files and not (limits.code_bytes is None and limits.ram_bytes is None):
+        out.note("a network's code and RAM are held to limits by build, emit and size")
 
     for file in files:
         graph = _graph(file, how, out)
@@ -120,6 +127,7 @@ def explain_networks(files: Sequence[str], how: Reading, target: Target, out: Ou
         simple = simplify(graph)
         try:
             program = program_of(graph, target)
+            refuse_over(program, limits, None)
         except ConvgenError as error:
             out.fail(error, graph.name)
             continue

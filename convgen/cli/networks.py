@@ -13,8 +13,11 @@ from convgen.cli.output import Output
 from convgen.errors import ConvgenError, UsageError
 
 if TYPE_CHECKING:
+    from convgen.choose.limits import SizeLimits
     from convgen.network.graph import Graph
     from convgen.package.disk.result import BuildOptions
+    from convgen.package.network.program import Program
+    from convgen.target import Target
     from convgen.verify import Report
 
 _SHAPE = re.compile(r"(?P<name>.+)=(?P<sizes>\d+(?:x\d+)*|scalar)")
@@ -203,21 +206,26 @@ def verify_network(graph: Graph, place: Path) -> Report:
     return replace(report, checks=(files, *report.checks))
 
 
-def emit_networks(graphs: Sequence[Graph], target: Any, out_dir: str, out: Output) -> None:
+def emit_networks(
+    graphs: Sequence[Graph], target: Target, limits: SizeLimits, out_dir: str, out: Output
+) -> None:
     """Emit each network; a failure stops no other."""
     for graph in graphs:
         try:
-            emit_network(graph, target, out_dir, out)
+            emit_network(graph, target, limits, out_dir, out)
         except ConvgenError as error:
             out.fail(error, graph.name)
 
 
-def emit_network(graph: Graph, target: Any, out_dir: str, out: Output) -> None:
+def emit_network(
+    graph: Graph, target: Target, limits: SizeLimits, out_dir: str, out: Output
+) -> None:
     """Write a network's C package, or print its one C file for ``-``."""
     from convgen.package.network.files import package_files
     from convgen.package.network.program import program_of
 
     program = program_of(graph, target)
+    held_to(program, limits, out)
     files = package_files(program)
     facts: dict[str, Any] = {
         "name": program.name,
@@ -234,3 +242,25 @@ def emit_network(graph: Graph, target: Any, out_dir: str, out: Output) -> None:
     out.payload["layers"].append(facts | {"path": str(place), "changed": changed})
     state = "written" if changed else "unchanged"
     out.done(f"{program.name}: {state} in {place} ({', '.join(files)})")
+
+
+def held_to(program: Program, limits: SizeLimits, out: Output) -> None:
+    """Raises ``LimitError`` where the network is over a limit, as far as that can be known here."""
+    from convgen.choose.limits import NO_LIMITS
+    from convgen.cross.tools import measured_compiler
+    from convgen.package.network.size import refuse_over
+
+    if limits == NO_LIMITS:
+        return
+    target = program.target
+    size = refuse_over(program, limits, measured_compiler(target))
+    if size is None:
+        out.note(
+            f"{program.name}: no compiler for {target.name} is here: of the limits that of the "
+            "workspace alone is held"
+        )
+    elif size.code is not None:
+        ram = "" if size.ram is None else f", {size.ram:,} of RAM"
+        out.note(
+            f"{program.name}: {size.code.text:,} bytes of code{ram} (measured: {size.compiler})"
+        )

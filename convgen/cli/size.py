@@ -101,15 +101,12 @@ def _network(
     graph: Graph, machine: Target, compiler: FoundCompiler, limits: SizeLimits, timeout: float
 ) -> Size:
     """Raises ``LimitError`` for a network over a limit: it has no other schedule to offer."""
-    from convgen.errors import LimitError
-    from convgen.package.emit.size import over_limits
     from convgen.package.network.program import program_of
-    from convgen.package.network.size import network_size
+    from convgen.package.network.size import network_size, refuse_over
 
-    found = network_size(program_of(graph, machine), compiler, timeout)
-    if wrong := over_limits(found, limits):
-        raise LimitError(f"{wrong}, as {compiler} compiles the network; raise the limit")
-    return found
+    program = program_of(graph, machine)
+    held = refuse_over(program, limits, compiler, timeout)
+    return network_size(program, compiler, timeout) if held is None else held
 
 
 def _tools(

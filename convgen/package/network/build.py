@@ -35,6 +35,7 @@ from convgen.package.disk.templates import remember_templates
 from convgen.package.network.files import companion_files
 from convgen.package.network.program import Program, program_of
 from convgen.package.network.python import glue_files, python_files, weights_name
+from convgen.package.network.size import refuse_over
 from convgen.package.network.text import network_files
 from convgen.package.network.verification import task_of
 from convgen.spec.schedule import Schedule
@@ -94,7 +95,7 @@ def graph_digest(graph: Graph) -> str:
 def _inputs(session: Session, graph: Graph, name: str) -> str:
     parts = (
         session.own, name, graph_digest(graph), repr(session.options.target),
-        repr(_tuned(session, name)), *_tools(session),
+        repr(_tuned(session, name)), repr(session.options.limits), *_tools(session),
     )  # fmt: skip
     return _hashed(parts)
 
@@ -149,6 +150,7 @@ def _rebuilt(
         memory=session.memory,
         on_step=lambda done, steps: _say(session, name, Stage.GENERATE, done=done, steps=steps),
     )
+    refuse_over(program, session.options.limits, session.compiler, session.options.timeout)
     kernel, glue = network_files(program, weights=False), glue_files(program)
     key = _hashed((*(f"{k}\0{v}" for k, v in sorted({**kernel, **glue}.items())), *_tools(session)))
     extension = f"_{name}_{key[:12]}"
@@ -311,7 +313,7 @@ def _manifest(
         commands=library.commands,
         warnings=library.warnings,
         code_bytes=library.code_bytes,
-        limits={},
+        limits=session.options.limits.to_mapping(),
         notes=(),
         report=library.report,
         tuned=tuned,
