@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from places import ROOT
 
 from convgen.network import fuse, ops
 from convgen.network.ops import BinaryFn, UnaryFn
 from convgen.network.text import parse_network_text
 from convgen.network.text.keys import CANONICAL, COMMON, KINDS
+from convgen.package.network.files import package_files
+from convgen.package.network.program import program_of
 from convgen.spec.nested import ActKind
+from convgen.target import host_target
 
 PAGE = ROOT / "docs" / "networks.md"
 EXAMPLE = """\
@@ -30,6 +35,48 @@ layers:                               # each reads what stands before it, unless
   - dense: {k: 10}
   - softmax
 outputs: [softmax]                    # default: the last layer
+"""
+
+PROGRAM = """\
+#include "digits.h"
+DIGITS_ALIGNED static unsigned char arena[DIGITS_ARENA_BYTES];
+static float image[28 * 28], chances[10];
+int main(void)
+{
+  if (!digits_cpu_ok()) return 1;
+  digits_run(digits_weights, image, chances, arena);
+  return 0;
+}
+"""
+THREADS = """\
+#define _XOPEN_SOURCE 600
+#include "digits.h"
+#include <pthread.h>
+#define PARTS 4
+DIGITS_ALIGNED static unsigned char arena[DIGITS_ARENA_BYTES + (PARTS - 1) * DIGITS_PART_BYTES];
+static float image[28 * 28], chances[10];
+static pthread_barrier_t step_done;
+static void *share(void *part)
+{
+  const digits_io io = { image, chances };
+  for (int step = 0; step < DIGITS_STEPS; ++step) {
+    digits_step(step, digits_weights, &io, arena, *(const int *)part, PARTS);
+    pthread_barrier_wait(&step_done);
+  }
+  return NULL;
+}
+int main(void)
+{
+  pthread_t threads[PARTS];
+  int parts[PARTS];
+  if (!digits_cpu_ok() || pthread_barrier_init(&step_done, NULL, PARTS) != 0) return 1;
+  for (int i = 0; i < PARTS; ++i) {
+    parts[i] = i;
+    if (pthread_create(&threads[i], NULL, share, &parts[i]) != 0) return 1;
+  }
+  for (int i = 0; i < PARTS; ++i) pthread_join(threads[i], NULL);
+  return 0;
+}
 """
 
 # Whose docstring tells what a word means; words that share one stand in one row.
@@ -86,8 +133,23 @@ def test_the_example_on_the_page_is_a_network() -> None:
     assert not spec.missing and spec.graph.outputs == ("softmax",)
 
 
+@pytest.mark.needs("gcc")
+@pytest.mark.parametrize("program", [PROGRAM, THREADS], ids=["alone", "threads"])
+def test_the_programs_on_the_page_run(program: str, tmp_path: Path) -> None:
+    graph = parse_network_text(EXAMPLE, "digits.yaml").complete()
+    for name, text in package_files(program_of(graph, host_target())).items():
+        if "/" not in name:
+            (tmp_path / name).write_text(text)
+    (tmp_path / "main.c").write_text(program)
+    sources = ["main.c", "digits.c", "digits_weights.c"]
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-O1", "-pthread"]
+    subprocess.run(["gcc", *flags, *sources, "-o", "main"], cwd=tmp_path, check=True)
+    subprocess.run([str(tmp_path / "main")], check=True, timeout=60)
+
+
 def page() -> str:
-    return "\n".join([*_head(), *_operators(), *_fusions(), *_memory()]) + "\n"
+    parts = (_head(), _operators(), _fusions(), _memory(), _building(), _embedding(), _weights())
+    return "\n".join(line for part in parts for line in part) + "\n"
 
 
 def _head() -> list[str]:
@@ -200,4 +262,62 @@ def _memory() -> list[str]:
         "several greedy orders and exchanges. Both searches are bounded by counts, so the same",
         "network gives the same bytes everywhere. Outputs of element-wise steps lie over an input",
         "that dies there.",
+    ]
+
+
+def _building() -> list[str]:
+    return [
+        "",
+        "## Building",
+        "",
+        "`convgen build` compiles the C file once and maps the weights from a file of their own,",
+        "so their size costs no compiler time. Steps of equal shape share a function; 8-bit",
+        "convolutions do so even where their scales differ, on processors with vectors of int32.",
+        "Each step is then held to the oracle on its own real inputs, and the whole network has to",
+        "give the same bits wherever its arrays lie, whatever the arena held, and in any number of",
+        "parts. The cache remembers choices of kernels, the compiled library and each judged step:",
+        "an interrupted build goes on from there, and where the weights of one layer changed, that",
+        "layer alone is judged again. `convgen tune` measures schedules for each distinct",
+        "convolution, and `build --tuned` takes what won.",
+    ]
+
+
+def _embedding() -> list[str]:
+    return [
+        "",
+        "## In your program",
+        "",
+        "`convgen emit` writes `<net>.c`, `<net>.h` and `<net>_weights.c`, a self test and project",
+        "files (docs/embedding.md, as for a layer). The arena is yours; nothing is allocated, and",
+        "calls with an arena each may run at the same time.",
+        "",
+        "```c",
+        *PROGRAM.rstrip("\n").splitlines(),
+        "```",
+        "",
+        "`<net>_weights` need not be linked: the same bytes from a mapped file or from flash do as",
+        "well, aligned to `<NET>_ALIGN`. `<NET>_SECTION` and `<NET>_WEIGHTS_SECTION`, defined",
+        "before the header, place code and weights.",
+        "",
+        "## Threads",
+        "",
+        "The C starts none. `<net>_step` does a share of one step; every split gives the same",
+        "bits. A step reads what the one before it wrote, so all parts wait for each other in",
+        "between. Each part beyond the first needs `<NET>_PART_BYTES` more behind the arena. From",
+        "Python it is `net.run(x, threads=4)`.",
+        "",
+        "```c",
+        *THREADS.rstrip("\n").splitlines(),
+        "```",
+    ]
+
+
+def _weights() -> list[str]:
+    return [
+        "",
+        "## Weights and their licence",
+        "",
+        "Generated code carries no licence obligation of convgen's. The weights are the model's",
+        "and keep its licence: `<net>_weights.c` says so, and repeats what the model file says of",
+        "its author, licence and source.",
     ]
