@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import datetime
 import json
-import math
 import os
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 
+from convgen.bench.report import geometric_mean
 from convgen.target.host import cpu_name
 from convgen.toolchain import find_compiler
 
@@ -125,7 +125,7 @@ def summary(found: Sequence[float]) -> list[str]:
     """How many times convgen's time the best peers take, in the mean and at least."""
     if not found:
         return []
-    mean = math.exp(sum(map(math.log, found)) / len(found))
+    mean = geometric_mean(found)
     return ["", f"Geometric mean of {len(found)}: {mean:.2f}; least: {min(found):.2f}."]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -23,7 +22,8 @@ from convgen.cli.options import (
     Verbose,
     peers_so_far,
 )
-from convgen.cli.output import Output, is_terminal, session
+from convgen.cli.output import Output, session
+from convgen.cli.progress import bar_of_steps, watched
 from convgen.errors import RegressionError, UsageError
 
 if TYPE_CHECKING:
@@ -283,17 +283,11 @@ def _progress(
     count: int, rounds: int, out: Output
 ) -> Iterator[tuple[Callable[[str], None], Callable[[], None]]]:
     """A bar over layers and rounds for a person at a terminal; layers as messages under -v."""
-    if out.verbose or out.quiet or not is_terminal(sys.stderr):
+    if out.verbose or not watched(out):
         yield (lambda name: out.detail(f"{name}: measuring")), (lambda: None)
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
     # Drawn between the rounds only: a thread that draws would run on the clock.
-    with Progress(
-        *columns, console=Console(file=sys.stderr), transient=True, auto_refresh=False
-    ) as bar:
+    with bar_of_steps(auto_refresh=False) as bar:
         task = bar.add_task("", total=count * rounds)
 
         def begin(name: str) -> None:

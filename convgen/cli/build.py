@@ -32,7 +32,7 @@ from convgen.cli.options import (
     Verbose,
 )
 from convgen.cli.output import Output, session
-from convgen.cli.progress import layers_told
+from convgen.cli.progress import layer_progress
 from convgen.errors import ConvgenError, UsageError
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ def _build_all(
 
     if note := slow_start(options.cc):
         out.note(note)
-    with layers_told(len(layers), out) as on_event:
+    with layer_progress(len(layers), out) as on_event:
         outcomes = build_many(layers, options, jobs, on_event)
     good = []
     for layer, outcome in zip(layers, outcomes, strict=True):

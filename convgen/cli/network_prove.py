@@ -94,8 +94,6 @@ def _target(place: Path, asked: Target | None) -> Target:
 def _tuned(place: Path) -> dict[str, Schedule]:
     """The tuned schedules of the package at ``place``, which is the one to prove."""
     from convgen.package.disk.manifest import read_manifest
-    from convgen.spec.schedule import Schedule
 
     manifest = read_manifest(place)
-    found = {} if manifest is None else manifest.tuned
-    return {name: Schedule.from_text(how) for name, how in found.items()}
+    return {} if manifest is None else manifest.schedules

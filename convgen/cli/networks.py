@@ -140,14 +140,14 @@ def build_networks(graphs: Sequence[Graph], options: BuildOptions, out: Output) 
     """Build each network and report it; a failure stops no other."""
     if not graphs:
         return
-    from convgen.cli.progress import steps_told
+    from convgen.cli.progress import step_progress
     from convgen.cli.reports import failure_facts, print_results, result_facts
     from convgen.package.network.build import build_network
 
     good = []
     for graph in graphs:
         try:
-            with steps_told(out) as on_event:
+            with step_progress(out) as on_event:
                 result = build_network(graph, options, on_event)
         except ConvgenError as error:
             out.payload["layers"].append(failure_facts(graph.name))
@@ -171,7 +171,6 @@ def verify_network(graph: Graph, place: Path) -> Report:
     from convgen.package.network.python import weights_name
     from convgen.package.network.text import network_files
     from convgen.package.network.verification import task_of
-    from convgen.spec.schedule import Schedule
     from convgen.target import TARGETS
     from convgen.verify import Check, Report
     from convgen.verify.network import verify_network_in_child
@@ -186,7 +185,7 @@ def verify_network(graph: Graph, place: Path) -> Report:
         nan = float("nan")
         return Report((Check("files", False, detail),), nan, nan, nan)
     target = TARGETS.get(manifest.target)
-    tuned = {name: Schedule.from_text(how) for name, how in manifest.tuned.items()}
+    tuned = manifest.schedules
     program = None if target is None else program_of(graph, target, place.name, tuned=tuned)
     weights = place / weights_name(manifest.extension)
     if (
@@ -225,7 +224,7 @@ def emit_network(
     from convgen.package.network.program import program_of
 
     program = program_of(graph, target)
-    held_to(program, limits, out)
+    hold_to(program, limits, out)
     files = package_files(program)
     facts: dict[str, Any] = {
         "name": program.name,
@@ -244,7 +243,7 @@ def emit_network(
     out.done(f"{program.name}: {state} in {place} ({', '.join(files)})")
 
 
-def held_to(program: Program, limits: SizeLimits, out: Output) -> None:
+def hold_to(program: Program, limits: SizeLimits, out: Output) -> None:
     """Raises ``LimitError`` where the network is over a limit, as far as that can be known here."""
     from convgen.choose.limits import NO_LIMITS
     from convgen.cross.tools import measured_compiler

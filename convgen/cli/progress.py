@@ -1,4 +1,4 @@
-"""How a build gets on: a bar for a person at a terminal, its stages as messages under -v."""
+"""How a command gets on: a bar for a person at a terminal, stages as messages under -v."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def layers_told(count: int, out: Output) -> Iterator[OnEvent | None]:
+def layer_progress(count: int, out: Output) -> Iterator[OnEvent | None]:
     """A bar over ``count`` layers, where there are several."""
     if out.verbose:
         yield lambda event: out.detail(f"{event.name}: {event.stage}")
         return
-    if count < 2 or not _watched(out):
+    if count < 2 or not watched(out):
         yield None
         return
-    with _bar() as bar:
+    with bar_of_steps() as bar:
         task = bar.add_task("", total=count)
 
         def on_event(event: BuildEvent) -> None:
@@ -35,16 +35,16 @@ def layers_told(count: int, out: Output) -> Iterator[OnEvent | None]:
 
 
 @contextmanager
-def steps_told(out: Output) -> Iterator[OnEvent | None]:
+def step_progress(out: Output) -> Iterator[OnEvent | None]:
     """A bar over the steps of a network, once while kernels are chosen and once while their outputs
     are judged."""
     if out.verbose:
         yield lambda event: None if event.steps else out.detail(f"{event.name}: {event.stage}")
         return
-    if not _watched(out):
+    if not watched(out):
         yield None
         return
-    with _bar() as bar:
+    with bar_of_steps() as bar:
         task = bar.add_task("", total=None)
 
         def on_event(event: BuildEvent) -> None:
@@ -54,13 +54,17 @@ def steps_told(out: Output) -> Iterator[OnEvent | None]:
         yield on_event
 
 
-def _watched(out: Output) -> bool:
+def watched(out: Output) -> bool:
+    """Whether a person at a terminal sees how a command gets on."""
     return not out.quiet and is_terminal(sys.stderr)
 
 
-def _bar() -> Progress:
+def bar_of_steps(*, auto_refresh: bool = True) -> Progress:
+    """A bar with ``n/of`` and words, on stderr, gone when it ends. ``auto_refresh``: drawn by a
+    thread of its own."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
     columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}", markup=False))
-    return Progress(*columns, console=Console(file=sys.stderr), transient=True)
+    console = Console(file=sys.stderr)
+    return Progress(*columns, console=console, transient=True, auto_refresh=auto_refresh)

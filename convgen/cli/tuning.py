@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convgen.cli.output import Output, is_terminal
+from convgen.cli.output import Output
+from convgen.cli.progress import bar_of_steps, watched
 from convgen.errors import ConvgenError, ScheduleError, UsageError
 from convgen.spec.model import DType
 
@@ -172,16 +173,11 @@ def _progress(count: int, out: Output) -> Iterator[OnProgress | None]:
     if out.verbose:
         yield lambda p: out.detail(f"{p.name}: {p.step} {p.done}/{p.total}")
         return
-    if out.quiet or not is_terminal(sys.stderr):
+    if not watched(out):
         yield None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-
-    text = TextColumn("{task.description}", markup=False)
-    columns = (BarColumn(), MofNCompleteColumn(), text)
     seen: dict[str, int] = {}
-    with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+    with bar_of_steps() as bar:
         task = bar.add_task("", total=None)
 
         def on_progress(p: Step) -> None:

@@ -92,7 +92,7 @@ def test_json_has_what_was_measured() -> None:
 def test_a_bar_on_a_terminal_and_steps_under_v(monkeypatch: pytest.MonkeyPatch) -> None:
     steps = run("tune", "a.yaml", "-v", *FAST).err.splitlines()
     assert "a: compile 0/2" in steps and "a: measure, pass 1 of 3 1/5" in steps
-    monkeypatch.setattr("convgen.cli.tuning.is_terminal", lambda stream: True)
+    monkeypatch.setattr("convgen.cli.progress.is_terminal", lambda stream: True)
     ran = run("tune", "a.yaml", "--again", *FAST)
     assert ran.code == 0 and ran.out.startswith("a: ")
 

@@ -25,8 +25,10 @@ SHAPES = (
     (1, 8, 6, 6),
 )  # fmt: skip
 Case = tuple[str, list[Any], dict[str, np.ndarray]]
-WHOLE = np.array([0], np.int64), np.array([99], np.int64), np.array([3], np.int64)
-ROWS = {"a": WHOLE[0], "b": WHOLE[1], "axes": WHOLE[2], "by": np.array([2], np.int64)}
+# Every second column, and more pixels.
+COLUMNS = {
+    key: np.array([value], np.int64) for key, value in (("a", 0), ("b", 99), ("axes", 3), ("by", 2))
+}
 DOUBLE = {"s": np.array([1, 1, 2, 3], np.float32)}
 
 
@@ -82,9 +84,9 @@ def parts(c: int) -> Iterator[Case]:
         node("Concat", ["x", "x"], ["t"], axis=1),
         node("Split", ["t"], ["p", "q"], axis=1, num_outputs=2),
     ]
-    slice_ = [node("Slice", ["x", "a", "b", "axes", "by"], ["q"])]
+    columns = [node("Slice", ["x", "a", "b", "axes", "by"], ["q"])]
     filters = {"w": random(c, 3, 2, 2, seed=1)}
-    for name, start, more in (("split", both, {}), ("slice", slice_, ROWS)):
+    for name, start, more in (("split", both, {}), ("slice", columns, COLUMNS)):
         transposed = node("ConvTranspose", ["q", "w"], ["y"], strides=[2, 2])
         yield f"{name} transposed", [*start, transposed], {**more, **filters}
         yield f"{name} lrn", [*start, node("LRN", ["q"], ["y"], size=3)], more

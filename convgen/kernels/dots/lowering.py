@@ -288,7 +288,9 @@ def _plan(
     )
 
 
-SMALL = 12  # of areas: windows unrolled there save less time than their code costs to compile
+# An area with less than this part of all outputs does without unrolled windows: their code takes
+# long to compile and saves next to nothing there.
+SMALL = 12
 WITH_ZERO = 21  # the farthest shift to the right of a product that holds a zero point too
 
 

@@ -81,7 +81,8 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
     requant, arrays, v = requant_text(spec), arrays_of(spec), body.isa.prefix
     how = scaling(spec, body.isa)
     kind, limits = how.kind, ELEMENTS[spec.dtype].limits
-    scale = _scales(plan, packed, kind, v, apart=how.zero != 0)
+    block = (f"{times('group', packed.blocks)} + " if groups > 1 else "") + f"oc / {packed.lanes}"
+    scale = _scales(plan, packed, kind, v, block, apart=how.zero != 0)
     extra = (", ptrdiff_t scale" if scale else "") + (
         ", ptrdiff_t channel" if kind == "lanes" else ""
     )
@@ -111,8 +112,7 @@ def dot_text(plan: KernelPlan, body: DotBody) -> DotText:
         finish_words="From sums to outputs.",
         tap_params=tap_params(body.loops),
         **_units(plan, images),
-        block=(f"{times('group', packed.blocks)} + " if groups > 1 else "")
-        + f"oc / {packed.lanes}",
+        block=block,
         kind=kind,
         how=how,
         requant=requant,
@@ -195,10 +195,11 @@ def scale_tables(plan: KernelPlan) -> tuple[str, ...]:
 
 
 def _scales(
-    plan: KernelPlan, packed: DotPacking, kind: str, v: str, *, apart: bool
+    plan: KernelPlan, packed: DotPacking, kind: str, v: str, block: str, *, apart: bool
 ) -> SimpleNamespace | None:
     """The numbers that scale the sums of each block of channels: one entry where all are alike.
-    Those of the layers that share the code follow the layer's own."""
+    Those of the layers that share the code follow the layer's own. ``first``: the C expression of
+    the first number of ``block``, in the set of the layer that is asked for."""
     spec, lanes = plan.spec, packed.lanes
     hows = [how for one in (spec, *plan.alike) if (how := requantization(one)) is not None]
     if not hows or kind not in VECTORS:
@@ -223,7 +224,10 @@ def _scales(
         _field(ctype, name, f"{spec.name}_{name}", v, [f"{entry[i]}," for entry in entries])
         for i, (ctype, name) in enumerate(names)
     ]
-    return SimpleNamespace(count=len(blocks), entries=len(entries), fields=fields)
+    of_set = f"set * {len(blocks) * lanes}" if plan.alike else ""
+    of_block = f"({block}) * {lanes}" if len(blocks) > 1 else ""
+    first = " + ".join(filter(None, (of_set, of_block))) or "0"
+    return SimpleNamespace(count=len(blocks), entries=len(entries), fields=fields, first=first)
 
 
 def _field(ctype: str, name: str, table: str, v: str, lines: list[str]) -> SimpleNamespace:

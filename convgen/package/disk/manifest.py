@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from convgen.spec.schedule import Schedule
 from convgen.spec.sqnr import Sqnr
 from convgen.verify.report import Report
 
@@ -46,6 +47,11 @@ class Manifest:
     report: Report | None
     sqnr: Sqnr | None = None
     tuned: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def schedules(self) -> dict[str, Schedule]:
+        """``tuned`` as schedules."""
+        return {name: Schedule.from_text(how) for name, how in self.tuned.items()}
 
     def to_text(self) -> str:
         data = asdict(self) | {"format": FORMAT, "files": dict(sorted(self.files.items()))}
