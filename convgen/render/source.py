@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from convgen.ctext.parts import parts_of, scoped
@@ -24,6 +26,18 @@ def render_c(
 
     ``form``: where baked weights stand; apart, ``<name>_weights.c`` is a third file.
     """
+    if weights is None:
+        return dict(_without_weights(plan))
+    return _printed(plan, weights, form)
+
+
+@lru_cache(maxsize=64)
+def _without_weights(plan: KernelPlan) -> Mapping[str, str]:
+    """Remembered, since the size of 8-bit code is estimated from its text."""
+    return _printed(plan, None, Form.INSIDE)
+
+
+def _printed(plan: KernelPlan, weights: Weights | None, form: Form) -> dict[str, str]:
     plan = scoped(plan)
     text = plan_text(plan, weights)
     env = environment()

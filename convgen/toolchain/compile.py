@@ -58,7 +58,7 @@ class Unit:
 class Compiled:
     """``commands``: as run, to paste into a shell in the work folder. ``warnings``: what the
     compiler said, one text per command that said anything. ``code_bytes``: machine code of the
-    first unit, None where the object format is not ELF."""
+    units that count, None where the object format is not ELF."""
 
     library: Path
     commands: tuple[str, ...]
@@ -72,6 +72,7 @@ def compile_shared(
     units: Sequence[Unit],
     library: str,
     *,
+    counted: int = 1,
     flags: Sequence[str] = COMPILE_FLAGS,
     link: Sequence[str] = (),
     timeout: float = TIMEOUT,
@@ -80,7 +81,8 @@ def compile_shared(
     """Compile ``units`` (files in ``folder``) and link them to ``folder/library``.
 
     File names are relative to ``folder``, so commands and library do not depend on where it is.
-    ``link``: flags beyond ``link_flags()``. Raises ``ToolchainError`` with the exact command and
+    ``link``: flags beyond ``link_flags()``. ``counted``: of how many units, from the first,
+    ``code_bytes`` is the sum. Raises ``ToolchainError`` with the exact command and
     what the compiler said.
     """
     run = _Runner(processes or Processes(), folder, timeout)
@@ -104,8 +106,13 @@ def compile_shared(
         folder / library,
         tuple(shell_line(one.command) for one in done),
         tuple(one.stderr.strip() for one in done if one.stderr.strip()),
-        code_size(folder / units[0].object),
+        _code_size([folder / unit.object for unit in units[:counted]]),
     )
+
+
+def _code_size(objects: Sequence[Path]) -> int | None:
+    sizes = [size for path in objects if (size := code_size(path)) is not None]
+    return sum(sizes) if len(sizes) == len(objects) else None
 
 
 def compile_object(

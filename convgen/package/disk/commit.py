@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,9 +170,16 @@ def write_together(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def commit(
-    place: Place, work: Path, files: Mapping[str, bytes], extension: str, before: str | None
+    place: Place,
+    work: Path,
+    files: Mapping[str, bytes],
+    extension: str,
+    before: str | None,
+    *,
+    ready: Sequence[str] = (),
 ) -> None:
-    """Bring ``files`` into the package; ``MODULE`` among them comes last.
+    """Bring ``files`` into the package, and those of ``work`` that are ``ready``; ``MODULE`` among
+    them comes last.
 
     ``extension``: stem of this build's hash-named files, which are brought first. ``before``: the
     stem of the package that this one replaces; its files stay until the next build, for a process
@@ -186,6 +193,8 @@ def commit(
             (stage / name).parent.mkdir(parents=True, exist_ok=True)
             (stage / name).write_bytes(data)
             (package / name).parent.mkdir(parents=True, exist_ok=True)
+        for name in ready:
+            os.replace(work / name, package / name)  # noqa: PTH105
         if any(
             _content(package / f"{place.name}.{end}") != files.get(f"{place.name}.{end}")
             for end in "ch"

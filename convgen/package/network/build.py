@@ -6,7 +6,7 @@ import hashlib
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +32,12 @@ from convgen.package.disk.manifest import Manifest, current, digests, read_manif
 from convgen.package.disk.result import BuildEvent, BuildOptions, BuildResult, OnEvent, Stage, State
 from convgen.package.disk.session import Session
 from convgen.package.disk.templates import remember_templates
+from convgen.package.network.compiled import compiled_files
 from convgen.package.network.files import companion_files
 from convgen.package.network.program import Program, program_of
 from convgen.package.network.python import glue_files, python_files, weights_name
 from convgen.package.network.size import refuse_over
-from convgen.package.network.text import network_files
+from convgen.package.network.text import code_files, network_text
 from convgen.package.network.verification import task_of
 from convgen.spec.schedule import Schedule
 from convgen.toolchain import COMPILE_FLAGS, Unit, awaited, compile_shared, link_flags
@@ -151,66 +152,96 @@ def _rebuilt(
         on_step=lambda done, steps: _say(session, name, Stage.GENERATE, done=done, steps=steps),
     )
     refuse_over(program, session.options.limits, session.compiler, session.options.timeout)
-    kernel, glue = network_files(program, weights=False), glue_files(program)
-    key = _hashed((*(f"{k}\0{v}" for k, v in sorted({**kernel, **glue}.items())), *_tools(session)))
-    extension = f"_{name}_{key[:12]}"
-    bound = bind(name, extension, glue[f"{name}_glue.h"], session.binding, session.python)
-    texts = {**kernel, **glue, **bound.sources()}
-    with ThreadPoolExecutor(1) as beside:  # the self test takes a run of the whole oracle
-        companions = beside.submit(companion_files, program)
-        library, state = _library(session, program, place, work, texts, bound, key)
+    with ThreadPoolExecutor(1) as beside:  # NumPy works while Python prints, and others compile
+        packed = beside.submit(_packed, program)
+        companions = beside.submit(companion_files, program)  # takes a run of the whole oracle
+        text = network_text(program)
+        kernel, glue = code_files(text), glue_files(program)
+        kernels = compiled_files(text, kernel[f"{name}.c"])
+        texts = {**kernel, **kernels, **glue}
+        key = _hashed((*(f"{k}\0{v}" for k, v in sorted(texts.items())), *_tools(session)))
+        extension = f"_{name}_{key[:12]}"
+        bound = bind(name, extension, glue[f"{name}_glue.h"], session.binding, session.python)
+        job = Job(
+            session, program, place, work, {**texts, **bound.sources()}, tuple(kernels), bound, key,
+            weights_name(extension), awaited(packed),
+        )  # fmt: skip
+        library, state = _library(job)
         companion = awaited(companions)
     package = {**kernel, **companion, **python_files(program, extension), **bound.module}
     files = {file: text.encode() for file, text in package.items()}
-    files[weights_name(extension)] = program.blob
     files[bound.library] = library.content
-    manifest = _manifest(session, program, library, bound, inputs, digests(files))
+    known = digests(files) | {job.weights: job.weights_digest}
+    manifest = _manifest(session, program, library, bound, inputs, known)
     files[MANIFEST] = manifest.to_text().encode()
     earlier = read_manifest(place.package)
-    commit(place, work, files, extension, earlier.extension if earlier else None)
+    before = earlier.extension if earlier else None
+    commit(place, work, files, extension, before, ready=(job.weights,))
     forget_failed(place)
     return manifest, program, state
 
 
-def _library(
-    session: Session,
-    program: Program,
-    place: Place,
-    work: Path,
-    texts: Mapping[str, str],
-    bound: Bound,
-    key: str,
-) -> tuple[Library, State]:
+@dataclass(frozen=True)
+class Job:
+    """A network on its way through compiler and verification.
+
+    ``texts``: what the work folder gets; ``kernels``: the files among them that hold the network's
+    own C; ``key`` names the library in the cache; ``weights``: the file of the packed weights.
+    """
+
+    session: Session
+    program: Program
+    place: Place
+    work: Path
+    texts: Mapping[str, str]
+    kernels: tuple[str, ...]
+    bound: Bound
+    key: str
+    weights: str
+    weights_digest: str
+
+    @property
+    def name(self) -> str:
+        return self.program.name
+
+
+def _packed(program: Program) -> str:
+    """Packs the weights, for everyone who asks from now on; their SHA-256."""
+    return hashlib.sha256(program.blob).hexdigest()
+
+
+def _library(job: Job) -> tuple[Library, State]:
     """The compiled library, from the cache where it is, and its report for these weights."""
-    judged = _hashed((key, hashlib.sha256(program.blob).hexdigest(), session.own))
+    session, work = job.session, job.work
+    judged = _hashed((job.key, job.weights_digest, session.own))
     cache = session.cache
-    entry = None if cache is None else cache.get(key)
+    entry = None if cache is None else cache.get(job.key)
     state: State = "built" if entry is None else "cached"
     with writing(work):
-        for file, text in texts.items():
+        for file, text in job.texts.items():
             (work / file).write_text(text, encoding="utf-8", newline="\n")
-        (work / f"{program.name}.weights").write_bytes(program.blob)
+        (work / job.weights).write_bytes(job.program.blob)
     if entry is None:
-        _say(session, program.name, Stage.COMPILE)
-        made = _compiled(session, program, place, work, bound)
+        _say(session, job.name, Stage.COMPILE)
+        made = _compiled(job)
         facts: dict[str, Any] = {
             "commands": made.commands, "warnings": made.warnings, "code_bytes": made.code_bytes,
         }  # fmt: skip
-        _keep(session, key, Entry(made.content, facts))
+        _keep(session, job.key, Entry(made.content, facts))
     else:
         facts = entry.facts
         made = Library(
             entry.library, tuple(facts["commands"]), tuple(facts["warnings"]), facts["code_bytes"],
             None,
         )  # fmt: skip
-        (work / bound.library).write_bytes(entry.library)
+        (work / job.bound.library).write_bytes(entry.library)
     if not session.options.verify:
         return made, state
     known = None if cache is None else cache.get(judged)
     if known is not None:
         return replace(made, report=Report.from_mapping(known.facts["report"])), state
-    _say(session, program.name, Stage.VERIFY)
-    report = _verified(session, program, place, work, bound, made, key)
+    _say(session, job.name, Stage.VERIFY)
+    report = _verified(job, made)
     _keep(session, judged, Entry(b"", {"report": report.to_mapping()}))
     return replace(made, report=report), state
 
@@ -224,47 +255,39 @@ def _keep(session: Session, key: str, entry: Entry) -> None:
             session.cache.put(key, entry)
 
 
-def _compiled(
-    session: Session, program: Program, place: Place, work: Path, bound: Bound
-) -> Library:
-    name = program.name
-    units = (Unit(f"{name}.c"), Unit(f"{name}_glue.c"), *bound.units)
+def _compiled(job: Job) -> Library:
+    session, bound = job.session, job.bound
+    units = (*map(Unit, job.kernels), Unit(f"{job.name}_glue.c"), *bound.units)
     try:
         done = compile_shared(
             session.compiler,
-            work,
+            job.work,
             units,
             bound.library,
-            flags=(*COMPILE_FLAGS, *program.target.flags),
+            counted=len(job.kernels),
+            flags=(*COMPILE_FLAGS, *job.program.target.flags),
             link=bound.link,
             timeout=session.options.timeout * 5,
             processes=session.processes,
         )
     except ToolchainError as error:
-        kept = keep_failed(place, work, str(error))
+        kept = keep_failed(job.place, job.work, str(error))
         message, _, _ = str(error).partition("\n")
         raise ToolchainError(f"{message}; {kept}", error.command, error.stderr) from None
     content = done.library.read_bytes()
     return Library(content, done.commands, done.warnings, done.code_bytes, None)
 
 
-def _verified(
-    session: Session,
-    program: Program,
-    place: Place,
-    work: Path,
-    bound: Bound,
-    made: Library,
-    key: str,
-) -> Report:
+def _verified(job: Job, made: Library) -> Report:
     """Steps that an earlier build judged, of this very code and with these weights, are not judged
     again: an interrupted build goes on where it was."""
-    library, weights = work / bound.library, work / f"{program.name}.weights"
+    session, program = job.session, job.program
+    library, weights = job.work / job.bound.library, job.work / job.weights
     if session.cache is None:
         task = task_of(program, library, weights)
     else:
-        record = session.cache.steps(key)
-        task = task_of(program, library, weights, record=record, code=_hashed((key, session.own)))
+        record, code = session.cache.steps(job.key), _hashed((job.key, session.own))
+        task = task_of(program, library, weights, record=record, code=code)
     steps, judged = len(task.steps), 0
 
     def heard(event: Event) -> None:
@@ -278,7 +301,7 @@ def _verified(
         return report
     lines = [f"{check.name}: {check.detail or 'failed'}" for check in report.failures]
     findings = "\n".join(f"  {line}" for line in lines or ["no check ran"])
-    kept = keep_failed(place, work, f"{findings}\n" + "\n".join(made.commands) + "\n")
+    kept = keep_failed(job.place, job.work, f"{findings}\n" + "\n".join(made.commands) + "\n")
     raise MismatchError(
         f"the network {program.name} failed its verification and is not used\n{findings}\n"
         f"This is convgen's fault or the compiler's; {kept}, with a report; an earlier build, if "

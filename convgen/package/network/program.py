@@ -23,6 +23,7 @@ from convgen.spec.schedule import Schedule
 from convgen.target import Target
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from convgen.package.disk.choices import Memory
@@ -100,7 +101,7 @@ class Program:
         return {d.plan.spec.name: d.plan.schedule for d in made if d.reason == TUNED}
 
     @cached_property
-    def blob(self) -> bytes:
+    def blob(self) -> memoryview:
         """The weights as the C reads them: packed for each step's kernel, or raw constants."""
         return weights_blob(self)
 
@@ -271,27 +272,28 @@ def conv_words(plan: KernelPlan) -> str:
     return ", ".join(filter(None, words))
 
 
-def weights_blob(program: Program) -> bytes:
+def weights_blob(program: Program) -> memoryview:
     """Every item of the plan's weights at its offset; gaps are zeros."""
-    blob = bytearray(program.plan.weights_bytes)
+    import numpy as np
+
     steps = {step.name: (step, calls) for step, calls in zip(
         program.steps, program.calls, strict=True)}  # fmt: skip
+    blob = np.zeros(program.plan.weights_bytes, np.uint8)
     for item in program.plan.weights:
-        if item.step:
-            step, calls = steps[item.step]
-            data = (
-                packed_bytes(program.graph, step, calls[0])
-                if step.spec is not None
-                else transposed_bytes(program.graph, step)
-            )
+        if not item.step:
+            data = _little(program.graph.constants[item.constant])
+        elif steps[item.step][0].spec is None:
+            data = transposed_bytes(program.graph, steps[item.step][0])
         else:
-            data = _little(program.graph.constants[item.constant]).tobytes()
-        assert len(data) == item.bytes, (item, len(data))
-        blob[item.offset : item.offset + item.bytes] = data
-    return bytes(blob)
+            step, (call, *_) = steps[item.step]
+            data = packed_weights(program.graph, step, call)
+        flat = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        assert flat.size == item.bytes, item
+        blob[item.offset : item.offset + item.bytes] = flat
+    return blob.data.toreadonly()
 
 
-def packed_bytes(graph: Graph, step: Step, call: Call) -> bytes:
+def packed_weights(graph: Graph, step: Step, call: Call) -> NDArray[Any]:
     """A convolution's weights in its kernel's order."""
     from convgen.kernels.pack import pack, pack_sections
     from convgen.spec.elements import arrays_of
@@ -302,11 +304,11 @@ def packed_bytes(graph: Graph, step: Step, call: Call) -> bytes:
     if plan.spec.quantized:
         _refuse_overflow(plan.spec, step, weights)
     if plan.sections is not None:
-        return _little(pack_sections(plan, weights)).tobytes()
-    return _little(pack(plan.packing, weights, arrays_of(plan.spec).w)).tobytes()
+        return _little(pack_sections(plan, weights))
+    return _little(pack(plan.packing, weights, arrays_of(plan.spec).w))
 
 
-def transposed_bytes(graph: Graph, step: Step) -> bytes:
+def transposed_bytes(graph: Graph, step: Step) -> NDArray[np.uint8]:
     """A transposed convolution's weights: biases (zeros without), then HWIO."""
     import numpy as np
 
@@ -314,7 +316,8 @@ def transposed_bytes(graph: Graph, step: Step) -> bytes:
     w = graph.constants[step.weights]
     kind = np.dtype("<i4") if w.dtype == np.int8 else np.dtype("<f4")
     b = np.zeros(w.shape[-1]) if step.bias is None else graph.constants[step.bias]
-    return b.reshape(-1).astype(kind).tobytes() + _little(w).tobytes()
+    parts = (b.reshape(-1).astype(kind), _little(np.ascontiguousarray(w)).reshape(-1))
+    return np.concatenate([part.view(np.uint8) for part in parts])
 
 
 def step_weights(graph: Graph, step: Step) -> Weights:

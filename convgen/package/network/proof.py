@@ -45,7 +45,7 @@ def proved_files(program: Program, network: Proven, place: Path) -> dict[str, by
     files = {file: network.files[file].encode() for file in (f"{name}.c", f"{name}.h")}
     manifest = read_manifest(place)
     if manifest is not None:
-        return files | {weights_name(manifest.extension): program.blob}
+        return files | {weights_name(manifest.extension): bytes(program.blob)}
     if network.baked:
         files[network.baked] = network.files[network.baked].encode()
     return files

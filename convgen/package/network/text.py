@@ -59,7 +59,6 @@ class NetworkText:
     licence: tuple[str, ...]
     conditions: str
     sections: tuple[str, ...]
-    shares: bool
     features: str
     feature_words: str
     asking: str
@@ -76,6 +75,10 @@ class NetworkText:
     spec_id: str = field(default="")
 
     @property
+    def shares(self) -> bool:
+        return any(f"{self.name}_share(" in section for section in self.sections)
+
+    @property
     def header_id(self) -> str:
         """A C integer that ties the files of one run together."""
         digest = hashlib.sha256(repr((self.version, self.head, self.macros)).encode())
@@ -85,24 +88,26 @@ class NetworkText:
 def network_files(program: Program, *, weights: bool = True) -> dict[str, str]:
     """``<net>.c``, ``<net>.h`` and, unless the weights come from a file, ``<net>_weights.c``."""
     text = network_text(program)
-    env = environment()
-    name = program.name
-    files = {
-        f"{name}.c": env.get_template("network/network.c.j2").render(t=text),
-        f"{name}.h": env.get_template("network/network.h.j2").render(t=text),
-    }
+    files = code_files(text)
     if weights:
         lines = weight_lines(program)
-        template = env.get_template("network/weights.c.j2")
-        files[f"{name}_weights.c"] = template.render(t=text, lines=lines)
-    return {file: content if file.endswith("_weights.c") else wrapped(content)
-            for file, content in files.items()}  # fmt: skip
+        template = environment().get_template("network/weights.c.j2")
+        files[f"{program.name}_weights.c"] = template.render(t=text, lines=lines)
+    return files
+
+
+def code_files(text: NetworkText) -> dict[str, str]:
+    """``<net>.c`` and ``<net>.h``."""
+    env = environment()
+    return {
+        f"{text.name}.{end}": wrapped(env.get_template(f"network/network.{end}.j2").render(t=text))
+        for end in ("c", "h")
+    }
 
 
 def network_text(program: Program) -> NetworkText:
     name = program.name
     vectors = vector_isa(program)
-    section = tuple(sections(program))
     features = sorted(needed_features(program))
     given = list(arguments(program))
     return NetworkText(
@@ -112,8 +117,7 @@ def network_text(program: Program) -> NetworkText:
         head=tuple(head(program)),
         licence=tuple(licence(program)),
         conditions=condition(program),
-        sections=section,
-        shares=any(f"{name}_share(" in text for text in section),
+        sections=tuple(sections(program)),
         features=" && ".join(_cpu_has(feature, name) for feature in features),
         feature_words=f" ({', '.join(features)})" if features else "",
         asking=asking(features, name),

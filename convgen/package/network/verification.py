@@ -42,6 +42,7 @@ def task_of(
         ),
         places, plan.arena.bytes, plan.arena.part_bytes, 64, program.graph.rounding, seed,
         "" if record is None else str(record.resolve()),
+        hashlib.sha256(f"{code}\0parts".encode()).hexdigest() if code else "",
     )  # fmt: skip
 
 

@@ -67,7 +67,7 @@ def weight_lines(program: Program) -> Iterator[str]:
     yield from byte_lines(blob[done:] or (b"" if blob else b"\0"))
 
 
-def byte_lines(data: bytes) -> Iterator[str]:
+def byte_lines(data: bytes | memoryview) -> Iterator[str]:
     """The bytes as C integers, 24 to a line."""
     for at in range(0, len(data), 24):
         yield ",".join(map(str, data[at : at + 24])) + ","

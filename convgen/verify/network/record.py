@@ -1,4 +1,5 @@
-"""Which steps an earlier build judged: one line each, added as soon as it is known.
+"""Which steps an earlier build judged, and whether the code splits into parts: one line each, added
+as soon as it is known.
 
 A build that is interrupted goes on from there, and one whose weights changed in one layer judges
 that layer alone. A line that is cut off or damaged counts for nothing.

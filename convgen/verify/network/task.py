@@ -50,7 +50,8 @@ class NetworkTask:
     room ("arena", "input", "output", "weights") and its byte offset or its index there.
 
     ``library`` has ``<name>_cpu_ok``, ``_run`` and ``_step``; ``weights`` names a file. ``record``:
-    the file in which verified steps are remembered, "" for none.
+    the file in which verified steps are remembered, "" for none; ``key``: a digest of the code and
+    of what judges it, "" likewise.
     """
 
     library: str
@@ -66,3 +67,4 @@ class NetworkTask:
     rounding: Rounding
     seed: int = 0
     record: str = ""
+    key: str = ""
