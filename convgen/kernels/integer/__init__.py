@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from convgen.kernels.integer.body import (
+    DequantizeBody,
     IntEachBody,
     IntReduceBody,
     IntSoftmaxBody,
@@ -13,6 +14,7 @@ from convgen.kernels.integer.body import (
 )
 
 __all__ = [
+    "DequantizeBody",
     "IntEachBody",
     "IntReduceBody",
     "IntSoftmaxBody",

@@ -150,25 +150,99 @@ class TableBody:
         return "y = a table's entry for x"
 
 
+REALS = 64  # numbers that are made before they are stored as bytes together
+BESIDE = 12582912  # 1.5 * 2^23: a float32 of this size has no fraction, and halves went to even
+
+
 @dataclass(frozen=True)
 class QuantizeBody:
-    """Floats to integers, q = zero + round(x / scale) within ``low`` .. ``high``, or integers to
-    floats, scale * (q - zero). ``scale``: a float32. ``even``: halves go to the even integer."""
+    """Real numbers to 8-bit integers: y = zero + round(v / scale) within ``low`` .. ``high``.
+
+    v is x, or ``op`` of two operands; an operand is an array of floats, or of 8-bit integers that
+    ``tables`` turns into floats (256 entries from ``least`` up). ``scale``: a float32. ``even``:
+    halves go to the even integer. All arithmetic is in float32, each operation rounded.
+    """
 
     walk: Walk
-    types: tuple[str, str]
+    types: tuple[str, ...]
     scale: float
     zero: int
     low: int
     high: int
     even: bool
+    op: str = "copy"
+    tables: tuple[tuple[float, ...], ...] = ((),)
+    least: tuple[int, ...] = (0,)
 
+    template = "kernels/integer/quantize.j2"
     act = None
+    batch = REALS
+
+    def operations(self, lanes: int) -> tuple[str, ...]:
+        if lanes == 1 or self.walk.run < lanes:
+            return ()
+        own = (self.op,) if self.binary else ()
+        return (*own, "load", "store", "set1", "add", "sub", "mul", "div", "max", "min")
 
     @property
-    def template(self) -> str:
-        quantises = self.types[0] == "float"
-        return f"kernels/integer/{'quantize' if quantises else 'dequantize'}.j2"
+    def binary(self) -> bool:
+        return self.op != "copy"
+
+    def gathered(self, at: int) -> bool:
+        """Whether vectors cannot load an operand as it lies."""
+        return bool(self.tables[at]) or self.walk.step(at) not in (0, 1)
+
+    @property
+    def literals(self) -> tuple[tuple[str, ...], ...]:
+        from convgen.ctext.activations import float_literal
+
+        return tuple(tuple(map(float_literal, table)) for table in self.tables)
+
+    @property
+    def literal(self) -> str:
+        from convgen.ctext.activations import float_literal
+
+        return float_literal(self.scale)
+
+    @property
+    def least_real(self) -> str:
+        return f"{self.low - self.zero}.0f"
+
+    @property
+    def most_real(self) -> str:
+        return f"{self.high - self.zero}.0f"
+
+    @property
+    def zero_added(self) -> str:
+        """The C that follows a result without its zero point."""
+        return _plus(self.zero)
+
+    @property
+    def vector_zero(self) -> str:
+        """The C that follows a number that vectors have rounded."""
+        return _plus(self.zero - BESIDE if self.even else self.zero)
+
+    @property
+    def words(self) -> str:
+        made = "x" if not self.binary else f"{self.op}(a, b)"
+        return f"y = {self.zero} + {made} / {self.scale:.9g}, rounded"
+
+
+def _plus(number: int) -> str:
+    return f" + {number}" if number > 0 else f" - {-number}" if number else ""
+
+
+@dataclass(frozen=True)
+class DequantizeBody:
+    """Integers to floats: y = scale * (q - zero). ``scale``: a float32."""
+
+    walk: Walk
+    types: tuple[str, str]
+    scale: float
+    zero: int
+
+    template = "kernels/integer/dequantize.j2"
+    act = None
 
     @property
     def literal(self) -> str:
@@ -178,8 +252,6 @@ class QuantizeBody:
 
     @property
     def words(self) -> str:
-        if self.types[0] == "float":
-            return f"y = {self.zero} + x / {self.scale:.9g}, rounded"
         return f"y = {self.scale:.9g} * (x - ({self.zero}))"
 
 

@@ -192,8 +192,7 @@ def _binary(
     b = given[1].astype(np.int64) - two.zero_point[0]
     out = quant_of(y)
     if rounding is Rounding.ONNX:
-        v = _onnx_binary(op, a * one.scale[0], b * two.scale[0])
-        return stored(y, v, rounding)
+        return stored(y, _real_binary(op, a, one.scale[0], b, two.scale[0]), rounding)
     match op.fn:
         case BinaryFn.ADD | BinaryFn.SUB:
             widest = 2 * max(one.scale[0], two.scale[0])
@@ -210,10 +209,17 @@ def _binary(
     return np.asarray(np.clip(v + out.zero_point[0], low, high).astype(str(y.dtype)))
 
 
-def _onnx_binary(op: Binary, a: Array, b: Array) -> Array:
-    from convgen.network.meaning import elementwise
+def _real_binary(op: Binary, a: Array, a_scale: float, b: Array, b_scale: float) -> Array:
+    """Dequantised, computed and rounded in float32, as ONNX's QDQ form says."""
+    from convgen.oracle.floats import activation
 
-    return elementwise.binary(op, a, b)
+    left = np.float32(a_scale) * a.astype(np.float32)
+    right = np.float32(b_scale) * b.astype(np.float32)
+    functions = {
+        BinaryFn.ADD: np.add, BinaryFn.SUB: np.subtract,
+        BinaryFn.MUL: np.multiply, BinaryFn.DIV: np.divide,
+    }  # fmt: skip
+    return activation(op.activation, functions[op.fn](left, right).astype(np.float64))
 
 
 def _average(op: AvgPool, y: Value, a: Array) -> Array:

@@ -1,4 +1,7 @@
-"""Quantised ONNX graphs: dequantise, compute, quantise becomes arithmetic on integers."""
+"""Quantised ONNX graphs: dequantise, compute, quantise becomes arithmetic on integers.
+
+TFLite has integer arithmetic of its own, so what is real there stays real.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ from typing import Any
 from convgen.network.graph import Node, Quantization, Value
 from convgen.network.ops import (
     Activate,
+    Binary,
+    BinaryFn,
     Concat,
     Conv,
     ConvTransposed,
@@ -17,18 +22,22 @@ from convgen.network.ops import (
     MatMul,
     MaxPool,
     Quantize,
+    Requantize,
     Reshape,
     Resize,
     ResizeMode,
     Slice,
     Transpose,
+    Unary,
 )
 from convgen.network.ops.moving import DepthToSpace, SpaceToDepth
 from convgen.network.passes.draft import Draft
 from convgen.spec.model import Act
-from convgen.spec.quant import float32
+from convgen.spec.quant import Rounding, float32
 
 _MOVES = (Concat, DepthToSpace, MaxPool, Reshape, Slice, SpaceToDepth, Transpose)
+_WEIGHTED = (Conv, ConvTransposed, Dense, MatMul)
+_ARITHMETIC = frozenset({BinaryFn.ADD, BinaryFn.SUB, BinaryFn.MUL, BinaryFn.DIV})
 _CLIPS = frozenset({Act.NONE, Act.RELU, Act.RELU6, Act.CLIP})
 
 
@@ -71,12 +80,16 @@ def fuse_quantised(draft: Draft) -> None:
             continue
         act = None
         if isinstance(core.op, Activate) and core.op.activation.kind in _CLIPS:
-            act, core = core, draft.private(core.inputs[0])
-        if core is None:
-            continue
-        if isinstance(core.op, (Conv, ConvTransposed, Dense, MatMul)):
+            before = draft.private(core.inputs[0])
+            if before is not None and isinstance(before.op, (*_WEIGHTED, Binary)):
+                act, core = core, before
+        if isinstance(core.op, _WEIGHTED):
             _weighted(draft, node, core, act)
-        elif act is None and _moves(core):
+        elif isinstance(core.op, Binary):
+            _arithmetic(draft, node, core, act)
+        elif isinstance(core.op, (Activate, Unary)):
+            _looked_up(draft, node, core)
+        elif _moves(core):
             _moved(draft, node, core)
 
 
@@ -149,28 +162,83 @@ def _bias(draft: Draft, name: str, x: Quantization, w: Quantization) -> str | No
     return draft.constant(sums.astype(np.int32), f"{name}.int32")
 
 
+def _arithmetic(draft: Draft, node: Node, core: Node, act: Node | None) -> None:
+    """Two 8-bit operands: real numbers are made of them, and of those integers, on the way."""
+    op = core.op
+    assert isinstance(op, Binary)
+    found = [_integers(draft, name) for name in core.inputs]
+    y = draft.values[node.output]
+    real = draft.rounding is Rounding.ONNX
+    if not real or op.fn not in _ARITHMETIC or not all(_plain(v) for v in (*found, y)):
+        return
+    if act is not None:
+        if op.activation.kind is not Act.NONE:
+            return
+        op = replace(op, activation=act.op.activation)  # type: ignore[attr-defined]
+    a, b = found
+    assert a is not None and b is not None
+    if op.activation.kind not in _CLIPS or a.dtype != b.dtype or a.dtype != y.dtype:
+        return
+    note = f"{op.kind} `{core.name}` between Dequantize and Quantize: of 8-bit operands"
+    draft.update(node, note, op=op, inputs=(a.name, b.name), name=core.name)
+
+
+def _looked_up(draft: Draft, node: Node, core: Node) -> None:
+    """A function of one 8-bit number has 256 results."""
+    x, y = _integers(draft, core.inputs[0]), draft.values[node.output]
+    if draft.rounding is not Rounding.ONNX or not _plain(x) or not _plain(y):
+        return
+    assert x is not None
+    note = f"{core.op.kind} `{core.name}` between Dequantize and Quantize: a table"
+    draft.update(node, note, op=core.op, inputs=(x.name,), name=core.name)
+
+
+def _plain(value: Value | None) -> bool:
+    """An 8-bit value with one scale."""
+    return (
+        value is not None
+        and value.dtype.eight_bit
+        and value.quant is not None
+        and value.quant.per_tensor
+    )
+
+
 def _moved(draft: Draft, node: Node, core: Node) -> None:
-    """A move of integers, where every input has the output's meaning."""
+    """A move of integers; inputs whose meaning is not the output's are brought to it before."""
     y = draft.values[node.output]
     found = [_integers(draft, name) for name in core.inputs]
-    if any(v is None or v.quant != y.quant or v.dtype != y.dtype for v in found):
-        return
     activation: Any = getattr(core.op, "activation", None)
     if activation is not None and activation.kind is not Act.NONE:
         return
+    other = [v for v in found if v is None or v.quant != y.quant or v.dtype != y.dtype]
+    real = draft.rounding is Rounding.ONNX and all(_plain(v) for v in (*other, y))
+    if other and not real:
+        return
+    names = []
+    for value in found:
+        assert value is not None and y.quant is not None
+        name = value.name
+        if value in other:
+            name = draft.before(node, f"{value.name}.requantised", Requantize(y.dtype), [name])
+            draft.values[name] = replace(draft.values[name], quant=y.quant)
+        names.append(name)
     note = f"{core.op.kind} `{core.name}` between Dequantize and Quantize: moves the integers"
-    names = tuple(v.name for v in found if v is not None)
-    draft.update(node, note, op=core.op, inputs=names, name=core.name)
+    draft.update(node, note, op=core.op, inputs=tuple(names), name=core.name)
 
 
 def drop_round_trips(draft: Draft) -> None:
-    """Quantize of what was dequantised with the same meaning."""
+    """Quantize of what was dequantised: nothing where both have one meaning, else a table."""
     for node in draft.each():
         if not isinstance(node.op, Quantize):
             continue
         source = _integers(draft, node.inputs[0])
         y = draft.values[node.output]
-        if source is None or source.quant != y.quant or source.dtype != y.dtype:
+        if source is None:
+            continue
+        if source.quant != y.quant or source.dtype != y.dtype:
+            if draft.rounding is Rounding.ONNX and _plain(source) and _plain(y):
+                op = Requantize(y.dtype)
+                draft.update(node, "from one scale to the other", op=op, inputs=(source.name,))
             continue
         if draft.bypass(node, source.name):
             draft.notes.append(f"quantize `{node.name}`: undoes a dequantise of the same meaning")

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any
 
 from convgen.kernels.integer import (
+    DequantizeBody,
     IntEachBody,
     IntReduceBody,
     IntSoftmaxBody,
@@ -88,15 +89,16 @@ def _binary(step: Step, rounding: Rounding, lanes: bool = False) -> tuple[Use, .
     a, b = both(step)
     (y,) = step.outputs
     right = all(slot.dtype in EIGHT for slot in (a, b, y)) and _per_tensor(a, b, y)
-    if not right or op.fn not in ("add", "sub", "mul", "max", "min"):
+    known = ("add", "sub", "mul", "max", "min")
+    if not right or op.fn not in (*known, *(("div",) if rounding is Rounding.ONNX else ())):
         return ()
     one, two, out = _quant(a), _quant(b), _quant(y)
     walk = _walk(y.shape, a.strides, b.strides, y.strides)
     types = (C_TYPES[a.dtype], C_TYPES[b.dtype], C_TYPES[y.dtype])
     zeros = (one.zero_point[0], two.zero_point[0], out.zero_point[0])
-    if rounding is Rounding.ONNX and op.fn not in ("max", "min"):
-        return ()
     limits = clamp(op.activation, y, rounding)
+    if rounding is Rounding.ONNX and op.fn not in ("max", "min"):
+        return (Use(_reals(op.fn, walk, types, (a, b, y), limits), (a, b, y)),)
     first = second = last = None
     if op.fn in ("add", "sub"):
         widest = 2 * max(one.scale[0], two.scale[0])
@@ -111,6 +113,30 @@ def _binary(step: Step, rounding: Rounding, lanes: bool = False) -> tuple[Use, .
         last = scale_of(ratio, rounding)
     body = IntEachBody(op.fn, walk, types, zeros, first, second, last, *limits)
     return (Use(body, (a, b, y)),)
+
+
+def _reals(
+    op: str,
+    walk: Walk,
+    types: tuple[str, str, str],
+    slots: tuple[Slot, Slot, Slot],
+    limits: tuple[int, int],
+) -> QuantizeBody:
+    """ONNX has no 8-bit arithmetic of its own: real numbers in between, in float32."""
+    import numpy as np
+
+    def table(slot: Slot) -> tuple[float, ...]:
+        quant = _quant(slot)
+        low, high = ELEMENTS[slot.dtype].limits
+        centred = np.arange(low, high + 1) - quant.zero_point[0]
+        return tuple((np.float32(quant.scale[0]) * centred.astype(np.float32)).tolist())
+
+    a, b, y = slots
+    out = _quant(y)
+    least = tuple(ELEMENTS[slot.dtype].limits[0] for slot in (a, b))
+    return QuantizeBody(
+        walk, types, out.scale[0], out.zero_point[0], *limits, True, op, (table(a), table(b)), least
+    )
 
 
 def _prelu(step: Step, rounding: Rounding) -> tuple[Use, ...]:
@@ -173,7 +199,7 @@ def _dequantize(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     one = _quant(x)
     walk = _walk(y.shape, x.strides, y.strides)
     types = (C_TYPES[x.dtype], "float")
-    body = QuantizeBody(walk, types, one.scale[0], one.zero_point[0], 0, 0, even=False)
+    body = DequantizeBody(walk, types, one.scale[0], one.zero_point[0])
     return (Use(body, (x, y)),)
 
 
