@@ -59,6 +59,11 @@ class Node:
     captured: tuple[str, ...] = ()
     origin: Any = field(default=None, compare=False, repr=False)
 
+    @property
+    def kind(self) -> str:
+        """What rules go by: the operator, behind its domain where that is not the format's own."""
+        return f"{self.domain}.{self.op}" if self.domain else self.op
+
 
 @dataclass(frozen=True)
 class Source:

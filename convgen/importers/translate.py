@@ -256,7 +256,7 @@ def translate(
 def take(draft: Draft, node: Node, form: Format) -> None:
     """One node: folded, translated or refused."""
     given = [draft.alias.get(name, name) for name in node.inputs if name != ABSENT]
-    rule = form.rules.get(node.op) if not node.domain else None
+    rule = form.rules.get(node.kind)
     try:
         if any(name in draft.lost for name in given):
             if rule is None and not all(name in draft.known for name in given):

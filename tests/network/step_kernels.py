@@ -26,6 +26,7 @@ from convgen.network.plan import (
 )
 from convgen.package.network.program import Functions, Program
 from convgen.package.network.text import network_files
+from convgen.spec.quant import Rounding
 from convgen.target import Target
 
 Array = NDArray[Any]
@@ -58,9 +59,14 @@ def slots_of(case: Case, at: int) -> tuple[list[Slot], Slot]:
     return reads, slot(len(reads), case.y_shape, case.y_dtype, f"y{at}")
 
 
-def program(cases: Sequence[Case], target: Target, name: str = "net") -> Program:
+def program(
+    cases: Sequence[Case],
+    target: Target,
+    name: str = "net",
+    rounding: Rounding = Rounding.TFLITE,
+) -> Program:
     """Every case a step of its own, on inputs and outputs of its own."""
-    builder = Builder(name)
+    builder = Builder(name, rounding=rounding)
     buffers = {}
     steps = []
     outputs = []

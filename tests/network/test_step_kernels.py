@@ -269,6 +269,79 @@ INTEGERS = {
     ),
 }
 
+ODD = 3  # a zero point of which halves to even must not hang
+
+
+def ties(scale: float) -> Array:
+    """Quotients around every half of 8 bits, what lies just beside them, and what is no number."""
+    halves = np.float32(scale) * np.arange(-300.5, 300, dtype=np.float32)
+    below, above = np.nextafter(halves, np.float32(-1e9)), np.nextafter(halves, np.float32(1e9))
+    odd = np.array([np.nan, np.inf, -np.inf, 1e30, -1e30, 0.0, -0.0, 1e-40], np.float32)
+    return np.concatenate([halves, below, above, odd, real(83)])
+
+
+ROUNDED = {
+    **{
+        f"quantize {dtype} {scale}": Case(
+            ops.Quantize(dtype), (ties(scale),), ties(scale).shape, dtype,
+            quants=(None, quant(scale, ODD)),
+        )
+        for dtype in (Elem.INT8, Elem.UINT8) for scale in (0.25, 0.03)
+    },
+    "quantize planes": Case(
+        ops.Quantize(), (real(40, 3),), (40, 3), I8, strides=((1, 40),),
+        quants=(None, quant(0.03, -100)),
+    ),
+    "quantize into a wider buffer": Case(
+        ops.Quantize(), (real(9, 70),), (9, 70), I8, strides=(None, (70, 1)),
+        quants=(None, quant(0.03, 7)),
+    ),
+    "dequantize": Case(ops.Dequantize(), (eight(70),), (70,), quants=(quant(0.03, -100), None)),
+    "dequantize planes": Case(
+        ops.Dequantize(), (eight(40, 3),), (40, 3), strides=((1, 40),), quants=(quant(0.03), None)
+    ),
+}  # fmt: skip
+ONNX = {
+    **ROUNDED,
+    **{
+        f"{fn} {act.kind}": Case(
+            ops.Binary(fn, act), (eight(700), eight(700)), (700,), I8,
+            quants=(quant(0.01, 3), quant(0.02, -7), quant(0.03, ODD)),
+        )
+        for fn in (B.ADD, B.SUB, B.MUL, B.DIV)
+        for act in (A(), A(Act.RELU), A(Act.CLIP, low=-0.4, high=1.0))
+    },
+    "add ties": Case(
+        ops.Binary(B.ADD), (np.arange(-128, 128).astype(np.int8), eight(256)), (256,), I8,
+        quants=(quant(0.125), quant(0.25), quant(0.25, ODD)),
+    ),
+    "mul by channel": Case(
+        ops.Binary(B.MUL), (eight(7, 19),) * 2, (7, 19), I8, strides=(None, (0, 1)),
+        quants=(quant(0.01, 3), quant(0.02, -7), quant(0.001, 5)),
+    ),
+    "add unsigned": Case(
+        ops.Binary(), (eight(65).view(np.uint8), eight(65).view(np.uint8)), (65,), Elem.UINT8,
+        quants=(quant(0.01, 130), quant(0.02, 128), quant(0.03, 128)),
+    ),
+    "requantize": Case(
+        ops.Requantize(), (eight(700),), (700,), I8, quants=(quant(0.05, 3), quant(0.03, -100))
+    ),
+    "sigmoid": Case(
+        ops.Activate(A(Act.SIGMOID)), (eight(700),), (700,), I8,
+        quants=(quant(0.05, 3), quant(1 / 256, -128)),
+    ),
+    "maxpool": Case(
+        ops.MaxPool((3, 3), (2, 2), HALF, (1, 1), True, A(Act.RELU)), (eight(2, 9, 11, 90),),
+        (2, 5, 6, 90), I8, quants=(quant(0.1),) * 2,
+    ),
+    "maxpool to six": Case(
+        ops.MaxPool((3, 3), (2, 2), HALF, (1, 1), True, A(Act.RELU6)),
+        (eight(2, 9, 11, 31).view(np.uint8),), (2, 5, 6, 31), Elem.UINT8,
+        quants=(quant(0.1, 9),) * 2,
+    ),
+}  # fmt: skip
+INTEGERS.update(ROUNDED)
+
 TURNS = [
     (host_target().name, ()),
     ("x86-64-sse2", ()),
@@ -290,9 +363,15 @@ def held(case: Case, at: int) -> tuple[list[Array], list[Array]]:
     return memory, seen
 
 
-def judged(cases: dict[str, Case], target: str, flags: tuple[str, ...], folder: Path) -> list[str]:
+def judged(
+    cases: dict[str, Case],
+    target: str,
+    flags: tuple[str, ...],
+    folder: Path,
+    rounding: Rounding = Rounding.TFLITE,
+) -> list[str]:
     """What is wrong with each kernel, in one part and in three."""
-    made = program(list(cases.values()), TARGETS[target])
+    made = program(list(cases.values()), TARGETS[target], rounding=rounding)
     library = compiled(made, folder, flags)
     return [
         f"{name} in {parts} parts: {found}"
@@ -308,7 +387,7 @@ def _wrong(library: Any, made: Any, at: int, case: Case, parts: int) -> str:
     run_step(library, made, at, memory, y, parts)
     step = made.steps[at]
     task = StepTask(step.name, step.op, step.inputs, step.outputs, (), constants=case.constants)
-    return judge(task, seen, [y], Rounding.TFLITE, 0).detail
+    return judge(task, seen, [y], made.graph.rounding, 0).detail
 
 
 @pytest.mark.parametrize(("target", "flags"), TURNS)
@@ -324,6 +403,14 @@ def test_kernels_of_floats_hold_their_bounds(
 )  # fmt: skip
 def test_kernels_of_integers_are_exact(target: str, flags: tuple[str, ...], tmp_path: Path) -> None:
     assert judged(INTEGERS, target, flags, tmp_path) == []
+
+
+@pytest.mark.parametrize(("target", "flags"), [*TURNS, ("cortex-m4", ())])
+def test_kernels_in_between_real_numbers_are_exact(
+    target: str, flags: tuple[str, ...], tmp_path: Path
+) -> None:
+    """8-bit steps of ONNX graphs, which have no arithmetic of integers alone."""
+    assert judged(ONNX, target, flags, tmp_path, Rounding.ONNX) == []
 
 
 def outputs(case: Case) -> Iterator[tuple[StepTask, list[Array], Array]]:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 
 from convgen.importers.onnx.context import CUT, REPAIR, attribute, floats, put, real_like
+from convgen.importers.onnx.weights import operand
 from convgen.importers.refusal import Refusal
 from convgen.importers.source import ABSENT, Node
 from convgen.importers.translate import Draft, Rule, element
@@ -32,14 +33,14 @@ def binary(fn: BinaryFn) -> Rule:
         a, b = draft.name(node, 0), draft.name(node, 1)
         if fn is BinaryFn.DIV and not draft.dtype(a).is_float:
             raise Refusal("M022", "a division of integers is not taken", CUT)
-        draft.add(node, Binary(fn), [draft.value(a), _spread(draft, node, a, b)])
+        draft.add(node, Binary(fn), [operand(draft, node, 0), _spread(draft, node, a, b)])
 
     return rule
 
 
 def _spread(draft: Draft, node: Node, a: str, b: str) -> str:
     """The second operand, whose axes could begin at any of the first's before operator set 7."""
-    value = draft.value(b)
+    value = operand(draft, node, 1)
     if node.version >= 7:
         return value
     given = node.attributes.get("axis")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
-from convgen.importers.onnx import along, integers, moving, pointwise, resize, windows
+from convgen.importers.onnx import along, integers, moving, pointwise, qlinear, resize, windows
 from convgen.importers.onnx.branches import branch
 from convgen.importers.onnx.context import CUT
 from convgen.importers.onnx.fold import FOLDABLE, fold
@@ -118,6 +118,7 @@ RULES: Mapping[str, Rule] = MappingProxyType(
         "QLinearConv": integers.qlinear_conv,
         "QLinearMatMul": integers.qlinear_matmul,
         "If": _branch,
+        **qlinear.RULES,
     }
 )
 # Attributes that change nothing in a trained network, or nothing in the forms that are taken.
@@ -166,7 +167,7 @@ def why_not(node: Node) -> Refusal:
 def unknown(source: Source) -> Iterator[Refused]:
     """The nodes that no rule takes and nobody computes beforehand, whatever their inputs are."""
     for node in source.nodes:
-        if node.domain or node.op not in (RULES.keys() | FOLDABLE | {"Constant"}):
+        if node.kind not in (RULES.keys() | FOLDABLE | {"Constant"}):
             why = why_not(node)
             yield Refused(why.code, node.label, node.op, why.reason, why.advice)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from convgen.importers.source import Node
-from convgen.importers.translate import Draft
+from convgen.importers.translate import Draft, element
 from convgen.network.graph import Quantization
 from convgen.network.ops import Dequantize
 
@@ -78,3 +78,15 @@ def weights(draft: Draft, node: Node, at: int, what: str = "weights") -> Weights
     if name in draft.packed:
         return Weights(draft, node, name, *draft.packed[name])
     return Weights(draft, node, name, values, None)
+
+
+def operand(draft: Draft, node: Node, at: int) -> str:
+    """The graph's value for an input; a constant that the file dequantises keeps its integers."""
+    name = draft.name(node, at)
+    name = draft.alias.get(name, name)
+    if name not in draft.packed:
+        return draft.value(name)
+    array, quant = draft.packed[name]
+    if not element(array.dtype.name).eight_bit or quant.axis is not None:
+        return draft.value(name)
+    return Weights(draft, node, name, array, quant).turned(tuple(range(array.ndim)))

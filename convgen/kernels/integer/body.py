@@ -181,16 +181,16 @@ class QuantizeBody:
     def operations(self, lanes: int) -> tuple[str, ...]:
         if lanes == 1 or self.walk.run < lanes:
             return ()
-        own = (self.op,) if self.binary else ()
-        return (*own, "load", "store", "set1", "add", "sub", "mul", "div", "max", "min")
+        return ("load", "store", "set1", "add", "sub", "mul", "div", "max", "min")
 
     @property
     def binary(self) -> bool:
         return self.op != "copy"
 
-    def gathered(self, at: int) -> bool:
-        """Whether vectors cannot load an operand as it lies."""
-        return bool(self.tables[at]) or self.walk.step(at) not in (0, 1)
+    @property
+    def gathered(self) -> bool:
+        """Whether v is made element by element before vectors take it."""
+        return self.binary or bool(self.tables[0]) or self.walk.step(0) not in (0, 1)
 
     @property
     def literals(self) -> tuple[tuple[str, ...], ...]:
@@ -243,6 +243,7 @@ class DequantizeBody:
 
     template = "kernels/integer/dequantize.j2"
     act = None
+    block = 16
 
     @property
     def literal(self) -> str:

@@ -100,6 +100,31 @@ class PoolBody:
         return "int32_t" if self.kh * self.kw < 1 << 22 else "int64_t"
 
     @property
+    def held(self) -> str:
+        """The C type in which a window of 8-bit numbers is reduced."""
+        return self.element if self.kind == "max" else self.sum
+
+    @property
+    def capped(self) -> bool:
+        """Whether the largest 8-bit output is less than its type holds."""
+        return self.high < (127 if self.element == "int8_t" else 255)
+
+    def channels(self, lanes: int) -> tuple[Run, ...]:
+        """The channels of 8-bit kernels in blocks; ``lanes``: 1 where there are no vectors.
+
+        Whole vectors of bytes come in blocks of constant sizes, of which compilers make vectors.
+        """
+        found: list[Run] = []
+        sizes = (64, 16) if lanes > 1 else (64,)
+        for size in (*sizes, 0):
+            at = found[-1].last if found else 0
+            step = size or self.c - at
+            last = at + (self.c - at) // step * step if step else at
+            if last > at:
+                found.append(Run(at, last, step, 1, 0))
+        return tuple(found)
+
+    @property
     def fixed(self) -> int:
         """What every mean is divided by, 0 where it depends on the window."""
         if not self.clipped:

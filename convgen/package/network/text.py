@@ -202,7 +202,7 @@ def sections(program: Program) -> Iterator[str]:
     if sums and whole is not None:
         yield _integers(program, sums, whole)
     others = [f for f in bodies if f not in vectors and f not in sums]
-    texts = [_kernel(program, f, plain, "") for f in others]
+    texts = [_kernel(program, f, isa or plain, "") for f in others]
     if texts:
         scaled: Any = environment().get_template("kernels/integer/scaled.j2").module
         done = {name for f in sums if f.body for name in functions_of(f.body)}
