@@ -7,6 +7,7 @@ from pathlib import Path
 
 from convgen.importers.codes import CODES
 from convgen.importers.onnx.fold import FOLDABLE
+from convgen.importers.onnx.qlinear import DOMAIN
 from convgen.importers.onnx.rules import RULES as ONNX
 from convgen.importers.tflite.fold import FOLDS
 from convgen.importers.tflite.rules import RULES as TFLITE
@@ -29,8 +30,9 @@ of each node. (Tables made by tests/importers/models_page.py.)
   by its own reference implementation. `If` with a known condition becomes the branch that is
   taken. Functions of the model are written out.
 - **Integers**: 8-bit TFLite graphs keep TFLite's arithmetic, to the bit of its reference
-  kernels. QDQ graphs keep their QuantizeLinear and DequantizeLinear until simplification makes
-  integer layers of them. Layers with float activations and 8-bit weights ("hybrid") get float
+  kernels. ONNX graphs in QDQ form keep their QuantizeLinear and DequantizeLinear until
+  simplification makes integer layers, tables and 8-bit arithmetic of what lies in between; the
+  QLinear operators of ONNX Runtime's domain (QOperator form) are taken as the same. Layers with float activations and 8-bit weights ("hybrid") get float
   weights: TFLite would quantise the activations anew in every call, which is coarser. float16
   weights become float32.
 - **Parts**: `--cut A:B` takes what lies between the tensors A and B. What cannot be taken is
@@ -63,6 +65,11 @@ ONNX_LIMITS: Mapping[str, str] = {
     "QLinearConv": "weights that are computed while the network runs",
     "QLinearMatMul": "a second input that is no constant matrix",
     "QuantizeLinear": "blocks of scales; other integers than int8 and uint8",
+    **{
+        f"{DOMAIN}.QLinear{op}": "channels_last, unless 0"
+        for op in ("AveragePool", "GlobalAveragePool")
+    },
+    f"{DOMAIN}.QGemm": "a bias or scales that are computed while the network runs",
     "ReduceL1": "no axes with noop_with_empty_axes; likewise L2, LogSum, LogSumExp, SumSquare",
     "Resize": "antialias, tf_crop_and_resize, tf_half_pixel_for_nn unless rounded by floor",
 }

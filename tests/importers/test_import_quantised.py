@@ -42,7 +42,7 @@ def network() -> Any:
     return model(nodes, {"x": [1, 4, 10, 10]}, ["y"], held, opset=13)
 
 
-def quantised(folder: Path, activations: str, per_channel: bool) -> bytes:
+def quantised(folder: Path, activations: str, per_channel: bool, form: str = "QDQ") -> bytes:
     """The network as onnxruntime.quantization makes it of eight samples."""
     tools = pytest.importorskip("onnxruntime.quantization", reason="ONNX Runtime quantises")
 
@@ -58,7 +58,7 @@ def quantised(folder: Path, activations: str, per_channel: bool) -> bytes:
         folder / "float.onnx",
         folder / "quantised.onnx",
         Samples(),
-        quant_format=tools.QuantFormat.QDQ,
+        quant_format=getattr(tools.QuantFormat, form),
         activation_type=getattr(tools.QuantType, activations),
         weight_type=tools.QuantType.QInt8,
         per_channel=per_channel,

@@ -92,7 +92,8 @@ def _between(
     """The rule's output as 8-bit integers, where the output has a scale."""
     integers = draft.has(node, target)
     made = draft.fresh(f"{node.label}/y") if integers else node.outputs[0]
-    own = replace(node, domain="", version=version, inputs=tuple(inputs), outputs=(made,))
+    op = node.op.removeprefix("QLinear").removeprefix("Q")
+    own = replace(node, op=op, domain="", version=version, inputs=tuple(inputs), outputs=(made,))
     rule(draft, own)
     if integers:
         zero = node.inputs[target + 1] if draft.has(node, target + 1) else ABSENT

@@ -158,8 +158,8 @@ BESIDE = 12582912  # 1.5 * 2^23: a float32 of this size has no fraction, and hal
 class QuantizeBody:
     """Real numbers to 8-bit integers: y = zero + round(v / scale) within ``low`` .. ``high``.
 
-    v is x, or ``op`` of two operands; an operand is an array of floats, or of 8-bit integers that
-    ``tables`` turns into floats (256 entries from ``least`` up). ``scale``: a float32. ``even``:
+    v is x, or ``op`` of two operands; an operand is an array of floats, or of 8-bit integers q that
+    mean ``scale`` * (q - ``zero``), which ``affine`` has for each. ``scale``: a float32. ``even``:
     halves go to the even integer. All arithmetic is in float32, each operation rounded.
     """
 
@@ -171,8 +171,7 @@ class QuantizeBody:
     high: int
     even: bool
     op: str = "copy"
-    tables: tuple[tuple[float, ...], ...] = ((),)
-    least: tuple[int, ...] = (0,)
+    affine: tuple[tuple[int, float] | None, ...] = (None,)
 
     template = "kernels/integer/quantize.j2"
     act = None
@@ -181,22 +180,54 @@ class QuantizeBody:
     def operations(self, lanes: int) -> tuple[str, ...]:
         if lanes == 1 or self.walk.run < lanes:
             return ()
-        return ("load", "store", "set1", "add", "sub", "mul", "div", "max", "min")
+        own = (self.op, "keep") if self.binary else ()
+        return (*own, "load", "store", "set1", "add", "sub", "mul", "div", "max", "min")
 
     @property
     def binary(self) -> bool:
         return self.op != "copy"
 
-    @property
-    def gathered(self) -> bool:
-        """Whether v is made element by element before vectors take it."""
-        return self.binary or bool(self.tables[0]) or self.walk.step(0) not in (0, 1)
+    def as_it_lies(self, operand: int) -> bool:
+        """Whether vectors can be loaded from an operand itself."""
+        return self.affine[operand] is None and self.walk.step(operand) == 1
 
-    @property
-    def literals(self) -> tuple[tuple[str, ...], ...]:
+    def at(self, operand: int, index: str) -> str:
+        """The C of an operand's element ``index``, which may be a sum."""
+        pointer = ("pa", "pb", "py")[operand if operand < self.walk.inputs else 2]
+        step = self.walk.step(operand)
+        by = {0: "0", 1: index}.get(step, f"({index}) * {step if step > 0 else f'({step})'}")
+        return f"{pointer}[{by}]"
+
+    def real(self, operand: int, index: str) -> str:
+        """The C of an element as a real number, without a table."""
         from convgen.ctext.activations import float_literal
 
-        return tuple(tuple(map(float_literal, table)) for table in self.tables)
+        element = self.at(operand, index)
+        meaning = self.affine[operand]
+        if meaning is None:
+            return element
+        zero, scale = meaning
+        return f"{float_literal(scale)} * (float)({element}{_plus(-zero)})"
+
+    @property
+    def tables(self) -> tuple[tuple[str, ...], ...]:
+        """What each 8-bit operand's integers mean, from ``least`` up, as C literals."""
+        import numpy as np
+
+        from convgen.ctext.activations import float_literal
+
+        found = []
+        for meaning, least in zip(self.affine, self.least, strict=True):
+            zero, scale = meaning or (0, 0.0)
+            centred = np.arange(least - zero, least - zero + 256).astype(np.float32)
+            numbers = (np.float32(scale) * centred).tolist() if meaning else ()
+            found.append(tuple(map(float_literal, numbers)))
+        return tuple(found)
+
+    @property
+    def least(self) -> tuple[int, ...]:
+        """The least integer of each operand's type."""
+        return tuple(-128 if kind == "int8_t" else 0 for kind in self.types[:-1])
 
     @property
     def literal(self) -> str:

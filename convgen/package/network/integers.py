@@ -123,19 +123,11 @@ def _reals(
     limits: tuple[int, int],
 ) -> QuantizeBody:
     """ONNX has no 8-bit arithmetic of its own: real numbers in between, in float32."""
-    import numpy as np
-
-    def table(slot: Slot) -> tuple[float, ...]:
-        quant = _quant(slot)
-        low, high = ELEMENTS[slot.dtype].limits
-        centred = np.arange(low, high + 1) - quant.zero_point[0]
-        return tuple((np.float32(quant.scale[0]) * centred.astype(np.float32)).tolist())
-
     a, b, y = slots
     out = _quant(y)
-    least = tuple(ELEMENTS[slot.dtype].limits[0] for slot in (a, b))
+    affine = tuple((_quant(slot).zero_point[0], _quant(slot).scale[0]) for slot in (a, b))
     return QuantizeBody(
-        walk, types, out.scale[0], out.zero_point[0], *limits, True, op, (table(a), table(b)), least
+        walk, types, out.scale[0], out.zero_point[0], *limits, even=True, op=op, affine=affine
     )
 
 

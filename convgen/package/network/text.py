@@ -356,7 +356,7 @@ def _operations(functions: Iterable[Function], isa: VectorIsa) -> tuple[str, ...
         act = _act(function)
         if act is not None:
             used |= set(act_operations(act))
-    return tuple(sorted(used))
+    return tuple(sorted(used if isa.keeps else used - {"keep"}))
 
 
 def needed_features(program: Program) -> set[str]:
