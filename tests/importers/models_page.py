@@ -32,9 +32,9 @@ of each node. (Tables made by tests/importers/models_page.py.)
 - **Integers**: 8-bit TFLite graphs keep TFLite's arithmetic, to the bit of its reference
   kernels. ONNX graphs in QDQ form keep their QuantizeLinear and DequantizeLinear until
   simplification makes integer layers, tables and 8-bit arithmetic of what lies in between; the
-  QLinear operators of ONNX Runtime's domain (QOperator form) are taken as the same. Layers with float activations and 8-bit weights ("hybrid") get float
-  weights: TFLite would quantise the activations anew in every call, which is coarser. float16
-  weights become float32.
+  QLinear operators of ONNX Runtime's domain (QOperator form) are taken as the same. Layers
+  with float activations and 8-bit weights ("hybrid") get float weights: TFLite would quantise
+  the activations anew in every call, which is coarser. float16 weights become float32.
 - **Parts**: `--cut A:B` takes what lies between the tensors A and B. What cannot be taken is
   listed with node, operator, reason and advice, all at once.
 - **Safety**: the file is parsed in a process of its own with bounds of memory (3 GiB and 8 bytes

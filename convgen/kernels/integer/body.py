@@ -151,7 +151,7 @@ class TableBody:
 
 
 REALS = 64  # numbers that are made before they are stored as bytes together
-BESIDE = 12582912  # 1.5 * 2^23: a float32 of this size has no fraction, and halves went to even
+VECTOR = 16  # the most lanes that a vector of floats has
 
 
 @dataclass(frozen=True)
@@ -175,21 +175,21 @@ class QuantizeBody:
 
     template = "kernels/integer/quantize.j2"
     act = None
-    batch = REALS
 
     def operations(self, lanes: int) -> tuple[str, ...]:
-        if lanes == 1 or self.walk.run < lanes:
-            return ()
-        own = (self.op, "keep") if self.binary else ()
-        return (*own, "load", "store", "set1", "add", "sub", "mul", "div", "max", "min")
+        own = (self.op,) if self.binary else ()
+        away = () if self.even else ("sub", "mul")
+        both = ("load", "store", "set1", "add", "div", "max", "min", "keep")
+        return (*own, *away, *both) if lanes > 1 else ()
 
     @property
     def binary(self) -> bool:
         return self.op != "copy"
 
-    def as_it_lies(self, operand: int) -> bool:
-        """Whether vectors can be loaded from an operand itself."""
-        return self.affine[operand] is None and self.walk.step(operand) == 1
+    @property
+    def as_it_lies(self) -> bool:
+        """Whether vectors are loaded from x itself."""
+        return not self.binary and self.affine[0] is None and self.walk.step(0) == 1
 
     def at(self, operand: int, index: str) -> str:
         """The C of an operand's element ``index``, which may be a sum."""
@@ -249,9 +249,14 @@ class QuantizeBody:
         return _plus(self.zero)
 
     @property
-    def vector_zero(self) -> str:
-        """The C that follows a number that vectors have rounded."""
-        return _plus(self.zero - BESIDE if self.even else self.zero)
+    def batch(self) -> int:
+        """How many numbers are rounded together: whole vectors, a divisor of ``CHUNK``."""
+        return min(REALS, -(-self.walk.run // VECTOR) * VECTOR)
+
+    @property
+    def bits_zero(self) -> str:
+        """The C that brings the zero point to the lowest bits of a rounded number."""
+        return f" + {self.zero & 0xFF}" if self.zero else ""
 
     @property
     def words(self) -> str:
