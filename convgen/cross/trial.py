@@ -210,6 +210,8 @@ def _compile(
     if rig.board is not None:
         linked_with += ("start.c", "printf.c")
         link = (*link, "-nostartfiles", "-T", "memory.ld")
+    if any("#include <math.h>" in (work / source).read_text("utf-8") for source in sources):
+        link = (*link, "-lm")
     command = (*compiler.command, *flags, *linked_with, *link, "-o", "selftest")
     linked = _checked(command, work, bench)
     return "\n".join(run.stderr.strip() for run in (made, linked) if run.stderr.strip())

@@ -125,6 +125,13 @@ class Runs:
         return f"{pointer}[{by}]"
 
 
+@dataclass(frozen=True)
+class Walk(Runs):
+    """Loops over one to three inputs and y."""
+
+    inputs: int
+
+
 def nest(shape: Sequence[int], *strides: Sequence[int]) -> Nest:
     """The fewest loops that walk ``shape`` in its order, for operands with these strides."""
     dims: list[Dim] = []

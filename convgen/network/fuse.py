@@ -10,7 +10,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from convgen.network.graph import Graph
-from convgen.network.passes import epilogues, folding, forward, patterns, quantised, tidy, windows
+from convgen.network.passes import (
+    epilogues,
+    folding,
+    forward,
+    parts,
+    patterns,
+    quantised,
+    tidy,
+    windows,
+)
 from convgen.network.passes.draft import Draft
 
 # In this order: quantised constants are told from real ones before constants are computed, scales
@@ -32,6 +41,7 @@ PASSES: tuple[Callable[[Draft], None], ...] = (
     windows.fold_pads,
     epilogues.fuse_activations,
     windows.split_volumes,
+    parts.take_apart,
     tidy.drop_dead,
 )
 _ROUNDS = 8  # each round may open the way for another; chains longer than this stay as they are

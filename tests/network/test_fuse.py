@@ -275,6 +275,35 @@ def test_quantised_convolutions_work_on_integers(act: bool, per_channel: bool) -
     assert (want == got).mean() > 0.98
 
 
+TAKEN_APART = {
+    **{fn: ops.Reduce(ops.ReduceFn(fn), (1, 3), keepdims=kept)
+       for fn in ("l1", "l2", "sum_square", "log_sum_exp") for kept in (True,)},
+    "log_sum_exp flat": ops.Reduce(ops.ReduceFn.LOG_SUM_EXP, (2,), keepdims=False),
+    "l2 flat": ops.Reduce(ops.ReduceFn.L2, (0, 2), keepdims=False),
+    "log_softmax": ops.Softmax(1, log=True),
+    "log_softmax scaled": ops.Softmax(-1, 0.5, log=True),
+    "layer_norm": ops.LayerNorm(-1),
+    "layer_norm of two axes": ops.LayerNorm(2, 0.01),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TAKEN_APART)
+def test_operators_without_a_kernel_are_taken_apart(name: str) -> None:
+    net = Net()
+    graph = check(net, net.do(TAKEN_APART[name], net.x))
+    assert TAKEN_APART[name].kind not in kinds(graph)
+
+
+@pytest.mark.parametrize("given", [(True, True), (True, False), (False, True)])
+def test_a_layer_norm_with_its_factors(given: tuple[bool, bool]) -> None:
+    net = Net()
+    rows = [net.array(net.shape(net.x)[-1]) if one else "" for one in given]
+    while not rows[-1]:
+        rows.pop()
+    graph = check(net, net.do(ops.LayerNorm(-1), net.x, *rows))
+    assert "layer_norm" not in kinds(graph)
+
+
 @pytest.mark.parametrize("groups", [1, 2, 4])
 @pytest.mark.parametrize("padded", [False, True])
 def test_affine_blocks_go_into_the_next_convolution(groups: int, padded: bool) -> None:

@@ -342,6 +342,55 @@ ONNX = {
 }  # fmt: skip
 INTEGERS.update(ROUNDED)
 
+
+def signs(*shape: int) -> Array:
+    """Numbers of both signs, halves among them, and what is no ordinary number."""
+    values = np.concatenate([RNG.uniform(-9, 9, 990), np.arange(-4, 4.5, 0.5), [0.0, -0.0]])
+    odd = np.array([np.inf, -np.inf, np.nan, 1e-40, 3e38], np.float32)
+    return np.resize(np.concatenate([values.astype(np.float32), odd]), shape)
+
+
+def truths(*shape: int) -> Array:
+    return RNG.integers(0, 2, shape).astype(bool)
+
+
+ABOVE = (U.LOG, U.SQRT, U.RSQRT)
+PLAIN = {
+    **{
+        str(fn): Case(ops.Unary(fn, 0.7), (np.abs(x) if fn in ABOVE else x,), (1014,))
+        for x in (signs(1014),)
+        for fn in (*ABOVE, U.ERF, U.SIN, U.COS, U.FLOOR, U.CEIL, U.ROUND, U.SIGN, U.CELU,
+                   U.SOFTPLUS, U.SOFTSIGN, U.MISH, U.THRESHOLDED_RELU)
+    },
+    "not": Case(ops.Unary(U.NOT), (truths(70),), (70,), Elem.BOOL),
+    **{str(fn): Case(ops.Binary(fn), (truths(70), truths(70)), (70,), Elem.BOOL)
+       for fn in (B.AND, B.OR, B.XOR)},
+    "pow": Case(ops.Binary(B.POW), (np.abs(real(6, 40)), real(6, 40)), (6, 40),
+                strides=(None, (0, 1))),
+    **{f"{fn} of floats": Case(ops.Binary(fn), (signs(300), signs(300)[::-1].copy()), (300,),
+                               Elem.BOOL)
+       for fn in (B.EQUAL, B.LESS, B.LESS_EQUAL, B.GREATER, B.GREATER_EQUAL)},
+    **{f"{fn} of {kind}": Case(ops.Binary(fn), (a.astype(kind), a[::-1].astype(kind)), (64,),
+                               Elem.BOOL if fn is B.LESS else Elem(kind))
+       for a in (RNG.integers(-(2**31), 2**31, 64),) for kind in ("int32", "int64")
+       for fn in (B.LESS, B.ADD, B.SUB, B.MUL, B.MAX, B.MIN)},
+    "where": Case(ops.Where(), (truths(3, 50), signs(3, 50), real(3, 50)), (3, 50),
+                  strides=(None, None, (0, 1))),
+    "where of bytes": Case(ops.Where(), (truths(9), eight(9), eight(9)), (9,), I8),
+}  # fmt: skip
+FLOATS.update({name: case for name, case in PLAIN.items() if case.y_dtype is Elem.FLOAT32})
+EXACT = {name: case for name, case in PLAIN.items() if case.y_dtype is not Elem.FLOAT32}
+FLOATS.update({
+    f"matmul {m}x{k}x{n}": Case(ops.MatMul(), (real(2, m, k), real(2, k, n)), (2, m, n))
+    for m, k, n in ((3, 5, 70), (1, 9, 8), (4, 1, 3), (2, 40, 33))
+})  # fmt: skip
+FLOATS["matmul of one matrix for all"] = Case(
+    ops.MatMul(), (real(3, 4, 5), real(3, 5, 9)), (3, 4, 9), strides=(None, (0, 9, 1))
+)
+FLOATS["matmul of columns"] = Case(
+    ops.MatMul(), (real(4, 5), real(5, 6)), (4, 6), strides=((1, 4), (1, 5))
+)
+
 TURNS = [
     (host_target().name, ()),
     ("x86-64-sse2", ()),
@@ -402,7 +451,7 @@ def test_kernels_of_floats_hold_their_bounds(
                           ("cortex-m4", ())]
 )  # fmt: skip
 def test_kernels_of_integers_are_exact(target: str, flags: tuple[str, ...], tmp_path: Path) -> None:
-    assert judged(INTEGERS, target, flags, tmp_path) == []
+    assert judged({**INTEGERS, **EXACT}, target, flags, tmp_path) == []
 
 
 @pytest.mark.parametrize(("target", "flags"), [*TURNS, ("cortex-m4", ())])

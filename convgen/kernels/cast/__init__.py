@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convgen.kernels.integer.body import Walk
+from convgen.kernels.nest import Walk
 
 __all__ = ["CastBody"]
 

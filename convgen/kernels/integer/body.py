@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convgen.kernels.nest import Nest, Runs
+from convgen.kernels.nest import Nest, Walk
 
 
 @dataclass(frozen=True)
@@ -28,13 +28,6 @@ class Scale:
 
 
 CHUNK = 4096  # elements of a unit where the arrays are one run
-
-
-@dataclass(frozen=True)
-class Walk(Runs):
-    """Loops over one or two inputs and y."""
-
-    inputs: int
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ from collections.abc import Callable
 from typing import Any
 
 from convgen.errors import UsageError
+from convgen.kernels.apply import apply_body
 from convgen.kernels.cast import CastBody
 from convgen.kernels.copy import Axis, copy_body, mapped_body
 from convgen.kernels.elementwise import each_body
-from convgen.kernels.integer.body import CHUNK, Walk
-from convgen.kernels.nest import nest
+from convgen.kernels.integer.body import CHUNK
+from convgen.kernels.matmul import matmul_body
+from convgen.kernels.nest import Walk, nest
 from convgen.kernels.pool import PoolBody
 from convgen.kernels.reduce import reduce_body
 from convgen.kernels.softmax import softmax_body
@@ -66,7 +68,7 @@ def _binary(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     (y,) = step.outputs
     names = {"add", "sub", "mul", "div", "max", "min"}
     if not _floats(step) or op.fn not in names:
-        return ()
+        return _applied(step, op.fn) if op.activation == NO_ACT else ()
     body = each_body(op.fn, op.activation, y.shape, (a.strides, b.strides, y.strides))
     return (Use(body, (a, b, y)),)
 
@@ -89,10 +91,35 @@ def _unary(step: Step, rounding: Rounding) -> tuple[Use, ...]:
     assert isinstance(op, ops.Unary)
     x, y = only(step)
     if not _floats(step) or op.fn not in UNARY:
-        return ()
+        return _applied(step, op.fn, op.alpha)
     beta = op.gamma if op.fn == "selu" else op.beta
     body = each_body(op.fn, NO_ACT, y.shape, (x.strides, y.strides), op.alpha, beta)
     return (Use(body, (x, y)),)
+
+
+def _matmul(step: Step, rounding: Rounding) -> tuple[Use, ...]:
+    a, b = both(step)
+    (y,) = step.outputs
+    if not _floats(step):
+        return ()
+    body = matmul_body(y.shape, a.shape[-1], (a.strides, b.strides, y.strides))
+    return (Use(body, (a, b, y)),)
+
+
+def _where(step: Step, rounding: Rounding) -> tuple[Use, ...]:
+    return _applied(step, "where")
+
+
+def _applied(step: Step, fn: str, alpha: float = 1.0) -> tuple[Use, ...]:
+    """Any function of elements, in plain C."""
+    slots = (*step.reads, *step.outputs)
+    odd = (Elem.FLOAT16, Elem.BFLOAT16)
+    if any(slot.dtype in odd or slot.quant is not None for slot in slots):
+        return ()
+    y = slots[-1]
+    types = tuple(C_TYPES[slot.dtype] for slot in slots)
+    body = apply_body(fn, y.shape, [slot.strides for slot in slots], types, alpha)
+    return () if body is None else (Use(body, slots),)
 
 
 def _cast(step: Step, rounding: Rounding) -> tuple[Use, ...]:
@@ -185,6 +212,8 @@ MAKERS: dict[type[Any], Maker] = {
     ops.Reduce: _reduce,
     ops.Softmax: _softmax,
     ops.Unary: _unary,
+    ops.MatMul: _matmul,
+    ops.Where: _where,
     ops.Cast: _cast,
     ops.Resize: linear,
     ops.LocalResponseNorm: lrn,

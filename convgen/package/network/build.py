@@ -34,6 +34,7 @@ from convgen.package.disk.session import Session
 from convgen.package.disk.templates import remember_templates
 from convgen.package.network.compiled import compiled_files
 from convgen.package.network.files import companion_files
+from convgen.package.network.head import libraries
 from convgen.package.network.program import Program, program_of
 from convgen.package.network.python import glue_files, python_files, weights_name
 from convgen.package.network.size import refuse_over
@@ -266,7 +267,7 @@ def _compiled(job: Job) -> Library:
             bound.library,
             counted=len(job.kernels),
             flags=(*COMPILE_FLAGS, *job.program.target.flags),
-            link=bound.link,
+            link=(*bound.link, *libraries(job.program)),
             timeout=session.options.timeout * 5,
             processes=session.processes,
         )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from convgen import __version__
 from convgen.package.emit.project import PLATFORMIO_NAME, TEMPLATES
+from convgen.package.network.head import libraries
 from convgen.package.network.program import Program, c_type
 from convgen.package.network.selftest import selftest_file
 from convgen.package.network.text import network_files
@@ -34,6 +35,7 @@ class NetworkProject:
     packed_bytes: int
     workspace_bytes: int
     thing: str = "network"
+    libraries: str = ""
     weights_bin: str = ""
 
 
@@ -88,4 +90,5 @@ def project_text(program: Program) -> NetworkProject:
         macs=program.macs,
         packed_bytes=plan.weights_bytes,
         workspace_bytes=plan.arena.bytes,
+        libraries=" ".join(libraries(program)),
     )

@@ -1,12 +1,17 @@
-"""Words of a network's files: the head with its table of steps, the sizes, the arrays."""
+"""Words of a network's files: the head with its table of steps, the sizes, the arrays, the headers
+and libraries that its kernels need, and how a CPU is asked for its features."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from convgen import __version__
 from convgen.network.plan import ALIGN, Slot
 from convgen.package.network.program import Program, c_type
+from convgen.render.environment import environment
+from convgen.target.arm.dots import HWCAP
+from convgen.target.x86.vectors import CPUID
 
 ABI = 1
 
@@ -107,3 +112,28 @@ def licence(program: Program) -> Iterator[str]:
     yield "Weights keep the licence of the model they were taken from; this file gives no other."
     for key, value in sorted(program.graph.metadata.items()):
         yield f"{printable(key)}: {printable(value)}"
+
+
+def headers(program: Program) -> tuple[str, ...]:
+    """Standard headers that some kernel needs; those of <math.h> take -lm at the link."""
+    found = {h for f in program.functions for h in getattr(f.body, "headers", ())}
+    return tuple(sorted(found))
+
+
+def libraries(program: Program) -> tuple[str, ...]:
+    """What the C is linked with, as compilers of Unix are told."""
+    return ("-lm",) if "math.h" in headers(program) else ()
+
+
+def asking(features: list[str], name: str) -> str:
+    if not features:
+        return ""
+    module: Any = environment().get_template("frame.j2").module
+    return str(module.hwcap(name) if set(features) & set(HWCAP) else module.asking(name))
+
+
+def cpu_has(feature: str, name: str) -> str:
+    if feature in HWCAP:
+        return f"{name}_cpu_has({HWCAP[feature]})"
+    leaf, part, register, bit, saved = CPUID[feature]
+    return f"{name}_cpu_has({leaf}, {part}, {register}, {bit}, 0x{saved:02x})"

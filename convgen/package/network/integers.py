@@ -16,8 +16,8 @@ from convgen.kernels.integer import (
     SumBody,
     TableBody,
 )
-from convgen.kernels.integer.body import CHUNK, Walk
-from convgen.kernels.nest import Dim, Nest, nest
+from convgen.kernels.integer.body import CHUNK
+from convgen.kernels.nest import Dim, Nest, Walk, nest
 from convgen.network import ops
 from convgen.network.graph import Quantization
 from convgen.network.ops.face import Elem

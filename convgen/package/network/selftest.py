@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from convgen import __version__
 from convgen.network.plan import Slot
+from convgen.package.network.head import libraries
 from convgen.package.network.program import Program, c_type
 from convgen.render.environment import environment
 
@@ -43,6 +44,7 @@ class SelftestText:
     macro: str
     version: str
     sources: str
+    libraries: str
     exact: bool
     share: str
     seed: int
@@ -71,8 +73,8 @@ def selftest_file(program: Program) -> str:
     )
     text = SelftestText(
         program.name, program.name.upper(), __version__,
-        f"{program.name}.c {program.name}_weights.c", exact, f"{SHARE:.2g}", SEED, ins, outs,
-        ", ".join(a.member for a in ins + outs),
+        f"{program.name}.c {program.name}_weights.c", " ".join(libraries(program)), exact,
+        f"{SHARE:.2g}", SEED, ins, outs, ", ".join(a.member for a in ins + outs),
     )  # fmt: skip
     return environment().get_template("network/selftest.c.j2").render(t=text)
 

@@ -14,7 +14,16 @@ from convgen.ctext.parts import renamed
 from convgen.ctext.wrap import wrapped
 from convgen.kernels.softmax import SoftmaxBody
 from convgen.kernels.steps import StepBody, act_operations, functions_of, is_vector
-from convgen.package.network.head import arguments, head, licence, macros, printable
+from convgen.package.network.head import (
+    arguments,
+    asking,
+    cpu_has,
+    head,
+    headers,
+    licence,
+    macros,
+    printable,
+)
 from convgen.package.network.program import (
     Call,
     Function,
@@ -28,10 +37,8 @@ from convgen.render.environment import environment
 from convgen.render.source import render_c
 from convgen.spec.model import Act, Activation, DType
 from convgen.target import TARGETS, VectorIsa
-from convgen.target.arm.dots import HWCAP
 from convgen.target.dots import DotIsa
 from convgen.target.isa import model
-from convgen.target.x86.vectors import CPUID
 
 FUNCTION_OPERATIONS = {
     "exp": ("set1", "max", "min", "fma", "sub", "mul", "exp2i"),
@@ -59,6 +66,7 @@ class NetworkText:
     licence: tuple[str, ...]
     conditions: str
     sections: tuple[str, ...]
+    headers: tuple[str, ...]
     features: str
     feature_words: str
     asking: str
@@ -118,7 +126,8 @@ def network_text(program: Program) -> NetworkText:
         licence=tuple(licence(program)),
         conditions=condition(program),
         sections=tuple(sections(program)),
-        features=" && ".join(_cpu_has(feature, name) for feature in features),
+        headers=headers(program),
+        features=" && ".join(cpu_has(feature, name) for feature in features),
         feature_words=f" ({', '.join(features)})" if features else "",
         asking=asking(features, name),
         isa=isa_words(program, vectors),
@@ -382,17 +391,3 @@ def condition(program: Program) -> str:
 
 def isa_words(program: Program, isa: VectorIsa | None) -> str:
     return "plain" if isa is None else isa.name
-
-
-def asking(features: list[str], name: str) -> str:
-    if not features:
-        return ""
-    module: Any = environment().get_template("frame.j2").module
-    return str(module.hwcap(name) if set(features) & set(HWCAP) else module.asking(name))
-
-
-def _cpu_has(feature: str, name: str) -> str:
-    if feature in HWCAP:
-        return f"{name}_cpu_has({HWCAP[feature]})"
-    leaf, part, register, bit, saved = CPUID[feature]
-    return f"{name}_cpu_has({leaf}, {part}, {register}, {bit}, 0x{saved:02x})"

@@ -4,10 +4,11 @@ Convolutions are judged as layers are. Other steps of floats, u = 2^-24, g(n) = 
 
     add sub mul div    one rounding: u*|v|, dequantise too; prelu: 2*u*|v|
     mean, sum          g(n) * sum of |x|, over the count, and a rounding of the quotient
+    matmul             g(K + 1) * sum of |a * b|
     transposed         g(K + 2) * (sum of |x * w| + |b|), K = KH*KW*C/G
     resize             4*u * (as much |x| as it takes)
     response norm      |y| * (g(n + 4) + 32*u)
-    functions          elu, exp ...: 16*u of the largest part
+    functions          elu, exp, pow ...: 16*u of the largest part; floor, sign ... exact
     softmax            y * (g(n + 16) + 3*u*beta*(max - min))
     max, min, copies   exact
     activations        as a convolution's, after the operation's own error
@@ -184,7 +185,7 @@ def _binary(op: ops.Binary, inputs: list[Array], want: Array) -> Array:
     a, b = (array.astype(np.float64) for array in inputs)
     with np.errstate(all="ignore"):
         v = elementwise.binary(ops.Binary(op.fn), a, b)
-    rounded = 0.0 if op.fn in ("max", "min") else UNIT
+    rounded = {"max": 0.0, "min": 0.0, "pow": 16 * UNIT}.get(op.fn, UNIT)
     return _acted(op.activation, v, want, rounded * np.abs(v) + TINY)
 
 
@@ -223,6 +224,12 @@ def _reduce(op: ops.Reduce, inputs: list[Array], want: Array) -> Array:
     return np.asarray(_gamma(n + 1) * sizes * share + TINY)
 
 
+def _matmul(op: ops.MatMul, inputs: list[Array], want: Array) -> Array:
+    a, b = (np.abs(array.astype(np.float64)) for array in inputs)
+    depth = a.shape[-1]
+    return np.asarray(_gamma(depth + 1) * (a @ b) + (depth + 1) * TINY)
+
+
 def _transposed(op: ops.ConvTransposed, inputs: list[Array], want: Array) -> Array:
     from convgen.network.meaning import sliding
 
@@ -253,7 +260,7 @@ def _lrn(op: ops.LocalResponseNorm, inputs: list[Array], want: Array) -> Array:
 def _unary(op: ops.Unary, inputs: list[Array], want: Array) -> Array:
     x = np.abs(inputs[0].astype(np.float64))
     match op.fn:
-        case "abs" | "neg":
+        case "abs" | "neg" | "floor" | "ceil" | "round" | "sign" | "thresholded_relu":
             return np.zeros(want.shape)
         case "square" | "reciprocal":
             return np.asarray(UNIT * np.abs(want) + TINY)
@@ -280,6 +287,7 @@ BOUNDS: dict[type[Any], Callable[..., Array]] = {
     ops.Reduce: _reduce,
     ops.Softmax: _softmax,
     ops.ConvTransposed: _transposed,
+    ops.MatMul: _matmul,
     ops.Resize: _resize,
     ops.LocalResponseNorm: _lrn,
     ops.Unary: _unary,
