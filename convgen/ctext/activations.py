@@ -67,13 +67,24 @@ class ActivationText:
 
 
 def float_literal(value: float) -> str:
-    """The shortest decimal that reads back as the same float32, with C's suffix."""
+    """The shortest decimal that reads back as the same float32, with C's suffix.
+
+    What is no finite number is a quotient, which needs no header.
+    """
     import numpy as np
 
+    if not math.isfinite(value):
+        return odd_literal(value, "f")
     text = np.format_float_scientific(np.float32(value), unique=True, trim="0")
     if 1e-4 <= abs(value) < 1e6 or value == 0:
         text = np.format_float_positional(np.float32(value), unique=True, trim="0")
     return f"{text}f"
+
+
+def odd_literal(value: float, suffix: str) -> str:
+    """An infinity, or no number, as a quotient of constants."""
+    above = "0.0" if math.isnan(value) else "1.0" if value > 0 else "-1.0"
+    return f"({above}{suffix} / 0.0{suffix})"
 
 
 def double_text(act: Activation) -> ActivationText:

@@ -41,6 +41,10 @@ of each node. (Tables made by tests/importers/models_page.py.)
   for each of the file's) and time. Sizes are checked before anything is read, weights beside the
   model are read from its own folder alone (links are followed first), nothing is unpickled,
   nothing in the file is run.
+- **Conformance**: 594 of the 1,884 node tests of onnx 1.23 are built as C, run and right; 37 more
+  are imported and lack a kernel (float16, float64, indices at run time). The others use operators
+  or types that are not taken, or decide shapes by inputs. `pytest -s
+  tests/importers/test_onnx_suite.py` counts them and gives the reasons.
 - **Licence**: weights keep the licence of their model; what the file says about it goes into the
   generated files.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from convgen.kernels.steps import StepBody
@@ -42,11 +43,13 @@ class Use:
 
 def literal(value: float, dtype: Elem) -> str:
     """A stored value as C has it."""
-    from convgen.ctext.activations import float_literal
+    from convgen.ctext.activations import float_literal, odd_literal
 
     if dtype is Elem.FLOAT32:
         return float_literal(value)
-    return repr(float(value)) if dtype is Elem.FLOAT64 else str(int(value))
+    if dtype is not Elem.FLOAT64:
+        return str(int(value))
+    return repr(float(value)) if math.isfinite(value) else odd_literal(value, "")
 
 
 def clamp(act: Activation, y: Slot, rounding: Rounding) -> tuple[int, int]:
