@@ -118,10 +118,11 @@ class Runs:
         step = self.step(operand) * self.run
         return f" + u * {step if step > 0 else f'({step})'}" if step else ""
 
-    def element(self, operand: int, pointer: str) -> str:
-        """The C of an operand's i-th element."""
+    def element(self, operand: int, pointer: str, index: str = "i") -> str:
+        """The C of an operand's element ``index``, which may be a sum."""
         step = self.step(operand)
-        by = {0: "0", 1: "i"}.get(step, f"i * {step}" if step > 0 else f"i * ({step})")
+        factor = f"({index})" if " " in index else index
+        by = {0: "0", 1: index}.get(step, f"{factor} * {step if step > 0 else f'({step})'}")
         return f"{pointer}[{by}]"
 
 

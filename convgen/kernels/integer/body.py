@@ -143,8 +143,20 @@ class TableBody:
         return "y = a table's entry for x"
 
 
-REALS = 64  # numbers that are made before they are stored as bytes together
+REALS = 64  # numbers that are rounded before they are stored as bytes together
 VECTOR = 16  # the most lanes that a vector of floats has
+SIGNS = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+
+
+def _plus(number: int) -> str:
+    return f" + {number}" if number > 0 else f" - {-number}" if number else ""
+
+
+def _dequantised(element: str, zero: int, scale: float) -> str:
+    """The C of the real number that an 8-bit element means."""
+    from convgen.ctext.activations import float_literal
+
+    return f"{float_literal(scale)} * (float)({element}{_plus(-zero)})"
 
 
 @dataclass(frozen=True)
@@ -153,7 +165,8 @@ class QuantizeBody:
 
     v is x, or ``op`` of two operands; an operand is an array of floats, or of 8-bit integers q that
     mean ``scale`` * (q - ``zero``), which ``affine`` has for each. ``scale``: a float32. ``even``:
-    halves go to the even integer. All arithmetic is in float32, each operation rounded.
+    halves go to the even integer. All arithmetic is in float32, each operation rounded: plain C
+    looks 8-bit operands up in tables, so that no compiler fuses the product that makes one real.
     """
 
     walk: Walk
@@ -180,41 +193,40 @@ class QuantizeBody:
         return self.op != "copy"
 
     @property
-    def as_it_lies(self) -> bool:
+    def loadable(self) -> bool:
         """Whether vectors are loaded from x itself."""
         return not self.binary and self.affine[0] is None and self.walk.step(0) == 1
 
-    def at(self, operand: int, index: str) -> str:
-        """The C of an operand's element ``index``, which may be a sum."""
-        pointer = ("pa", "pb", "py")[operand if operand < self.walk.inputs else 2]
-        step = self.walk.step(operand)
-        by = {0: "0", 1: index}.get(step, f"({index}) * {step if step > 0 else f'({step})'}")
-        return f"{pointer}[{by}]"
-
     def real(self, operand: int, index: str) -> str:
-        """The C of an element as a real number, without a table."""
-        from convgen.ctext.activations import float_literal
-
-        element = self.at(operand, index)
+        """The C of an operand's element as a real number."""
+        element = self.walk.element(operand, ("pa", "pb")[operand], index)
         meaning = self.affine[operand]
-        if meaning is None:
-            return element
-        zero, scale = meaning
-        return f"{float_literal(scale)} * (float)({element}{_plus(-zero)})"
+        return element if meaning is None else _dequantised(element, *meaning)
+
+    def looked_up(self, name: str) -> str:
+        """The C of v of element i in the kernel ``name``, whose tables give the real numbers."""
+        found = []
+        for at, letter in enumerate("ab"[: self.walk.inputs]):
+            element = self.walk.element(at, f"p{letter}")
+            place = f"{name}_{letter}[{element}{_plus(-self.least[at])}]"
+            found.append(element if self.affine[at] is None else place)
+        return f"({found[0]} {SIGNS[self.op]} {found[1]})" if self.binary else found[0]
 
     @property
-    def tables(self) -> tuple[tuple[str, ...], ...]:
-        """What each 8-bit operand's integers mean, from ``least`` up, as C literals."""
+    def tables(self) -> tuple[tuple[str, int, tuple[str, ...]], ...]:
+        """By the letter of each 8-bit operand: its least integer, and what every integer from there
+        up means, as C literals."""
         import numpy as np
 
         from convgen.ctext.activations import float_literal
 
         found = []
-        for meaning, least in zip(self.affine, self.least, strict=True):
-            zero, scale = meaning or (0, 0.0)
-            centred = np.arange(least - zero, least - zero + 256).astype(np.float32)
-            numbers = (np.float32(scale) * centred).tolist() if meaning else ()
-            found.append(tuple(map(float_literal, numbers)))
+        for letter, meaning, least in zip("ab", self.affine, self.least, strict=False):
+            if meaning is not None:
+                zero, scale = meaning
+                centred = np.arange(least - zero, least - zero + 256).astype(np.float32)
+                numbers = (np.float32(scale) * centred).tolist()
+                found.append((letter, least, tuple(map(float_literal, numbers))))
         return tuple(found)
 
     @property
@@ -246,19 +258,16 @@ class QuantizeBody:
         """How many numbers are rounded together: whole vectors, a divisor of ``CHUNK``."""
         return min(REALS, -(-self.walk.run // VECTOR) * VECTOR)
 
-    @property
-    def bits_zero(self) -> str:
-        """The C that brings the zero point to the lowest bits of a rounded number."""
-        return f" + {self.zero & 0xFF}" if self.zero else ""
+    def stored(self, index: str) -> str:
+        """The C of an output of the batch: the lowest bits of a rounded number, moved by the zero
+        point."""
+        zero = f" + {self.zero & 0xFF}" if self.zero else ""
+        return f"({self.types[-1]})(bits[{index}]{zero})"
 
     @property
     def words(self) -> str:
         made = "x" if not self.binary else f"{self.op}(a, b)"
         return f"y = {self.zero} + {made} / {self.scale:.9g}, rounded"
-
-
-def _plus(number: int) -> str:
-    return f" + {number}" if number > 0 else f" - {-number}" if number else ""
 
 
 @dataclass(frozen=True)
@@ -274,11 +283,13 @@ class DequantizeBody:
     act = None
     block = 16
 
-    @property
-    def literal(self) -> str:
-        from convgen.ctext.activations import float_literal
+    def blocks(self, lanes: int) -> bool:
+        """Whether there are vectors that compilers may make of blocks of elements."""
+        return lanes > 1 and self.walk.step(0) == 1 and self.walk.run >= self.block
 
-        return float_literal(self.scale)
+    def real(self, index: str) -> str:
+        """The C of element ``index`` of x as a real number."""
+        return _dequantised(self.walk.element(0, "pa", index), self.zero, self.scale)
 
     @property
     def words(self) -> str:
