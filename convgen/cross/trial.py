@@ -99,11 +99,13 @@ class Bench:
 @dataclass(frozen=True)
 class Subject:
     """What is tried. ``files``: path to text, the self test among them; ``sources``: the C files to
-    compile, of which the first is measured; ``isas``: the bodies that may run."""
+    compile, of which the first is measured; ``isas``: the bodies that may run; ``libraries``: what
+    they are linked with."""
 
     files: Mapping[str, str]
     sources: tuple[str, ...]
     isas: tuple[str, ...]
+    libraries: tuple[str, ...] = ()
 
 
 def of_layer(layer: Layer, target: Target) -> Subject:
@@ -116,13 +118,15 @@ def of_layer(layer: Layer, target: Target) -> Subject:
 def of_network(graph: Graph, target: Target) -> Subject:
     """The same for a network."""
     from convgen.package.network.files import package_files
+    from convgen.package.network.head import libraries
     from convgen.package.network.program import program_of
     from convgen.package.network.text import isa_words, vector_isa
 
     program = program_of(graph, target)
     name = program.name
     isas = (isa_words(program, vector_isa(program)),)
-    return Subject(package_files(program), (f"{name}.c", f"{name}_weights.c"), isas)
+    sources = (f"{name}.c", f"{name}_weights.c")
+    return Subject(package_files(program), sources, isas, libraries(program))
 
 
 def try_layer(layer: Layer, rig: Rig, bench: Bench) -> Trial:
@@ -152,7 +156,7 @@ def try_subject(name: str, make: Callable[[Target], Subject], rig: Rig, bench: B
             return trial(Outcome.NO_COMPILER, detail=f"needs {wanted(rig.compilers)}")
         work = bench.folder / rig.name.replace(", ", "-") / name
         _write(work, {**subject.files, **_board_files(rig)})
-        warnings = _compile(subject.sources, rig, target, compiler, work, bench)
+        warnings = _compile(subject, rig, target, compiler, work, bench)
     except ToolchainError as error:
         return trial(Outcome.NOT_COMPILED, detail=str(error))
     facts = {
@@ -199,10 +203,10 @@ def board_files(board: Board) -> dict[str, str]:
 
 
 def _compile(
-    sources: Sequence[str], rig: Rig, target: Target, compiler: Compiler, work: Path, bench: Bench
+    subject: Subject, rig: Rig, target: Target, compiler: Compiler, work: Path, bench: Bench
 ) -> str:
     """The first source's object and the program ``selftest``; what the compiler said."""
-    flags, (first, *others) = (*FLAGS, *target.flags), sources
+    flags, (first, *others) = (*FLAGS, *target.flags), subject.sources
     measured = f"{Path(first).stem}.o"
     made = _checked((*compiler.command, *flags, "-c", first, "-o", measured), work, bench)
     linked_with: tuple[str, ...] = (measured, *others, "selftest.c")
@@ -210,8 +214,7 @@ def _compile(
     if rig.board is not None:
         linked_with += ("start.c", "printf.c")
         link = (*link, "-nostartfiles", "-T", "memory.ld")
-    if any("#include <math.h>" in (work / source).read_text("utf-8") for source in sources):
-        link = (*link, "-lm")
+    link = (*link, *subject.libraries)
     command = (*compiler.command, *flags, *linked_with, *link, "-o", "selftest")
     linked = _checked(command, work, bench)
     return "\n".join(run.stderr.strip() for run in (made, linked) if run.stderr.strip())

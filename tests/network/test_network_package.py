@@ -321,3 +321,18 @@ def test_biases_that_leave_int32_are_refused() -> None:
 
 def test_mismatch_is_its_own_exit_code() -> None:
     assert MismatchError("x").exit_code == 4
+
+
+@pytest.mark.parametrize("fn", [ops.UnaryFn.LOG, ops.UnaryFn.ABS])
+def test_the_package_tells_of_the_library_of_its_functions(fn: ops.UnaryFn) -> None:
+    """Wherever somebody looks for how to link it, and nowhere when it needs none."""
+    b = Builder("functions")
+    b.input("x", (1, 40), Elem.FLOAT32)
+    files = package_files(
+        program_of(b.finish([b.node("y", ops.Unary(fn), ["x"])[0]]), host_target())
+    )
+    needed = fn is ops.UnaryFn.LOG
+    assert ("#include <math.h>" in files["functions.c"]) == needed
+    assert ("-lm" in files["README.md"]) == needed
+    assert ("selftest.c -lm -o selftest" in files["selftest.c"]) == needed
+    assert ("PUBLIC m)" in files["CMakeLists.txt"]) == needed
