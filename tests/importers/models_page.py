@@ -50,20 +50,21 @@ of each node. (Tables made by tests/importers/models_page.py.)
 """
 
 ONNX_LIMITS: Mapping[str, str] = {
-    "AveragePool": "other than 1 to 3 spatial axes",
-    "BatchNormalization": "training mode",
-    "Cast": "to and from bfloat16, float8, 4-bit and text",
+    "AveragePool": "other than 1 to 3 spatial axes; dilated in three dimensions",
+    "BatchNormalization": "training mode; scales that are computed while the network runs",
+    "Cast": "to and from bfloat16, float8, 4-bit and text; float16, unless constant",
     "Conv": "weights that are computed while the network runs; other than 1 to 3 spatial axes",
     "ConvTranspose": "weights that are computed while the network runs",
     "DequantizeLinear": "blocks of scales; other integers than int8, uint8 (int32 constants)",
     "Div": "integers, unless constant",
     "Dropout": "its mask; training mode",
+    "Gather": "indices that are computed while the network runs",
     "GroupNormalization": "before operator set 21",
     "If": "a condition that is computed while the network runs",
     "InstanceNormalization": "scale or bias that are computed while the network runs",
     "LayerNormalization": "its outputs 1 and 2",
     "LpNormalization": "other p than 1 and 2",
-    "MaxPool": "its indices",
+    "MaxPool": "its indices; dilated in three dimensions",
     "Pad": "pads or value that are computed while the network runs",
     "Pow": "an integer base, unless constant",
     "QLinearConv": "weights that are computed while the network runs",
@@ -75,7 +76,9 @@ ONNX_LIMITS: Mapping[str, str] = {
     },
     f"{DOMAIN}.QGemm": "a bias or scales that are computed while the network runs",
     "ReduceL1": "no axes with noop_with_empty_axes; likewise L2, LogSum, LogSumExp, SumSquare",
-    "Resize": "antialias, tf_crop_and_resize, tf_half_pixel_for_nn unless rounded by floor",
+    "ReduceProd": "numbers that are computed while the network runs",
+    "Resize": "cubic interpolation; antialias, tf_crop_and_resize, tf_half_pixel_for_nn unless"
+    " rounded by floor",
 }
 TFLITE_LIMITS: Mapping[str, str] = {
     "BATCH_MATMUL": "integers",
