@@ -58,7 +58,7 @@ class Unit:
 class Compiled:
     """``commands``: as run, to paste into a shell in the work folder. ``warnings``: what the
     compiler said, one text per command that said anything. ``code_bytes``: machine code of the
-    units that count, None where the object format is not ELF."""
+    units that are counted, None where the object format is not ELF."""
 
     library: Path
     commands: tuple[str, ...]
@@ -81,8 +81,8 @@ def compile_shared(
     """Compile ``units`` (files in ``folder``) and link them to ``folder/library``.
 
     File names are relative to ``folder``, so commands and library do not depend on where it is.
-    ``link``: flags beyond ``link_flags()``. ``counted``: of how many units, from the first,
-    ``code_bytes`` is the sum. Raises ``ToolchainError`` with the exact command and
+    ``link``: flags beyond ``link_flags()``. ``counted``: how many units, from the first, the
+    machine code in ``code_bytes`` is that of. Raises ``ToolchainError`` with the exact command and
     what the compiler said.
     """
     run = _Runner(processes or Processes(), folder, timeout)

@@ -24,34 +24,30 @@ DOMAIN = "com.microsoft"
 VERSION = 13  # of the operators on real numbers, whose attributes these have
 
 
-def between(
-    rule: Rule,
-    operands: Sequence[int],
-    target: int,
-    plain: Sequence[int] = (),
-    version: int = VERSION,
-) -> Rule:
+def quantised(rule: Rule, operands: Sequence[int], target: int, plain: Sequence[int] = ()) -> Rule:
     """``rule`` on real numbers. ``operands``: places of 8-bit inputs, each before its scale and
     zero point; ``target``: of the output's scale; ``plain``: of inputs in front, taken as is."""
 
-    def whole(draft: Draft, node: Node) -> None:
-        _refuse_layout(node)
+    def taken(draft: Draft, node: Node) -> None:
+        if attribute(node, "channels_last", 0):
+            reason = "channels_last is not taken: export the model without it"
+            raise Refusal("M021", reason, CUT)
         given = [draft.name(node, at) for at in plain]
-        _between(draft, node, rule, [*given, *_reals(draft, node, operands)], target, version)
+        _add(draft, node, rule, [*given, *_reals(draft, node, operands)], target)
 
-    return whole
+    return taken
 
 
 def concat(draft: Draft, node: Node) -> None:
     """QLinearConcat: the output's scale and zero point, then every input with its own."""
     reals = _reals(draft, node, range(2, len(node.inputs), 3))
-    _between(draft, node, moving.concat, [*reals], 0, VERSION)
+    _add(draft, node, moving.concat, [*reals], 0)
 
 
 def softmax(draft: Draft, node: Node) -> None:
     """QLinearSoftmax: its attribute says which operator set's meaning it has."""
     version = attribute(node, "opset", VERSION)
-    _between(draft, node, along.softmax, [*_reals(draft, node, (0,))], 3, version)
+    _add(draft, node, along.softmax, [*_reals(draft, node, (0,))], 3, version)
 
 
 def gemm(draft: Draft, node: Node) -> None:
@@ -62,16 +58,11 @@ def gemm(draft: Draft, node: Node) -> None:
     inputs = [*_reals(draft, node, (0,)), *_reals(draft, node, (3,), channels)]
     if draft.has(node, 6):
         sums = draft.constant(node, 1, "scale") * draft.constant(node, 4, "scale")
-        bias = draft.constant(node, 6, "bias").astype(np.float32) * sums.reshape(-1)
+        bias = draft.constant(node, 6, "bias").astype(np.float32)
         name = draft.fresh(f"{node.label}/bias")
-        draft.known[name] = bias.astype(np.float32)
+        draft.known[name] = bias * sums.reshape(-1)
         inputs.append(name)
-    _between(draft, node, along.gemm, inputs, 7, VERSION)
-
-
-def _refuse_layout(node: Node) -> None:
-    if attribute(node, "channels_last", 0):
-        raise Refusal("M021", "channels_last is not taken: export the model without it", CUT)
+    _add(draft, node, along.gemm, inputs, 7)
 
 
 def _reals(draft: Draft, node: Node, operands: Sequence[int], axis: int = 1) -> Iterator[str]:
@@ -86,10 +77,15 @@ def _reals(draft: Draft, node: Node, operands: Sequence[int], axis: int = 1) -> 
         yield made
 
 
-def _between(
-    draft: Draft, node: Node, rule: Rule, inputs: Sequence[str], target: int, version: int
+def _add(
+    draft: Draft,
+    node: Node,
+    rule: Rule,
+    inputs: Sequence[str],
+    target: int,
+    version: int = VERSION,
 ) -> None:
-    """The rule's output as 8-bit integers, where the output has a scale."""
+    """The operator on real numbers, and its output as 8-bit integers where that has a scale."""
     integers = draft.has(node, target)
     made = draft.fresh(f"{node.label}/y") if integers else node.outputs[0]
     op = node.op.removeprefix("QLinear").removeprefix("Q")
@@ -112,14 +108,14 @@ RULES: Mapping[str, Rule] = MappingProxyType(
     {
         f"{DOMAIN}.{op}": rule
         for op, rule in {
-            "QLinearAdd": between(pointwise.binary(BinaryFn.ADD), (0, 3), 6),
-            "QLinearMul": between(pointwise.binary(BinaryFn.MUL), (0, 3), 6),
-            "QLinearSigmoid": between(pointwise.activate(Activation(Act.SIGMOID)), (0,), 3),
-            "QLinearLeakyRelu": between(pointwise.activate(pointwise.leaky), (0,), 3),
-            "QLinearAveragePool": between(windows.average_pool, (0,), 3),
-            "QLinearGlobalAveragePool": between(windows.global_pool, (0,), 3),
-            "QLinearReduceMean": between(along.reduce(ReduceFn.MEAN), (0,), 3),
-            "QLinearWhere": between(pointwise.where, (1, 4), 7, plain=(0,)),
+            "QLinearAdd": quantised(pointwise.binary(BinaryFn.ADD), (0, 3), 6),
+            "QLinearMul": quantised(pointwise.binary(BinaryFn.MUL), (0, 3), 6),
+            "QLinearSigmoid": quantised(pointwise.activate(Activation(Act.SIGMOID)), (0,), 3),
+            "QLinearLeakyRelu": quantised(pointwise.activate(pointwise.leaky), (0,), 3),
+            "QLinearAveragePool": quantised(windows.average_pool, (0,), 3),
+            "QLinearGlobalAveragePool": quantised(windows.global_pool, (0,), 3),
+            "QLinearReduceMean": quantised(along.reduce(ReduceFn.MEAN), (0,), 3),
+            "QLinearWhere": quantised(pointwise.where, (1, 4), 7, plain=(0,)),
             "QLinearConcat": concat,
             "QLinearSoftmax": softmax,
             "QGemm": gemm,

@@ -100,7 +100,7 @@ class PoolBody:
         return "int32_t" if self.kh * self.kw < 1 << 22 else "int64_t"
 
     @property
-    def held(self) -> str:
+    def window_type(self) -> str:
         """The C type in which a window of 8-bit numbers is reduced."""
         return self.element if self.kind == "max" else self.sum
 

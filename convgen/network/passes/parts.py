@@ -34,7 +34,7 @@ def take_apart(draft: Draft) -> None:
 
 def _reduction(draft: Draft, node: Node, op: Reduce) -> None:
     def summed(name: str) -> str:
-        return draft.before(node, f"{node.output}.sum", _sum(op), [name], node.notes)
+        return draft.before(node, f"{node.output}.sum", _sum(op), [name])
 
     x = node.inputs[0]
     note = f"{op.kind} `{node.name}`: taken apart"
@@ -101,17 +101,14 @@ def _layer_norm(draft: Draft, node: Node, op: LayerNorm) -> None:
     variance = step("variance", Reduce(ReduceFn.MEAN, axes), squares)
     held = step("held", Binary(BinaryFn.ADD), variance, _number(draft, node, op.epsilon))
     spread = step("spread", Unary(UnaryFn.SQRT), held)
-    given = [name for name in node.inputs[1:] if name]
-    fns = [BinaryFn.MUL] * bool(node.inputs[1:2] and node.inputs[1])
-    fns += [BinaryFn.ADD] * (len(given) - len(fns))
+    work = [(BinaryFn.DIV, spread)]
+    work += zip((BinaryFn.MUL, BinaryFn.ADD), node.inputs[1:], strict=False)
+    *others, (last, operand) = [(fn, name) for fn, name in work if name]
+    y = centred
+    for fn, name in others:
+        y = step(str(fn), Binary(fn), y, name)
     note = f"layer_norm `{node.name}`: taken apart"
-    if not given:
-        draft.update(node, note, op=Binary(BinaryFn.DIV), inputs=(centred, spread))
-        return
-    y = step("unit", Binary(BinaryFn.DIV), centred, spread)
-    for fn, operand in zip(fns[:-1], given[:-1], strict=True):
-        y = step(str(fn), Binary(fn), y, operand)
-    draft.update(node, note, op=Binary(fns[-1]), inputs=(y, given[-1]))
+    draft.update(node, note, op=Binary(last), inputs=(y, operand))
 
 
 def _number(draft: Draft, node: Node, value: float) -> str:

@@ -38,8 +38,8 @@ def compiled_files(text: NetworkText, whole: str) -> dict[str, str]:
     files = {f"{name}.c": wrapped(env.get_template("network/network.c.j2").render(t=own))}
     for number, one in enumerate(others, 1):
         sections = (text.sections[at].replace(f"static {entries[at]}", entries[at]) for at in one)
-        part = replace(text, sections=tuple(sections))
-        rendered = env.get_template("network/part.c.j2").render(t=part, number=number)
+        kernels = replace(text, sections=tuple(sections))
+        rendered = env.get_template("network/kernels.c.j2").render(t=kernels, number=number)
         files[f"{name}_{number}.c"] = wrapped(rendered)
     return files
 

@@ -365,6 +365,7 @@ def _operations(functions: Iterable[Function], isa: VectorIsa) -> tuple[str, ...
         act = _act(function)
         if act is not None:
             used |= set(act_operations(act))
+    # A kernel's text does without ``keep`` where the instruction set has no way to keep.
     return tuple(sorted(used if isa.keeps else used - {"keep"}))
 
 
